@@ -1,0 +1,22 @@
+//! The ingest endpoints: decode, validate as the real server does, store, answer as it answers. They run on the
+//! connection's task, behind the [gate](crate::gate).
+
+pub(crate) mod loki_push;
+pub(crate) mod otlp;
+pub(crate) mod remote_write;
+
+use http::{HeaderMap, HeaderName};
+
+/// A header's value up to the first `;`, in lower case; empty if absent.
+fn essence(headers: &HeaderMap, name: HeaderName) -> String {
+    let value = headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+}

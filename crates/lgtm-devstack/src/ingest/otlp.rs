@@ -1,0 +1,197 @@
+//! OTLP traces over gRPC and over HTTP, in protobuf and in JSON.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use prost::Message;
+use tonic::codec::CompressionEncoding;
+use tonic::{Code, Request, Status};
+
+use super::essence;
+use crate::attribute::Attributes;
+use crate::compression::{self, DecompressError};
+use crate::devstack::Shared;
+use crate::gate::PartialSuccess;
+use crate::span::{Scope, Span};
+
+/// The gRPC service, accepting gzip.
+pub(crate) fn grpc_service(shared: &Shared) -> TraceServiceServer<GrpcTraces> {
+    TraceServiceServer::new(GrpcTraces {
+        shared: shared.clone(),
+    })
+    .accept_compressed(CompressionEncoding::Gzip)
+    .max_decoding_message_size(shared.limits.decompressed_bytes)
+}
+
+pub(crate) struct GrpcTraces {
+    shared: Shared,
+}
+
+#[tonic::async_trait]
+impl TraceService for GrpcTraces {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
+        let partial = request.extensions().get::<PartialSuccess>().cloned();
+        match store(&self.shared, request.into_inner(), partial) {
+            Ok(response) => Ok(tonic::Response::new(response)),
+            Err(message) => Err(Status::invalid_argument(message)),
+        }
+    }
+}
+
+/// `POST /v1/traces`.
+pub(crate) async fn http_traces(
+    State(shared): State<Shared>,
+    partial: Option<Extension<PartialSuccess>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let content_type = essence(&headers, header::CONTENT_TYPE);
+    let json = match content_type.as_str() {
+        "application/x-protobuf" => false,
+        "application/json" => true,
+        other => {
+            let text = format!(
+                "content type {other:?} is not supported; supported are application/x-protobuf and application/json"
+            );
+            return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
+        }
+    };
+    let limit = shared.limits.decompressed_bytes;
+    let encoding = essence(&headers, header::CONTENT_ENCODING);
+    let body = match encoding.as_str() {
+        "" | "identity" => body,
+        "gzip" => match compression::gzip(&body, limit) {
+            Ok(plain) => Bytes::from(plain),
+            Err(error @ DecompressError::TooLarge(_)) => {
+                return failure(json, format!("request body too large: {error}"));
+            }
+            Err(error) => return failure(json, error.to_string()),
+        },
+        other => {
+            let text = format!("content encoding {other:?} is not supported; supported is gzip");
+            return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
+        }
+    };
+    let request = if json {
+        serde_json::from_slice::<ExportTraceServiceRequest>(&body)
+            .map_err(|error| error.to_string())
+    } else {
+        ExportTraceServiceRequest::decode(body).map_err(|error| error.to_string())
+    };
+    let stored = request
+        .and_then(|request| store(&shared, request, partial.map(|Extension(partial)| partial)));
+    match stored {
+        Err(message) => failure(json, message),
+        Ok(response) if json => Json(response).into_response(),
+        Ok(response) => protobuf(StatusCode::OK, &response),
+    }
+}
+
+/// Status 400 with a `google.rpc.Status` in the request's encoding, as OTLP asks for.
+fn failure(json: bool, message: String) -> Response {
+    if json {
+        let body = serde_json::json!({"code": Code::InvalidArgument as i32, "message": message});
+        return (StatusCode::BAD_REQUEST, Json(body)).into_response();
+    }
+    let status = tonic_types::Status {
+        code: Code::InvalidArgument as i32,
+        message,
+        details: Vec::new(),
+    };
+    protobuf(StatusCode::BAD_REQUEST, &status)
+}
+
+fn protobuf(status: StatusCode, message: &impl Message) -> Response {
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/x-protobuf")],
+        message.encode_to_vec(),
+    )
+        .into_response()
+}
+
+/// Validates the whole request, then stores it; the error is for the client.
+fn store(
+    shared: &Shared,
+    request: ExportTraceServiceRequest,
+    partial: Option<PartialSuccess>,
+) -> Result<ExportTraceServiceResponse, String> {
+    let spans = || {
+        request
+            .resource_spans
+            .iter()
+            .flat_map(|resource| &resource.scope_spans)
+            .flat_map(|scope| &scope.spans)
+    };
+    // Tempo refuses the batch for one such span.
+    let invalid = spans().find_map(|span| {
+        if !is_id(&span.trace_id, 16) {
+            Some(format!(
+                "trace id {:?} of span {:?}: ids must be 16 bytes, not all zero",
+                const_hex::encode(&span.trace_id),
+                span.name
+            ))
+        } else if !is_id(&span.span_id, 8) {
+            Some(format!(
+                "span id {:?} of span {:?}: ids must be 8 bytes, not all zero",
+                const_hex::encode(&span.span_id),
+                span.name
+            ))
+        } else {
+            None
+        }
+    });
+    if let Some(message) = invalid {
+        let number = spans().count() as u64;
+        shared.store.with_traces(|traces| traces.reject(number));
+        return Err(message);
+    }
+    if partial.as_ref().is_none_or(|partial| partial.stored) {
+        shared.store.with_traces(|traces| {
+            for resource_spans in request.resource_spans {
+                let resource = Arc::new(Attributes::from(
+                    resource_spans.resource.unwrap_or_default().attributes,
+                ));
+                let mut shared_bytes = resource.size();
+                for scope_spans in resource_spans.scope_spans {
+                    let scope = scope_spans.scope.unwrap_or_default();
+                    let scope = Arc::new(Scope {
+                        name: scope.name,
+                        version: scope.version,
+                        attributes: Attributes::from(scope.attributes),
+                    });
+                    shared_bytes +=
+                        scope.name.len() + scope.version.len() + scope.attributes.size();
+                    for span in scope_spans.spans {
+                        traces.push(
+                            Span::from_otlp(span, &resource, &scope),
+                            std::mem::take(&mut shared_bytes),
+                        );
+                    }
+                }
+            }
+        });
+    }
+    let partial_success = partial.map(|partial| ExportTracePartialSuccess {
+        rejected_spans: partial.rejected_spans,
+        error_message: partial.message,
+    });
+    Ok(ExportTraceServiceResponse { partial_success })
+}
+
+fn is_id(bytes: &[u8], length: usize) -> bool {
+    bytes.len() == length && bytes.iter().any(|byte| *byte != 0)
+}

@@ -1,0 +1,93 @@
+//! A development stand-in for Loki, Tempo and Mimir, embedded, in bounded memory.
+//!
+//! One process, nothing to install: real ingest endpoints on the usual ports, and the read APIs that a client of the
+//! real servers uses. With scripted replies it is also a test backend: it fails, delays, resets or never answers on
+//! command, and gives back what arrived, decoded by types that the library's own encoders do not share.
+//!
+//! It is for development and tests. It keeps everything in memory, evicts the oldest at its limits, knows no
+//! authentication and no tenants, and listens on 127.0.0.1 only, unless told otherwise.
+//!
+//! # In a test
+//!
+//! ```
+//! use std::time::Duration;
+//! use lgtm_devstack::{Devstack, Endpoint, Reply};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Free ports, on a thread of its own. In async code: `Devstack::start().await?`.
+//! let stack = Devstack::start_blocking()?;
+//!
+//! // The next two pushes fail; the third gets the normal behaviour.
+//! stack.script(Endpoint::LokiPush, [
+//!     Reply::status(503).retry_after(Duration::from_secs(1)),
+//!     Reply::reset(),
+//! ]);
+//!
+//! // … point the program under test at stack.loki_url(), stack.otlp_grpc_url(), stack.mimir_url() …
+//! # stack.clear_script(Endpoint::LokiPush);
+//! # send(&stack.loki_url())?;
+//!
+//! stack.wait_for_blocking(|store| store.counts().logs.held == 1, Duration::from_secs(5))?;
+//! let entry = &stack.store().logs()[0];
+//! assert_eq!(entry.label("service_name"), Some("shop"));
+//! assert_eq!(entry.line, "hello");
+//! assert_eq!(stack.store().requests()[0].status(), Some(204));
+//! # Ok(())
+//! # }
+//! # fn send(url: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! #     use std::io::{Read, Write};
+//! #     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+//! #     let body = format!(r#"{{"streams":[{{"stream":{{"service_name":"shop"}},"values":[["{now}","hello"]]}}]}}"#);
+//! #     let host = url.trim_start_matches("http://");
+//! #     let mut connection = std::net::TcpStream::connect(host)?;
+//! #     write!(connection, "POST /loki/api/v1/push HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+//! #         content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())?;
+//! #     connection.read_to_string(&mut String::new())?;
+//! #     Ok(())
+//! # }
+//! ```
+//!
+//! # As the stack of a demonstration
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use lgtm_devstack::{Devstack, Ports};
+//!
+//! let stack = Devstack::builder().ports(Ports::usual()).start().await?;
+//! eprint!("{}", stack.startup_note()); // also names the ports that were taken
+//! # Ok(())
+//! # }
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod attribute;
+mod compression;
+mod devstack;
+mod gate;
+mod ingest;
+mod label_text;
+mod ports;
+mod routes;
+mod script;
+mod server;
+mod span;
+mod store;
+mod text_scanner;
+pub mod wire;
+
+pub use attribute::{Attributes, Value};
+pub use devstack::{Devstack, DevstackBuilder, Limits, StartError};
+pub use ports::{MovedPort, Ports};
+pub use script::{Endpoint, Reply, Signal};
+pub use span::{Scope, Span, SpanEvent, SpanKind, SpanLink, Status, StatusCode};
+pub use store::{
+    Answer, Counts, Exemplar, Labels, LogEntry, MetricMetadata, MetricType, ReceivedRequest,
+    Sample, Series, SignalCounts, Store, WaitError,
+};
+/// The gRPC status codes for [`Reply::grpc`].
+pub use tonic::Code;
+
+/// What the stack says of itself, on `GET /` and at the start.
+pub const PURPOSE: &str = "lgtm development stack: a stand-in for Loki, Tempo and Mimir for development and tests; \
+everything is in memory, nothing is kept, do not use it in production";

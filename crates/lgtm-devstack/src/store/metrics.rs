@@ -1,0 +1,335 @@
+//! Series with samples and exemplars; one queue over all of them tells the oldest arrival.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::{Labels, SignalCounts, labels_size};
+pub use crate::wire::prometheus::MetricType;
+
+/// Estimated memory of one sample with its place in the arrival queue.
+const SAMPLE_BYTES: u64 = 40;
+
+/// The most metric families whose type and help are kept.
+const MAX_METADATA: usize = 20_000;
+
+/// One series.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Series {
+    /// Labels, `__name__` among them.
+    pub labels: Labels,
+    /// Samples in time order.
+    pub samples: Vec<Sample>,
+    /// Exemplars in time order.
+    pub exemplars: Vec<Exemplar>,
+}
+
+impl Series {
+    /// The metric name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.labels
+            .get("__name__")
+            .map(String::as_str)
+            .unwrap_or_default()
+    }
+
+    /// The newest sample that is not a stale marker.
+    #[must_use]
+    pub fn last_value(&self) -> Option<f64> {
+        self.samples
+            .iter()
+            .rev()
+            .find(|sample| !sample.is_stale_marker())
+            .map(|sample| sample.value)
+    }
+
+    /// True if the newest sample is a stale marker.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.samples.last().is_some_and(Sample::is_stale_marker)
+    }
+}
+
+/// One sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// Value.
+    pub value: f64,
+}
+
+impl Sample {
+    /// True for the NaN by which Prometheus marks the end of a series.
+    #[must_use]
+    pub fn is_stale_marker(&self) -> bool {
+        self.value.to_bits() == 0x7ff0_0000_0000_0002
+    }
+}
+
+/// One exemplar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// Labels, `trace_id` and `span_id` among them.
+    pub labels: Labels,
+    /// The observed value.
+    pub value: f64,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+impl Exemplar {
+    /// The label `trace_id`.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.labels.get("trace_id").map(String::as_str)
+    }
+
+    fn size(&self) -> u64 {
+        72 + labels_size(&self.labels) as u64
+    }
+}
+
+/// What is known of a metric family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricMetadata {
+    /// The type.
+    pub metric_type: MetricType,
+    /// Help text.
+    pub help: String,
+    /// Unit; empty if not told.
+    pub unit: String,
+}
+
+/// Why a sample or an exemplar was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SampleError {
+    /// Older than the newest of its series.
+    OutOfOrder,
+    /// Another value at the time of the newest of its series.
+    DuplicateTimestamp,
+}
+
+#[derive(Default)]
+struct SeriesData {
+    id: u64,
+    samples: VecDeque<Sample>,
+    exemplars: VecDeque<Exemplar>,
+}
+
+enum Arrival {
+    Sample(u64),
+    Exemplar(u64),
+}
+
+pub(crate) struct MetricStore {
+    limit_bytes: usize,
+    series: HashMap<Arc<Labels>, SeriesData>,
+    labels_by_id: HashMap<u64, Arc<Labels>>,
+    next_id: u64,
+    arrivals: VecDeque<Arrival>,
+    metadata: BTreeMap<String, MetricMetadata>,
+    samples: SignalCounts,
+    exemplars: SignalCounts,
+    held_bytes: u64,
+}
+
+impl MetricStore {
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        Self {
+            limit_bytes,
+            series: HashMap::new(),
+            labels_by_id: HashMap::new(),
+            next_id: 0,
+            arrivals: VecDeque::new(),
+            metadata: BTreeMap::new(),
+            samples: SignalCounts::default(),
+            exemplars: SignalCounts::default(),
+            held_bytes: 0,
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.limit_bytes);
+    }
+
+    pub(super) fn samples_counts(&self) -> SignalCounts {
+        SignalCounts {
+            held_bytes: self.held_bytes,
+            ..self.samples
+        }
+    }
+
+    pub(super) fn exemplars_counts(&self) -> SignalCounts {
+        self.exemplars
+    }
+
+    pub(super) fn series_len(&self) -> u64 {
+        self.series.len() as u64
+    }
+
+    pub(crate) fn metadata(&self) -> &BTreeMap<String, MetricMetadata> {
+        &self.metadata
+    }
+
+    /// Remembers type and help of a family; beyond 20,000 families new ones are ignored.
+    pub(crate) fn describe(&mut self, family: String, metadata: MetricMetadata) {
+        if self.metadata.len() < MAX_METADATA || self.metadata.contains_key(&family) {
+            self.metadata.insert(family, metadata);
+        }
+    }
+
+    pub(super) fn series(&self) -> Vec<Series> {
+        self.series_where(|_| true)
+    }
+
+    pub(crate) fn series_where(&self, mut wanted: impl FnMut(&Labels) -> bool) -> Vec<Series> {
+        let mut found: Vec<Series> = self
+            .series
+            .iter()
+            .filter(|(labels, _)| wanted(labels))
+            .map(|(labels, data)| Series {
+                labels: Labels::clone(labels),
+                samples: data.samples.iter().copied().collect(),
+                exemplars: data.exemplars.iter().cloned().collect(),
+            })
+            .collect();
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        found
+    }
+
+    /// The label sets of all series, unsorted.
+    pub(crate) fn label_sets(&self) -> impl Iterator<Item = &Labels> {
+        self.series.keys().map(Arc::as_ref)
+    }
+
+    pub(crate) fn reject_samples(&mut self, number: u64) {
+        self.samples.rejected += number;
+    }
+
+    pub(crate) fn reject_exemplars(&mut self, number: u64) {
+        self.exemplars.rejected += number;
+    }
+
+    /// Adds a sample; one equal to the newest is a repetition, ignored and counted.
+    pub(crate) fn push_sample(
+        &mut self,
+        labels: &Labels,
+        sample: Sample,
+    ) -> Result<(), SampleError> {
+        if let Some(newest) = self.series.get(labels).and_then(|data| data.samples.back()) {
+            if sample.timestamp_ms < newest.timestamp_ms {
+                self.samples.rejected += 1;
+                return Err(SampleError::OutOfOrder);
+            }
+            if sample.timestamp_ms == newest.timestamp_ms {
+                if sample.value.to_bits() == newest.value.to_bits() {
+                    self.samples.duplicates += 1;
+                    return Ok(());
+                }
+                self.samples.rejected += 1;
+                return Err(SampleError::DuplicateTimestamp);
+            }
+        }
+        let data = self.series_data(labels);
+        let id = data.id;
+        data.samples.push_back(sample);
+        self.samples.received += 1;
+        self.samples.held += 1;
+        self.held_bytes += SAMPLE_BYTES;
+        self.arrivals.push_back(Arrival::Sample(id));
+        self.evict();
+        Ok(())
+    }
+
+    /// Adds an exemplar; one equal to the newest is a repetition, ignored and counted.
+    pub(crate) fn push_exemplar(
+        &mut self,
+        labels: &Labels,
+        exemplar: Exemplar,
+    ) -> Result<(), SampleError> {
+        if let Some(newest) = self
+            .series
+            .get(labels)
+            .and_then(|data| data.exemplars.back())
+        {
+            if exemplar == *newest {
+                self.exemplars.duplicates += 1;
+                return Ok(());
+            }
+            if exemplar.timestamp_ms < newest.timestamp_ms {
+                self.exemplars.rejected += 1;
+                return Err(SampleError::OutOfOrder);
+            }
+        }
+        let bytes = exemplar.size();
+        let data = self.series_data(labels);
+        let id = data.id;
+        data.exemplars.push_back(exemplar);
+        self.exemplars.received += 1;
+        self.exemplars.held += 1;
+        self.held_bytes += bytes;
+        self.arrivals.push_back(Arrival::Exemplar(id));
+        self.evict();
+        Ok(())
+    }
+
+    fn series_data(&mut self, labels: &Labels) -> &mut SeriesData {
+        let shared = match self.series.get_key_value(labels) {
+            Some((shared, _)) => Arc::clone(shared),
+            None => {
+                self.next_id += 1;
+                self.held_bytes += series_size(labels);
+                let shared = Arc::new(labels.clone());
+                self.labels_by_id.insert(self.next_id, Arc::clone(&shared));
+                shared
+            }
+        };
+        let id = self.next_id;
+        self.series.entry(shared).or_insert_with(|| SeriesData {
+            id,
+            ..SeriesData::default()
+        })
+    }
+
+    fn evict(&mut self) {
+        while self.held_bytes > self.limit_bytes as u64 {
+            let Some(oldest) = self.arrivals.pop_front() else {
+                return;
+            };
+            let (Arrival::Sample(id) | Arrival::Exemplar(id)) = oldest;
+            let Some(labels) = self.labels_by_id.get(&id).cloned() else {
+                continue;
+            };
+            let Some(data) = self.series.get_mut(&labels) else {
+                continue;
+            };
+            match oldest {
+                Arrival::Sample(_) => {
+                    if data.samples.pop_front().is_some() {
+                        self.samples.held -= 1;
+                        self.samples.evicted += 1;
+                        self.held_bytes -= SAMPLE_BYTES;
+                    }
+                }
+                Arrival::Exemplar(_) => {
+                    if let Some(exemplar) = data.exemplars.pop_front() {
+                        self.exemplars.held -= 1;
+                        self.exemplars.evicted += 1;
+                        self.held_bytes -= exemplar.size();
+                    }
+                }
+            }
+            if data.samples.is_empty() && data.exemplars.is_empty() {
+                self.series.remove(&labels);
+                self.labels_by_id.remove(&id);
+                self.held_bytes -= series_size(&labels);
+            }
+        }
+    }
+}
+
+fn series_size(labels: &Labels) -> u64 {
+    160 + labels_size(labels) as u64
+}
