@@ -1,0 +1,307 @@
+//! Deliver: a pipeline's task. Gathers, encodes, sends, tries again, settles. Worker thread.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use tokio::time::MissedTickBehavior;
+
+use super::answer::{Reply, Verdict};
+use super::batch::{Batch, BatchLimits, Chunk};
+use super::control::Control;
+use super::grpc::GrpcDelivery;
+use super::http::{HttpDelivery, NoAnswer};
+use super::queue::Queue;
+use super::retry::RetryPolicy;
+use super::{Signal, diagnostics};
+use crate::accounting::{DropReason, ErrorType};
+
+/// How requests travel.
+pub(super) enum Delivery {
+    Http(HttpDelivery),
+    Grpc(Box<GrpcDelivery>),
+}
+
+impl Delivery {
+    const fn protocol(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Grpc(_) => "grpc",
+        }
+    }
+
+    async fn send(&mut self, body: Bytes, attempt: u32) -> Result<Reply, NoAnswer> {
+        match self {
+            Self::Http(http) => http.send(body, attempt).await,
+            Self::Grpc(grpc) => grpc.send(body).await,
+        }
+    }
+}
+
+/// A pipeline's task.
+pub(super) struct Task<S> {
+    pub(super) signal: S,
+    pub(super) delivery: Delivery,
+    pub(super) queue: Arc<Queue>,
+    pub(super) control: Arc<Control>,
+    pub(super) batch_limits: BatchLimits,
+    pub(super) retry: RetryPolicy,
+    /// The address, for warnings.
+    pub(super) address: String,
+    /// Since when the backend fails: one warning when it begins, one when it ends.
+    pub(super) failing: Option<Instant>,
+    /// The shutdown gave up: what is left is dropped without a try.
+    pub(super) abandoned: bool,
+    /// Items of the present batch that are accounted for.
+    pub(super) settled: usize,
+}
+
+/// What follows a failed try.
+enum Next {
+    Again,
+    GiveUp(DropReason),
+}
+
+impl<S: Signal> Task<S> {
+    pub(super) async fn run(mut self) {
+        let mut tick = tokio::time::interval(self.batch_limits.age);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.tick().await;
+        let collect_every = self.signal.collect_interval();
+        let mut collected = Instant::now();
+        self.publish();
+        loop {
+            let flush = self.control.flush_wanted();
+            let ending = self.control.deadline().is_some();
+            if let Some(every) = collect_every
+                && (ending || flush > self.control.subscribe().borrow().flushed || collected.elapsed() >= every)
+            {
+                collected = Instant::now();
+                self.collect(ending);
+            }
+            if ending {
+                self.queue.close();
+            }
+            let mut waiting = self.queue.take_all();
+            self.drain(&mut waiting).await;
+            self.publish();
+            self.control.advance(|progress| progress.flushed = progress.flushed.max(flush));
+            if ending {
+                break;
+            }
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.queue.wake.notified() => {}
+                () = self.control.changed.notified() => {}
+            }
+        }
+        self.control.advance(|progress| progress.finished = true);
+    }
+
+    fn collect(&mut self, last: bool) {
+        let collected = std::panic::catch_unwind(AssertUnwindSafe(|| self.signal.collect(&self.queue, last)));
+        if collected.is_err() {
+            diagnostics::warn(&format!(
+                "collecting {} panicked; the next tick tries again",
+                self.signal.kind().items()
+            ));
+        }
+    }
+
+    fn publish(&self) {
+        self.queue.accounting.publish(self.signal.kind(), self.queue.pending());
+    }
+
+    async fn drain(&mut self, waiting: &mut VecDeque<Chunk>) {
+        while let Some(mut batch) = Batch::gather(waiting, &self.batch_limits) {
+            let items = batch.len();
+            self.settled = 0;
+            if AssertUnwindSafe(self.deliver(&mut batch)).catch_unwind().await.is_err() {
+                let lost = items.saturating_sub(self.settled);
+                self.queue.accounting.drop_items(DropReason::WorkerPanic, lost as u64);
+                diagnostics::warn(&format!("the worker panicked; {lost} {} are lost", self.signal.kind().items()));
+            }
+            for chunk in batch.into_chunks() {
+                self.queue.release(chunk);
+            }
+        }
+    }
+
+    /// Settles every item of the batch.
+    async fn deliver(&mut self, batch: &mut Batch) {
+        let mut parts = vec![batch.range()];
+        while let Some(part) = parts.pop() {
+            batch.narrow(part.clone());
+            if self.past_deadline() {
+                self.abandoned = true;
+            }
+            if self.abandoned {
+                self.drop_items(DropReason::Shutdown, part.len());
+                continue;
+            }
+            let mut body = Vec::with_capacity(batch.bytes() + 1024);
+            self.signal.encode(batch, &mut body);
+            if self.send(Bytes::from(body), part.len()).await == Sent::TooLarge {
+                if part.len() == 1 {
+                    self.drop_items(DropReason::TooLarge, 1);
+                } else {
+                    let middle = part.start + part.len() / 2;
+                    parts.push(middle..part.end);
+                    parts.push(part.start..middle);
+                }
+            }
+        }
+    }
+
+    /// Sends one body until it is settled.
+    async fn send(&mut self, body: Bytes, items: usize) -> Sent {
+        let first_try = Instant::now();
+        for attempt in 1_u32.. {
+            let started = Instant::now();
+            let answer = self.send_by_deadline(body.clone(), attempt).await;
+            self.measure(started, items);
+            let (verdict, refused) = match answer {
+                Ok(reply) => (self.signal.classify(&reply), false),
+                Err(lost) => (Verdict::Retry { error: lost.error, after: None, message: lost.message }, lost.refused),
+            };
+            let accounting = &self.queue.accounting;
+            match verdict {
+                Verdict::Delivered { rejected, message } => {
+                    let rejected = usize::try_from(rejected).unwrap_or(items).min(items);
+                    accounting.export_success.fetch_add((items - rejected) as u64, Ordering::Relaxed);
+                    accounting.delivered.fetch_add((items - rejected) as u64, Ordering::Release);
+                    if rejected > 0 {
+                        accounting.error(ErrorType::Partial);
+                        accounting.export_failure.fetch_add(rejected as u64, Ordering::Relaxed);
+                        accounting.rejected.fetch_add(rejected as u64, Ordering::Release);
+                        self.failed(&format!("refused {rejected} of {items}: {message}"));
+                    } else {
+                        self.recovered();
+                    }
+                    self.settled += items;
+                    return Sent::Settled;
+                }
+                Verdict::Rejected { error, message } => {
+                    accounting.error(error);
+                    accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
+                    accounting.rejected.fetch_add(items as u64, Ordering::Release);
+                    self.failed(&format!("refused {items} {} ({error}): {message}", self.signal.kind().items()));
+                    self.settled += items;
+                    return Sent::Settled;
+                }
+                Verdict::Split { .. } => {
+                    accounting.error(ErrorType::TooLarge);
+                    return Sent::TooLarge;
+                }
+                Verdict::Retry { error, after, message } => {
+                    accounting.error(error);
+                    accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
+                    self.failed(&format!("does not take {} ({error}): {message}", self.signal.kind().items()));
+                    self.publish();
+                    let pause = self.retry.pause(attempt, after, fastrand::f64());
+                    if let Next::GiveUp(reason) = self.pause(pause, first_try, refused).await {
+                        self.drop_items(reason, items);
+                        return Sent::Settled;
+                    }
+                }
+            }
+        }
+        Sent::Settled
+    }
+
+    async fn send_by_deadline(&mut self, body: Bytes, attempt: u32) -> Result<Reply, NoAnswer> {
+        let control = Arc::clone(&self.control);
+        let send = self.delivery.send(body, attempt);
+        tokio::pin!(send);
+        loop {
+            let deadline = control.deadline();
+            let late = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                answer = &mut send => return answer,
+                () = late => {
+                    let message = "the shutdown's deadline came before an answer".to_owned();
+                    return Err(NoAnswer { error: ErrorType::Timeout, message, refused: false });
+                }
+                // A shutdown may have begun: look at its deadline.
+                () = control.changed.notified() => {}
+            }
+        }
+    }
+
+    /// Waits for the next try; a flush or shutdown that begins meanwhile ends the pause.
+    async fn pause(&mut self, pause: std::time::Duration, first_try: Instant, refused: bool) -> Next {
+        let end = Instant::now() + pause;
+        loop {
+            if let Some(deadline) = self.control.deadline()
+                && (refused || deadline <= Instant::now() || end >= deadline)
+            {
+                self.abandoned = true;
+                return Next::GiveUp(DropReason::Shutdown);
+            }
+            if first_try.elapsed() >= self.retry.give_up_after {
+                return Next::GiveUp(DropReason::RetriesExhausted);
+            }
+            let now = Instant::now();
+            if now >= end {
+                return Next::Again;
+            }
+            let step = end.min(now + self.batch_limits.age);
+            tokio::select! {
+                () = tokio::time::sleep_until(step.into()) => self.publish(),
+                () = self.control.changed.notified() => return Next::Again,
+            }
+        }
+    }
+
+    fn past_deadline(&self) -> bool {
+        self.control.deadline().is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    fn drop_items(&mut self, reason: DropReason, items: usize) {
+        self.queue.accounting.drop_items(reason, items as u64);
+        self.settled += items;
+    }
+
+    fn measure(&self, started: Instant, items: usize) {
+        let kind = self.signal.kind();
+        let names = kind.metrics();
+        metrics::histogram!(names.batch_size, "exporter" => kind.exporter()).record(items as f64);
+        metrics::histogram!(names.latency_seconds, "exporter" => kind.exporter(), "protocol" => self.delivery.protocol())
+            .record(started.elapsed().as_secs_f64());
+    }
+
+    fn failed(&mut self, what: &str) {
+        if self.failing.is_none() {
+            self.failing = Some(Instant::now());
+            diagnostics::warn(&format!("{} at {} {what}", self.signal.kind().exporter(), self.address));
+        }
+    }
+
+    fn recovered(&mut self) {
+        if let Some(since) = self.failing.take() {
+            let seconds = since.elapsed().as_secs();
+            let dropped = self.queue.accounting.dropped();
+            diagnostics::warn(&format!(
+                "{} at {} takes {} again after {seconds} s; dropped so far: {dropped}",
+                self.signal.kind().exporter(),
+                self.address,
+                self.signal.kind().items()
+            ));
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Sent {
+    Settled,
+    TooLarge,
+}

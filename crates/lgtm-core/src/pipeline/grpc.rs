@@ -1,0 +1,150 @@
+//! gRPC delivery of messages that are encoded already. Worker thread.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, Bytes};
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
+
+use super::answer::Reply;
+use super::http::{NoAnswer, chain_of};
+use crate::accounting::ErrorType;
+use crate::endpoint::{Endpoint, EndpointError};
+
+/// Sends messages to one method.
+pub(super) struct GrpcDelivery {
+    endpoint: tonic::transport::Endpoint,
+    /// Connected at the first request: that needs the worker's runtime.
+    channel: Option<Channel>,
+    path: PathAndQuery,
+    metadata: MetadataMap,
+    timeout: Duration,
+}
+
+impl GrpcDelivery {
+    pub(super) fn new(endpoint: &Endpoint, path: &'static str) -> Result<Self, EndpointError> {
+        let failed = |error: tonic::transport::Error| EndpointError::Tls(error.to_string());
+        let mut target = tonic::transport::Endpoint::from_shared(endpoint.url.to_string())
+            .map_err(failed)?
+            .timeout(endpoint.timeout)
+            .connect_timeout(endpoint.timeout.min(Duration::from_secs(5)))
+            .user_agent(concat!("lgtm/", env!("CARGO_PKG_VERSION")))
+            .map_err(failed)?;
+        if endpoint.url.scheme() == "https" {
+            let mut tls = ClientTlsConfig::new().with_enabled_roots();
+            if let Some(pem) = endpoint.ca_pem()? {
+                tls = tls.ca_certificate(Certificate::from_pem(pem));
+            }
+            target = target.tls_config(tls).map_err(failed)?;
+        }
+        Ok(Self {
+            endpoint: target,
+            channel: None,
+            path: PathAndQuery::from_static(path),
+            metadata: MetadataMap::from_headers(endpoint.header_map()?),
+            timeout: endpoint.timeout,
+        })
+    }
+
+    pub(super) async fn send(&mut self, body: Bytes) -> Result<Reply, NoAnswer> {
+        let channel = self.channel.get_or_insert_with(|| self.endpoint.connect_lazy()).clone();
+        let mut client = Grpc::new(channel);
+        let call = async {
+            client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            let mut request = Request::new(body);
+            *request.metadata_mut() = self.metadata.clone();
+            client.unary(request, self.path.clone(), Raw).await
+        };
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(Ok(answer)) => Ok(Reply::Grpc {
+                code: 0,
+                message: String::new(),
+                retry_delay: None,
+                body: answer.into_inner().to_vec(),
+            }),
+            Ok(Err(status)) => transport_error(&status).map_or_else(
+                || {
+                    Ok(Reply::Grpc {
+                        code: status.code() as i32,
+                        message: status.message().to_owned(),
+                        retry_delay: status.get_details_retry_info().and_then(|info| info.retry_delay),
+                        body: Vec::new(),
+                    })
+                },
+                Err,
+            ),
+            Err(_) => {
+                Err(NoAnswer { error: ErrorType::Timeout, message: "no answer in time".to_owned(), refused: false })
+            }
+        }
+    }
+}
+
+/// A status that tonic made itself because the connection failed has the cause as its source.
+fn transport_error(status: &Status) -> Option<NoAnswer> {
+    let chain = chain_of(status);
+    let causes = chain.get(1..).unwrap_or_default();
+    let refused = causes.iter().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    });
+    let tls = causes.iter().any(|cause| {
+        cause.downcast_ref::<rustls::Error>().is_some()
+            || cause
+                .downcast_ref::<std::io::Error>()
+                .and_then(std::io::Error::get_ref)
+                .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
+    });
+    let message = causes.last()?.to_string();
+    let error = if tls {
+        ErrorType::Tls
+    } else if status.code() == Code::DeadlineExceeded || status.code() == Code::Cancelled {
+        ErrorType::Timeout
+    } else {
+        ErrorType::Connect
+    };
+    Some(NoAnswer { error, message, refused })
+}
+
+/// Passes bytes through.
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}

@@ -1,0 +1,213 @@
+//! The one pipeline that every signal uses: admit (`queue.rs`, caller) -> gather (`batch.rs`) -> encode (the signal's) ->
+//! deliver (`deliver.rs`, `retry.rs`, `http.rs`, `grpc.rs`) -> settle (`accounting.rs`), the last four on the worker.
+
+mod answer;
+mod batch;
+mod control;
+mod deliver;
+mod grpc;
+mod http;
+mod queue;
+mod retry;
+mod worker;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::http::{HeaderName, HeaderValue};
+
+pub use answer::{Reply, Verdict, excerpt};
+pub use batch::{Batch, BatchLimits, Item};
+pub use queue::{Overflow, Queue, QueueLimits};
+pub use retry::RetryPolicy;
+pub use worker::Worker;
+
+use crate::accounting::{SignalKind, SignalReport};
+use crate::diagnostics;
+use crate::endpoint::{Endpoint, EndpointError};
+use control::Control;
+use deliver::{Delivery, Task};
+use grpc::GrpcDelivery;
+use http::HttpDelivery;
+
+/// What a signal crate gives to its pipeline. All methods run on the worker.
+pub trait Signal: Send + 'static {
+    /// Which signal this is.
+    fn kind(&self) -> SignalKind;
+
+    /// Appends the request body for these items. It reads no clock and touches no socket.
+    fn encode(&mut self, batch: &Batch, body: &mut Vec<u8>);
+
+    /// What this backend's answer means.
+    fn classify(&self, reply: &Reply) -> Verdict;
+
+    /// How often [`Signal::collect`] is called. Default: never.
+    fn collect_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Admits items that no caller admits: called once an interval, at a flush, and a `last` time at the shutdown.
+    fn collect(&mut self, queue: &Queue, last: bool) {
+        let _ = (queue, last);
+    }
+}
+
+/// Where and how a pipeline sends.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// POST over HTTP.
+    Http {
+        /// The backend.
+        endpoint: Endpoint,
+        /// Appended to an endpoint without a path.
+        default_path: &'static str,
+        /// The protocol's headers.
+        headers: Vec<(HeaderName, HeaderValue)>,
+    },
+    /// A unary gRPC method.
+    Grpc {
+        /// The backend.
+        endpoint: Endpoint,
+        /// The method's path: `/package.Service/Method`.
+        path: &'static str,
+    },
+}
+
+/// How a pipeline behaves. `Default` gives the defaults of each part.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct PipelineOptions {
+    /// The queue's bounds.
+    pub queue: QueueLimits,
+    /// What happens when it is full.
+    pub overflow: Overflow,
+    /// When a batch is sent.
+    pub batch: BatchLimits,
+    /// When a failed one is sent again.
+    pub retry: RetryPolicy,
+}
+
+/// A handle to a running pipeline. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    kind: SignalKind,
+    queue: Arc<Queue>,
+    control: Arc<Control>,
+    worker: Worker,
+}
+
+impl Pipeline {
+    /// Starts a pipeline on this worker.
+    ///
+    /// # Errors
+    /// [`EndpointError`] if the target cannot work: a header, CA file or TLS setting. An unreachable backend is no error.
+    pub fn start(
+        signal: impl Signal,
+        target: Target,
+        options: PipelineOptions,
+        worker: &Worker,
+    ) -> Result<Self, EndpointError> {
+        let (delivery, address) = match &target {
+            Target::Http { endpoint, default_path, headers } => (
+                Delivery::Http(HttpDelivery::new(endpoint, default_path, headers)?),
+                endpoint.url_with_default_path(default_path).to_string(),
+            ),
+            Target::Grpc { endpoint, path } => {
+                (Delivery::Grpc(Box::new(GrpcDelivery::new(endpoint, path)?)), endpoint.url.to_string())
+            }
+        };
+        let batch = options.batch;
+        let queue = Arc::new(Queue::new(options.queue, options.overflow, batch.bytes, batch.items));
+        let control = Arc::new(Control::new());
+        let kind = signal.kind();
+        let task = Task {
+            signal,
+            delivery,
+            queue: Arc::clone(&queue),
+            control: Arc::clone(&control),
+            batch_limits: batch,
+            retry: options.retry,
+            address,
+            failing: None,
+            abandoned: false,
+            settled: 0,
+        };
+        worker.handle().spawn(task.run());
+        Ok(Self { kind, queue, control, worker: worker.clone() })
+    }
+
+    /// Which signal it carries.
+    #[must_use]
+    pub fn kind(&self) -> SignalKind {
+        self.kind
+    }
+
+    /// The queue that items are admitted to.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// What has become of the items so far.
+    #[must_use]
+    pub fn report(&self) -> SignalReport {
+        // Admitted last: an item settled between the two looks must not exceed what was admitted.
+        let settled = self.queue.accounting.report(self.kind, u64::MAX);
+        let admitted = self.queue.admitted();
+        let known = settled.delivered + settled.lost();
+        SignalReport { admitted, pending: admitted.saturating_sub(known), ..settled }
+    }
+
+    /// Asks for everything admitted so far to be sent. Pass the result to [`Pipeline::wait_flushed`].
+    #[must_use]
+    pub fn begin_flush(&self) -> Flush {
+        Flush(self.control.want_flush())
+    }
+
+    /// Blocks until the flush is done; false if the deadline came first. Works on any thread, in and out of runtimes.
+    #[must_use]
+    pub fn wait_flushed(&self, flush: &Flush, deadline: Instant) -> bool {
+        let number = flush.0;
+        self.control.wait(deadline, |progress| progress.finished || progress.flushed >= number)
+    }
+
+    /// Waits until the flush is done; false if the deadline came first. Works in any runtime.
+    pub async fn flushed(&self, flush: &Flush, deadline: Instant) -> bool {
+        let number = flush.0;
+        self.reaches(deadline, move |progress| progress.finished || progress.flushed >= number).await
+    }
+
+    /// Asks for the end: what waits is sent, new items are dropped and counted, and what is left at the deadline is dropped
+    /// and counted. Pass on to [`Pipeline::wait_ended`].
+    pub fn begin_shutdown(&self, deadline: Instant) {
+        self.control.want_end(deadline);
+    }
+
+    /// Blocks until the pipeline has ended; false if the deadline came first.
+    #[must_use]
+    pub fn wait_ended(&self, deadline: Instant) -> bool {
+        self.control.wait(deadline, |progress| progress.finished)
+    }
+
+    /// Waits until the pipeline has ended; false if the deadline came first. Works in any runtime.
+    pub async fn ended(&self, deadline: Instant) -> bool {
+        self.reaches(deadline, |progress| progress.finished).await
+    }
+
+    /// The wait runs on the worker: its clock ends it whatever runtime the caller has.
+    async fn reaches(&self, deadline: Instant, done: impl Fn(&control::Progress) -> bool + Send + 'static) -> bool {
+        let mut progress = self.control.subscribe();
+        let wait = async move {
+            let reached = progress.wait_for(done);
+            tokio::time::timeout_at(deadline.into(), reached).await.is_ok_and(|reached| reached.is_ok())
+        };
+        self.worker.handle().spawn(wait).await.unwrap_or(false)
+    }
+}
+
+/// A flush that was asked for.
+#[derive(Debug)]
+pub struct Flush(u64);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Ties a layer to the span store of its registry. Caller threads.
+
+use std::sync::{Arc, OnceLock};
+
+use tracing_core::span::{Attributes, Id, Record};
+use tracing_core::{Dispatch, Event, Subscriber};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::event::{self, VisitedEvent};
+use super::record::{Limits, LogContext, SpanRecord};
+use super::store::{self, SpanStore};
+use crate::sampler::Sampler;
+use crate::suppress::is_suppressed;
+
+/// What a layer does with spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Exports them: only spans that such a layer sees are pointed at, once one is on the registry.
+    Exporter,
+    /// Only looks at them.
+    Observer,
+}
+
+/// A layer's tie to the records of its registry: every layer owns one and forwards its callbacks to it.
+///
+/// All layers on one `Registry` share its records, in whatever order they were added. A layer whose
+/// `on_register_dispatch` is not forwarded (inside an `Option`, in tracing-subscriber 0.3) finds them at its first span
+/// if its subscriber is the global default; else it works with records, and ids, of its own.
+pub struct Attachment {
+    role: Role,
+    sampler: Option<Sampler>,
+    attached: OnceLock<Attached>,
+}
+
+struct Attached {
+    store: Arc<SpanStore>,
+    /// 0: no bit was free, the layer sees nothing.
+    bit: u32,
+}
+
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Attachment")
+            .field("role", &self.role)
+            .field("store", &self.attached.get().map(|attached| attached.store.id))
+            .finish()
+    }
+}
+
+impl Attachment {
+    /// A tie that is not attached yet. The first sampler on a registry decides for all its layers.
+    #[must_use]
+    pub fn new(role: Role, sampler: Option<Sampler>) -> Self {
+        Self { role, sampler, attached: OnceLock::new() }
+    }
+
+    /// Attaches to the registry of this subscriber: for `Layer::on_register_dispatch`.
+    pub fn register(&self, dispatch: &Dispatch) {
+        if let Some(store) = store::find_or_create_store(dispatch) {
+            let _ = self.attached.get_or_init(|| self.attach(store));
+        }
+    }
+
+    fn attach(&self, store: Arc<SpanStore>) -> Attached {
+        let bit = store.attach(self.role == Role::Exporter, self.sampler.as_ref()).unwrap_or(0);
+        Attached { store, bit }
+    }
+
+    #[inline]
+    fn attached(&self) -> Option<&Attached> {
+        let attached = match self.attached.get() {
+            Some(attached) => attached,
+            None => self.attach_late(),
+        };
+        (attached.bit != 0 && !is_suppressed()).then_some(attached)
+    }
+
+    #[cold]
+    fn attach_late(&self) -> &Attached {
+        let store = tracing_core::dispatcher::get_default(store::find_or_create_store);
+        self.attached.get_or_init(|| self.attach(store.unwrap_or_else(|| Arc::new(SpanStore::new()))))
+    }
+
+    /// The bounds of this registry's spans.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.attached.get().map_or_else(Limits::default, |attached| attached.store.limits)
+    }
+
+    /// For `Layer::on_new_span`: creates the record, or joins it.
+    #[inline]
+    pub fn new_span<S>(&self, attributes: &Attributes<'_>, id: &Id, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let Some(Attached { store, bit }) = self.attached() else { return };
+        store.open(*bit, attributes, id, |parent| {
+            let known = |id: &Id| store.with(id.into_u64(), |_| ()).is_some();
+            context.span_scope(parent)?.map(|span| span.id()).find(known).map(|id| id.into_u64())
+        });
+    }
+
+    /// For `Layer::on_record`.
+    #[inline]
+    pub fn record(&self, id: &Id, values: &Record<'_>) {
+        if let Some(Attached { store, bit }) = self.attached() {
+            store.record(*bit, id, values);
+        }
+    }
+
+    /// For `Layer::on_enter`.
+    #[inline]
+    pub fn enter(&self, id: &Id) {
+        if let Some(Attached { store, bit }) = self.attached() {
+            store.enter(*bit, id);
+        }
+    }
+
+    /// For `Layer::on_exit`.
+    #[inline]
+    pub fn exit(&self, id: &Id) {
+        if let Some(Attached { store, bit }) = self.attached() {
+            store.exit(*bit, id);
+        }
+    }
+
+    /// For `Layer::event_enabled`: a new event comes.
+    #[inline]
+    pub fn announce_event(&self) {
+        event::announce();
+    }
+
+    /// For `Layer::on_event`: shows the visited event; `None` on a thread that exports.
+    #[inline]
+    pub fn event<R>(&self, event: &Event<'_>, show: impl FnOnce(&VisitedEvent) -> R) -> Option<R> {
+        let Attached { store, bit } = self.attached()?;
+        Some(event::visit(store, *bit, event, show))
+    }
+
+    /// For `Layer::on_close`: shows the finished record, once. `use_record` runs under the record's lock: it must neither
+    /// block nor call user code.
+    #[inline]
+    pub fn close<R>(&self, id: &Id, use_record: impl FnOnce(&mut SpanRecord) -> R) -> Option<R> {
+        let Attached { store, bit } = self.attached.get()?;
+        store.close(*bit, id, use_record)
+    }
+
+    /// Shows the record of an open span, by the registry's id. `use_record` runs under the record's lock: it must neither
+    /// block nor call user code, nor look at another record.
+    #[inline]
+    pub fn with<R>(&self, span: u64, use_record: impl FnOnce(&mut SpanRecord) -> R) -> Option<R> {
+        self.attached()?.store.with(span, use_record)
+    }
+
+    /// An id of this span leaves the process: its parent can no longer be set.
+    #[inline]
+    pub fn expose(&self, span: u64) {
+        if let Some(Attached { store, .. }) = self.attached() {
+            store.expose(span);
+        }
+    }
+
+    /// Shows this layer's cached log context of a span, made by `build` if there is none. `build` gets the spans from the
+    /// leaf to the root through its argument, one call a span.
+    #[inline]
+    pub fn log_context<R>(
+        &self,
+        span: u64,
+        build: impl FnOnce(&mut LogContext, &mut dyn FnMut(&mut dyn FnMut(&SpanRecord))),
+        use_context: impl FnOnce(&LogContext) -> R,
+    ) -> Option<R> {
+        let Attached { store, bit } = self.attached()?;
+        let mut use_context = Some(use_context);
+        let cached = store.with(span, |record| {
+            if record.log.layer == *bit { use_context.take().map(|show| show(&record.log)) } else { None }
+        })?;
+        if cached.is_some() {
+            return cached;
+        }
+        self.make_log_context(store, *bit, span, build, use_context?)
+    }
+
+    #[cold]
+    fn make_log_context<R>(
+        &self,
+        store: &SpanStore,
+        bit: u32,
+        span: u64,
+        build: impl FnOnce(&mut LogContext, &mut dyn FnMut(&mut dyn FnMut(&SpanRecord))),
+        use_context: impl FnOnce(&LogContext) -> R,
+    ) -> Option<R> {
+        let mut context = store.with(span, |record| std::mem::take(&mut record.log))?;
+        context.fields.clear();
+        context.spans.clear();
+        context.keys = 0;
+        build(&mut context, &mut |visit| {
+            let mut next = span;
+            // Ancestors outlive their children in a registry, so the walk ends; the bound is against a broken one.
+            for _ in 0..4096 {
+                let parent = store.with(next, |record| {
+                    visit(record);
+                    record.logged = true;
+                    record.parent
+                });
+                match parent {
+                    Some(parent) if parent != 0 => next = parent,
+                    _ => break,
+                }
+            }
+        });
+        context.layer = bit;
+        let shown = use_context(&context);
+        store.with(span, |record| record.log = context);
+        Some(shown)
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if let Some(Attached { store, bit }) = self.attached.get()
+            && *bit != 0
+        {
+            store.detach(*bit);
+        }
+    }
+}

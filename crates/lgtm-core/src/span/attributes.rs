@@ -1,0 +1,60 @@
+//! Reads attributes back: the fields of a span or event, as [`fields`](super::fields) encoded them.
+//!
+//! A field list is kept as repeated OTLP `KeyValue` messages: what Tempo receives is copied, and everybody else reads it
+//! through this iterator. Source: opentelemetry-proto, `common/v1/common.proto`.
+
+use crate::protobuf::{Field, Fields};
+
+/// A field's value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// Text; also integers that do not fit into 64 signed bits, and whatever only implements `Debug`.
+    Text(&'a str),
+    /// A number without fraction.
+    Integer(i64),
+    /// A number with fraction; may be NaN or infinite.
+    Double(f64),
+    /// True or false.
+    Bool(bool),
+}
+
+/// A field.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attribute<'a> {
+    /// Its name.
+    pub key: &'a str,
+    /// Its value.
+    pub value: Value<'a>,
+}
+
+/// Iterates over encoded fields.
+#[derive(Clone, Debug)]
+pub struct Attributes<'a>(Fields<'a>);
+
+impl<'a> Attributes<'a> {
+    /// Reads repeated length-delimited `KeyValue`s, whatever the number of their field.
+    #[must_use]
+    pub fn new(encoded: &'a [u8]) -> Self {
+        Self(Fields(encoded))
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Attribute<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Attribute<'a>> {
+        let Field::Bytes(_, pair) = self.0.next()? else { return None };
+        let mut fields = Fields(pair);
+        let Some(Field::Bytes(1, key)) = fields.next() else { return None };
+        let Some(Field::Bytes(2, value)) = fields.next() else { return None };
+        let value = match Fields(value).next()? {
+            Field::Bytes(1, text) => Value::Text(std::str::from_utf8(text).ok()?),
+            Field::Varint(2, flag) => Value::Bool(flag != 0),
+            Field::Varint(3, number) => Value::Integer(number.cast_signed()),
+            Field::Fixed64(4, bits) => Value::Double(f64::from_bits(bits)),
+            _ => return None,
+        };
+        Some(Attribute { key: std::str::from_utf8(key).ok()?, value })
+    }
+}

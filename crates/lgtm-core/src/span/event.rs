@@ -1,0 +1,102 @@
+//! Visits an event once for all layers: fields, time and place in the trace. Caller threads.
+//!
+//! A layer's `event_enabled` announces a new event, the first `on_event` visits it, the others read the same outcome. The
+//! scratch space is taken out while user code (a `Debug` implementation) runs, so that an event inside one finds its own.
+
+use std::cell::RefCell;
+
+use tracing_core::Event;
+
+use super::fields::{EVENT_ATTRIBUTE, Exception, FieldVisitor, VisitLimits, Visited};
+use super::store::{SpanStore, context_of_event};
+use crate::clock;
+use crate::current::TraceContext;
+
+/// An event as all layers see it.
+#[derive(Debug, Default)]
+pub struct VisitedEvent {
+    pub(crate) fields: Visited,
+    /// When it happened: nanoseconds since the Unix epoch.
+    pub timestamp: u64,
+    /// The registry's id of the span it happened in; 0: none.
+    pub span: u64,
+    /// What the event belongs to.
+    pub trace: Option<TraceContext>,
+    /// Identifies the event while its layers look at it.
+    event: usize,
+    callsite: usize,
+    store: u32,
+    /// The layers that have seen it.
+    seen: u32,
+}
+
+impl VisitedEvent {
+    /// The field `message`; empty if there is none.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.fields.message
+    }
+
+    /// All other fields, as OTLP `Span.Event.attributes`.
+    #[must_use]
+    pub fn attributes(&self) -> &[u8] {
+        &self.fields.attributes
+    }
+
+    /// Fields over the limit.
+    #[must_use]
+    pub fn dropped_attributes(&self) -> u32 {
+        self.fields.dropped
+    }
+
+    /// The error among the fields, if there is one.
+    #[must_use]
+    pub fn exception(&self) -> Option<&Exception> {
+        self.fields.exception.as_ref()
+    }
+}
+
+thread_local! {
+    static EVENT: RefCell<Option<Box<VisitedEvent>>> = const { RefCell::new(None) };
+}
+
+/// A new event is about to be shown to the layers.
+#[inline]
+pub(crate) fn announce() {
+    let _ = EVENT.try_with(|cell| {
+        if let Ok(mut event) = cell.try_borrow_mut()
+            && let Some(event) = event.as_mut()
+        {
+            event.event = 0;
+        }
+    });
+}
+
+/// Shows the event to a layer, visiting it if this layer is the first.
+pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: impl FnOnce(&VisitedEvent) -> R) -> R {
+    let mut visited = EVENT.try_with(|cell| cell.take()).ok().flatten().unwrap_or_default();
+    let address = std::ptr::from_ref(event).addr();
+    let callsite = std::ptr::from_ref(event.metadata()).addr();
+    let known = visited.event == address
+        && visited.callsite == callsite
+        && visited.store == store.id
+        && visited.seen & bit == 0;
+    if !known {
+        visited.fields.clear();
+        let limits = VisitLimits { attributes: store.limits.event_attributes, value_bytes: store.limits.value_bytes };
+        event.record(&mut FieldVisitor { visited: &mut visited.fields, tag: EVENT_ATTRIBUTE, limits });
+        visited.timestamp = clock::unix_nanos();
+        let (span, trace) = context_of_event(store, event).unwrap_or((0, None));
+        visited.span = span;
+        visited.trace = trace;
+        visited.event = address;
+        visited.callsite = callsite;
+        visited.store = store.id;
+        visited.seen = 0;
+    }
+    visited.seen |= bit;
+    let shown = show(&visited);
+    visited.fields.trim(256 * 1024);
+    let _ = EVENT.try_with(|cell| cell.replace(Some(visited)));
+    shown
+}

@@ -1,0 +1,334 @@
+//! Visits the fields of a span or event once, for all layers, into OTLP attributes. Caller threads, no lock held: a
+//! `Debug` implementation is user code and may log.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+
+use tracing_core::field::{Field, Visit};
+
+use crate::protobuf::{self, fixed64_tag, length_tag, varint_tag};
+
+/// The tag of `Span.attributes` in OTLP's trace.proto.
+pub(crate) const SPAN_ATTRIBUTE: u8 = length_tag(9);
+/// The tag of `Span.Event.attributes` in OTLP's trace.proto.
+pub(crate) const EVENT_ATTRIBUTE: u8 = length_tag(3);
+
+const KEY: u8 = length_tag(1);
+const VALUE: u8 = length_tag(2);
+const STRING_VALUE: u8 = length_tag(1);
+const BOOL_VALUE: u8 = varint_tag(2);
+const INT_VALUE: u8 = varint_tag(3);
+const DOUBLE_VALUE: u8 = fixed64_tag(4);
+
+/// OTLP's `SpanKind`, by its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SpanKind {
+    /// Work inside a service. The default.
+    #[default]
+    Internal = 1,
+    /// Answers a request.
+    Server = 2,
+    /// Makes a request and waits for the answer.
+    Client = 3,
+    /// Puts a message into a queue.
+    Producer = 4,
+    /// Takes a message from a queue.
+    Consumer = 5,
+}
+
+impl SpanKind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Internal, Self::Server, Self::Client, Self::Producer, Self::Consumer];
+
+    /// The kind's lower-case name, as in the label `span_kind`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+/// OTLP's `Status.StatusCode`, by its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// Nothing said.
+    #[default]
+    Unset = 0,
+    /// Set to a success on purpose.
+    Ok = 1,
+    /// Failed.
+    Error = 2,
+}
+
+impl Status {
+    fn parse(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("ok") {
+            Some(Self::Ok)
+        } else if text.eq_ignore_ascii_case("error") {
+            Some(Self::Error)
+        } else if text.eq_ignore_ascii_case("unset") {
+            Some(Self::Unset)
+        } else {
+            None
+        }
+    }
+}
+
+/// An error value found among an event's fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exception {
+    /// Its `Display` text.
+    pub message: String,
+    /// It and its sources, a line each; empty if it has none.
+    pub chain: String,
+}
+
+/// The outcome of a visit. Reused: all buffers keep their capacity.
+#[derive(Debug, Default)]
+pub(crate) struct Visited {
+    /// Repeated `KeyValue`s under `tag`.
+    pub(crate) attributes: Vec<u8>,
+    pub(crate) count: u32,
+    pub(crate) dropped: u32,
+    /// The field `message`.
+    pub(crate) message: String,
+    pub(crate) exception: Option<Exception>,
+    /// The fields `otel.*`, which describe the span and are no attributes.
+    pub(crate) name: Option<String>,
+    pub(crate) kind: Option<SpanKind>,
+    pub(crate) status: Option<Status>,
+    pub(crate) status_description: Option<String>,
+    /// Where `Debug` output is formatted before its length is known.
+    text: String,
+}
+
+impl Visited {
+    pub(crate) fn clear(&mut self) {
+        self.attributes.clear();
+        self.count = 0;
+        self.dropped = 0;
+        self.message.clear();
+        self.exception = None;
+        self.name = None;
+        self.kind = None;
+        self.status = None;
+        self.status_description = None;
+    }
+
+    /// Gives back memory that an unusually large event took.
+    pub(crate) fn trim(&mut self, keep: usize) {
+        self.attributes.shrink_to(keep);
+        self.message.shrink_to(keep);
+        self.text.shrink_to(keep);
+    }
+}
+
+/// What a visit may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VisitLimits {
+    pub(crate) attributes: u32,
+    pub(crate) value_bytes: usize,
+}
+
+/// Visits a span's fields (with `tag` [`SPAN_ATTRIBUTE`]) or an event's ([`EVENT_ATTRIBUTE`]).
+pub(crate) struct FieldVisitor<'a> {
+    pub(crate) visited: &'a mut Visited,
+    pub(crate) tag: u8,
+    pub(crate) limits: VisitLimits,
+}
+
+impl FieldVisitor<'_> {
+    fn is_span(&self) -> bool {
+        self.tag == SPAN_ATTRIBUTE
+    }
+
+    /// Counts one more attribute, or one dropped over the limit.
+    #[inline]
+    fn admit(&mut self) -> bool {
+        if self.visited.count >= self.limits.attributes {
+            self.visited.dropped += 1;
+            return false;
+        }
+        self.visited.count += 1;
+        true
+    }
+
+    /// Writes a `KeyValue` up to and including the tag of the `AnyValue`, whose content has `length` bytes.
+    #[inline]
+    fn begin(&mut self, key: &str, length: usize) {
+        let buffer = &mut self.visited.attributes;
+        let pair = protobuf::field_length(key.len()) + protobuf::field_length(length);
+        buffer.push(self.tag);
+        protobuf::put_varint(buffer, pair as u64);
+        protobuf::put_bytes(buffer, KEY, key.as_bytes());
+        buffer.push(VALUE);
+        protobuf::put_varint(buffer, length as u64);
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        if self.admit() {
+            let text = cut(text, self.limits.value_bytes);
+            self.begin(key, protobuf::field_length(text.len()));
+            protobuf::put_bytes(&mut self.visited.attributes, STRING_VALUE, text.as_bytes());
+        }
+    }
+
+    fn integer(&mut self, key: &str, value: i64) {
+        if self.admit() {
+            let bits = value.cast_unsigned();
+            self.begin(key, 1 + protobuf::varint_length(bits));
+            protobuf::put_integer(&mut self.visited.attributes, INT_VALUE, bits);
+        }
+    }
+
+    /// The fields `otel.*` of a span; true if this was one.
+    fn describe_span(&mut self, name: &str, text: &str) -> bool {
+        match name {
+            "otel.name" => self.visited.name = Some(cut(text, self.limits.value_bytes).to_owned()),
+            "otel.kind" => match SpanKind::parse(text) {
+                Some(kind) => self.visited.kind = Some(kind),
+                None => return false,
+            },
+            "otel.status_code" => match Status::parse(text) {
+                Some(status) => self.visited.status = Some(status),
+                None => return false,
+            },
+            "otel.status_description" | "otel.status_message" => {
+                self.visited.status_description = Some(cut(text, self.limits.value_bytes).to_owned());
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Formats into the scratch text, no further than the limit.
+    fn format(&mut self, value: fmt::Arguments<'_>) -> String {
+        let mut text = std::mem::take(&mut self.visited.text);
+        text.clear();
+        // The writer refuses what is over the limit; an error of the value's own formatting leaves what it wrote.
+        let _ = Bounded { text: &mut text, limit: self.limits.value_bytes }.write_fmt(value);
+        text
+    }
+
+    fn recorded_text(&mut self, name: &str, text: &str) {
+        match name.as_bytes() {
+            b"message" if !self.is_span() => {
+                self.visited.message.clear();
+                self.visited.message.push_str(cut(text, self.limits.value_bytes));
+            }
+            [b'o', b't', b'e', b'l', b'.', ..] if self.is_span() && self.describe_span(name, text) => {}
+            _ => self.text(name, text),
+        }
+    }
+}
+
+impl Visit for FieldVisitor<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if self.admit() {
+            self.begin(field.name(), 9);
+            protobuf::put_fixed64(&mut self.visited.attributes, DOUBLE_VALUE, value.to_bits());
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.integer(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match i64::try_from(value) {
+            Ok(value) => self.integer(field.name(), value),
+            Err(_) => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        match i64::try_from(value) {
+            Ok(value) => self.integer(field.name(), value),
+            Err(_) => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        match i64::try_from(value) {
+            Ok(value) => self.integer(field.name(), value),
+            Err(_) => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if self.admit() {
+            self.begin(field.name(), 2);
+            protobuf::put_integer(&mut self.visited.attributes, BOOL_VALUE, u64::from(value));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.recorded_text(field.name(), value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let text = self.format(format_args!("{value}"));
+        self.recorded_text(field.name(), &text);
+        let mut exception = Exception { message: text.clone(), chain: String::new() };
+        self.visited.text = text;
+        let mut source = value.source();
+        let mut chain = Bounded { text: &mut exception.chain, limit: self.limits.value_bytes };
+        if source.is_some() {
+            let _ = write!(chain, "{value}");
+        }
+        // A chain that leads back into itself would have no end.
+        for _ in 0..32 {
+            let Some(cause) = source else { break };
+            let _ = write!(chain, "\ncaused by: {cause}");
+            source = cause.source();
+        }
+        self.visited.exception = Some(exception);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if !self.is_span() && field.name() == "message" {
+            // Straight into place: most events have a formatted message.
+            let mut message = std::mem::take(&mut self.visited.message);
+            message.clear();
+            let _ = write!(Bounded { text: &mut message, limit: self.limits.value_bytes }, "{value:?}");
+            self.visited.message = message;
+            return;
+        }
+        let text = self.format(format_args!("{value:?}"));
+        self.recorded_text(field.name(), &text);
+        self.visited.text = text;
+    }
+}
+
+/// The longest part of `text` of at most `limit` bytes that ends at a character's boundary.
+fn cut(text: &str, limit: usize) -> &str {
+    if text.len() <= limit {
+        return text;
+    }
+    text.get(..text.floor_char_boundary(limit)).unwrap_or_default()
+}
+
+/// A writer that stops at a limit, at a character's boundary.
+struct Bounded<'a> {
+    text: &'a mut String,
+    limit: usize,
+}
+
+impl fmt::Write for Bounded<'_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let fitting = cut(part, self.limit.saturating_sub(self.text.len()));
+        self.text.push_str(fitting);
+        if fitting.len() < part.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}

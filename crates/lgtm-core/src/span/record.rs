@@ -1,0 +1,287 @@
+//! The record of one span: what every layer knows about it. Guarded by its slot's lock; no user code runs under that.
+
+use std::sync::Arc;
+
+use tracing_core::Metadata;
+
+use super::attributes::Attributes;
+use super::fields::{SpanKind, Status, Visited};
+use crate::current::TraceContext;
+use crate::ids::{SpanId, TraceId};
+use crate::protobuf;
+
+/// Bounds of one span. Defaults are the OpenTelemetry specification's (SpanLimits) where it has one.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Attributes of a span. Default: 128.
+    pub attributes: u32,
+    /// Attributes of one event. Default: 128.
+    pub event_attributes: u32,
+    /// Events of a span. Default: 128.
+    pub events: u32,
+    /// Links of a span. Default: 128.
+    pub links: u32,
+    /// Bytes of one value or message; longer ones are cut at a character's boundary. Default: 128 KiB.
+    pub value_bytes: usize,
+    /// Bytes of all attributes of a span, and of all its events. Default: 256 KiB each.
+    pub span_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            attributes: 128,
+            event_attributes: 128,
+            events: 128,
+            links: 128,
+            value_bytes: 128 * 1024,
+            span_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// What a log layer keeps on a span between two of its lines: text made of the fields of the span and its ancestors.
+#[derive(Debug, Default)]
+pub struct LogContext {
+    /// The layer whose text this is; 0: none.
+    pub(crate) layer: u32,
+    /// The first part of the text.
+    pub fields: Vec<u8>,
+    /// The second part of the text.
+    pub spans: Vec<u8>,
+    /// A bit for each key in the text, by the layer's own hash.
+    pub keys: u64,
+}
+
+/// Buffers above this size are given back when a span closes.
+const KEPT_BYTES: usize = 4096;
+
+/// One open span.
+#[derive(Debug, Default)]
+pub struct SpanRecord {
+    /// The registry's id; 0: the record is vacant.
+    pub(crate) id: u64,
+    /// The layers that saw the span open and have not seen it close.
+    pub(crate) layers: u32,
+    /// The nearest exported span: this one, or an ancestor. Zero: none.
+    pub(crate) anchor: SpanId,
+    /// Whether a cached [`LogContext`], of this span or of a descendant, contains this span's fields.
+    pub(crate) logged: bool,
+    pub(crate) event_bytes_full: bool,
+    /// The registry's id of the nearest ancestor that has a record; 0: a local root.
+    pub parent: u64,
+    /// The callsite. `None` only while vacant.
+    pub metadata: Option<&'static Metadata<'static>>,
+    /// The trace.
+    pub trace_id: TraceId,
+    /// This span.
+    pub span_id: SpanId,
+    /// The nearest exported ancestor, or the remote parent; zero for a root.
+    pub parent_span_id: SpanId,
+    /// Whether the parent is in another process.
+    pub remote_parent: bool,
+    /// The head sampler's decision for the trace.
+    pub sampled: bool,
+    /// W3C `tracestate`, taken over from the remote parent.
+    pub trace_state: Option<Arc<str>>,
+    /// From the field `otel.name`; else the metadata's name counts.
+    pub name: Option<String>,
+    /// From the field `otel.kind`.
+    pub kind: SpanKind,
+    /// From the field `otel.status_code`, or from an event of level ERROR.
+    pub status: Status,
+    /// From the field `otel.status_description`, or the message of the event that set the status.
+    pub status_description: String,
+    /// Whether the program itself has set the status: events do not change it any more.
+    pub status_is_set: bool,
+    /// When the span was opened: nanoseconds since the Unix epoch.
+    pub start: u64,
+    /// When it was closed; 0 while open.
+    pub end: u64,
+    /// The fields, as OTLP `Span.attributes`.
+    pub attributes: Vec<u8>,
+    /// Number of attributes.
+    pub attribute_count: u32,
+    /// Attributes over the limit.
+    pub dropped_attributes: u32,
+    /// Events, as OTLP `Span.events`.
+    pub events: Vec<u8>,
+    /// Number of events.
+    pub event_count: u32,
+    /// Events over the limit.
+    pub dropped_events: u32,
+    /// Links, as OTLP `Span.links`.
+    pub links: Vec<u8>,
+    /// Number of links.
+    pub link_count: u32,
+    /// Links over the limit.
+    pub dropped_links: u32,
+    /// The log layer's cache.
+    pub log: LogContext,
+}
+
+impl SpanRecord {
+    /// The span's name: `otel.name`, else the callsite's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.name {
+            Some(name) => name,
+            None => self.metadata.map_or("", Metadata::name),
+        }
+    }
+
+    /// The place in the trace that logs, exemplars and children of this span point at.
+    #[must_use]
+    pub fn context(&self) -> Option<TraceContext> {
+        (!self.anchor.is_zero()).then(|| TraceContext::new(self.trace_id, self.anchor, self.sampled))
+    }
+
+    /// Iterates over the fields.
+    #[must_use]
+    pub fn attributes(&self) -> Attributes<'_> {
+        Attributes::new(&self.attributes)
+    }
+
+    /// Appends one encoded event unless a limit is reached; then counts it.
+    pub fn push_event(&mut self, limits: &Limits, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.event_count >= limits.events || self.event_bytes_full {
+            self.dropped_events += 1;
+            return;
+        }
+        let before = self.events.len();
+        write(&mut self.events);
+        if self.events.len() > limits.span_bytes {
+            self.events.truncate(before);
+            self.event_bytes_full = true;
+            self.dropped_events += 1;
+            return;
+        }
+        self.event_count += 1;
+    }
+
+    /// Appends one encoded link unless the limit is reached; then counts it.
+    pub fn push_link(&mut self, limits: &Limits, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.link_count >= limits.links {
+            self.dropped_links += 1;
+            return;
+        }
+        write(&mut self.links);
+        self.link_count += 1;
+    }
+
+    /// Takes over the fields of a first visit.
+    pub(crate) fn take_fields(&mut self, visited: &mut Visited, limits: &Limits) {
+        self.attribute_count = visited.count;
+        self.dropped_attributes = visited.dropped;
+        if visited.attributes.len() <= limits.span_bytes {
+            std::mem::swap(&mut self.attributes, &mut visited.attributes);
+        } else {
+            self.attribute_count = 0;
+            self.dropped_attributes += visited.count;
+        }
+        self.describe(visited);
+    }
+
+    /// Takes over fields recorded late: a new value replaces the old one of the same name.
+    pub(crate) fn merge_fields(&mut self, visited: &mut Visited, limits: &Limits) {
+        for attribute in Attributes::new(&visited.attributes) {
+            self.remove_attribute(attribute.key);
+        }
+        self.dropped_attributes += visited.dropped;
+        if self.attribute_count + visited.count > limits.attributes
+            || self.attributes.len() + visited.attributes.len() > limits.span_bytes
+        {
+            self.dropped_attributes += visited.count;
+        } else {
+            self.attribute_count += visited.count;
+            self.attributes.extend_from_slice(&visited.attributes);
+        }
+        self.describe(visited);
+    }
+
+    fn describe(&mut self, visited: &mut Visited) {
+        if let Some(name) = visited.name.take() {
+            self.name = Some(name);
+        }
+        if let Some(kind) = visited.kind {
+            self.kind = kind;
+        }
+        if let Some(status) = visited.status {
+            self.set_status(status, visited.status_description.take().unwrap_or_default());
+        } else if let Some(description) = visited.status_description.take() {
+            self.status_description = description;
+        }
+    }
+
+    /// Sets the status as the program asked: events of level ERROR do not change it any more.
+    pub fn set_status(&mut self, status: Status, description: String) {
+        // The specification: Ok is final, and a description belongs to Error alone.
+        if self.status_is_set && self.status == Status::Ok {
+            return;
+        }
+        self.status_is_set = status != Status::Unset;
+        self.status = status;
+        if status == Status::Error {
+            if !description.is_empty() {
+                self.status_description = description;
+            }
+        } else {
+            self.status_description.clear();
+        }
+    }
+
+    fn remove_attribute(&mut self, key: &str) {
+        let mut rest = self.attributes.as_slice();
+        while !rest.is_empty() {
+            let start = self.attributes.len() - rest.len();
+            let mut fields = protobuf::Fields(rest);
+            if fields.next().is_none() {
+                return;
+            }
+            let end = self.attributes.len() - fields.0.len();
+            if Attributes::new(rest).next().is_some_and(|attribute| attribute.key == key) {
+                self.attributes.drain(start..end);
+                self.attribute_count = self.attribute_count.saturating_sub(1);
+                return;
+            }
+            rest = self.attributes.get(end..).unwrap_or_default();
+        }
+    }
+
+    /// Makes the record vacant, keeping its buffers.
+    pub(crate) fn recycle(&mut self) {
+        self.id = 0;
+        self.layers = 0;
+        self.anchor = SpanId::ZERO;
+        self.logged = false;
+        self.event_bytes_full = false;
+        self.parent = 0;
+        self.metadata = None;
+        self.parent_span_id = SpanId::ZERO;
+        self.remote_parent = false;
+        self.sampled = false;
+        self.trace_state = None;
+        self.name = None;
+        self.kind = SpanKind::Internal;
+        self.status = Status::Unset;
+        self.status_description.clear();
+        self.status_is_set = false;
+        self.end = 0;
+        self.attribute_count = 0;
+        self.dropped_attributes = 0;
+        self.event_count = 0;
+        self.dropped_events = 0;
+        self.link_count = 0;
+        self.dropped_links = 0;
+        self.log.layer = 0;
+        for buffer in
+            [&mut self.attributes, &mut self.events, &mut self.links, &mut self.log.fields, &mut self.log.spans]
+        {
+            buffer.clear();
+            if buffer.capacity() > KEPT_BYTES {
+                buffer.shrink_to(KEPT_BYTES);
+            }
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Keeps the span records beside a registry: direct-mapped slots chosen by the span's id, with the full id checked, and an
+//! overflow map for spans whose slot is taken. Caller threads; a slot's lock is held for copying only.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+use tracing_core::Dispatch;
+use tracing_core::span::{Attributes, Id, Record};
+use tracing_subscriber::Registry;
+
+use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, VisitLimits, Visited};
+use super::record::{Limits, SpanRecord};
+use crate::clock;
+use crate::current::{self, TraceContext};
+use crate::ids::{SpanId, TraceId};
+use crate::propagation::RemoteParent;
+use crate::sampler::Sampler;
+
+const SLOT_BITS: u32 = 11;
+
+/// The records of one registry.
+pub(crate) struct SpanStore {
+    /// Tells stores apart in the stack of current spans.
+    pub(crate) id: u32,
+    pub(crate) limits: Limits,
+    slots: Box<[Mutex<SpanRecord>]>,
+    /// For each slot the last span whose id has left the process.
+    exposed: Box<[AtomicU64]>,
+    overflow: Mutex<HashMap<u64, SpanRecord>>,
+    overflowing: AtomicUsize,
+    /// The bits in use by attached layers.
+    attached: AtomicU32,
+    /// The bits of those that export spans.
+    exporters: AtomicU32,
+    sampler: OnceLock<Sampler>,
+}
+
+thread_local! {
+    /// The span this thread opened last: the other layers look it up right after.
+    static LAST_OPENED: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
+    static SCRATCH: RefCell<Option<Box<Visited>>> = const { RefCell::new(None) };
+}
+
+/// The stores in use, by the address of their registry.
+static STORES: Mutex<Vec<(usize, Weak<SpanStore>)>> = Mutex::new(Vec::new());
+
+/// The store of this subscriber's registry; created if it is the first layer that asks. `None` if the subscriber is not
+/// built on tracing-subscriber's `Registry`.
+pub(crate) fn find_or_create_store(dispatch: &Dispatch) -> Option<Arc<SpanStore>> {
+    let address = std::ptr::from_ref(dispatch.downcast_ref::<Registry>()?).addr();
+    let mut stores = STORES.lock();
+    stores.retain(|(_, store)| store.strong_count() > 0);
+    if let Some(store) = stores.iter().find(|(known, _)| *known == address).and_then(|(_, store)| store.upgrade()) {
+        return Some(store);
+    }
+    let store = Arc::new(SpanStore::new());
+    stores.push((address, Arc::downgrade(&store)));
+    Some(store)
+}
+
+/// The store of this subscriber's registry, if a layer of ours is on it.
+pub(crate) fn find_store(dispatch: &Dispatch) -> Option<Arc<SpanStore>> {
+    let address = std::ptr::from_ref(dispatch.downcast_ref::<Registry>()?).addr();
+    STORES.lock().iter().find(|(known, _)| *known == address).and_then(|(_, store)| store.upgrade())
+}
+
+/// Why a span's parent could not be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetParentError {
+    /// The span is disabled, or no lgtm layer saw it.
+    #[error("the span is disabled or unknown to lgtm's layers, so it has no parent to set")]
+    UnknownSpan,
+    /// The span's ids are in a log line, a child or an outgoing request already.
+    #[error(
+        "the span's ids are in use already (a log line, a child span or an outgoing request has them): set the parent right after creating the span"
+    )]
+    InUse,
+    /// The span has a parent in this process.
+    #[error("the span has a parent in this process already")]
+    HasLocalParent,
+}
+
+impl SpanStore {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let count = 1 << SLOT_BITS;
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            limits: Limits::default(),
+            slots: (0..count).map(|_| Mutex::default()).collect(),
+            exposed: (0..count).map(|_| AtomicU64::new(0)).collect(),
+            overflow: Mutex::default(),
+            overflowing: AtomicUsize::new(0),
+            attached: AtomicU32::new(0),
+            exporters: AtomicU32::new(0),
+            sampler: OnceLock::new(),
+        }
+    }
+
+    /// A bit for one more layer; `None` when 32 are attached.
+    pub(crate) fn attach(&self, exports: bool, sampler: Option<&Sampler>) -> Option<u32> {
+        let taken = self
+            .attached
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| (bits != u32::MAX).then(|| bits | (bits + 1)))
+            .ok()?;
+        let bit = !taken & taken.wrapping_add(1);
+        if exports {
+            self.exporters.fetch_or(bit, Ordering::Relaxed);
+        }
+        if let Some(sampler) = sampler {
+            // The first one counts: two samplers in one registry cannot both decide.
+            let _ = self.sampler.set(sampler.clone());
+        }
+        Some(bit)
+    }
+
+    /// A layer is gone: its spans must not wait for it.
+    pub(crate) fn detach(&self, bit: u32) {
+        for slot in &self.slots {
+            leave(&mut slot.lock(), bit);
+        }
+        let mut overflow = self.overflow.lock();
+        overflow.retain(|_, record| !leave(record, bit));
+        self.overflowing.store(overflow.len(), Ordering::Relaxed);
+        self.exporters.fetch_and(!bit, Ordering::Relaxed);
+        self.attached.fetch_and(!bit, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn slot_index(id: u64) -> usize {
+        (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS)) as usize
+    }
+
+    /// Runs `use_record` on the record of an open span.
+    #[inline]
+    pub(crate) fn with<R>(&self, id: u64, use_record: impl FnOnce(&mut SpanRecord) -> R) -> Option<R> {
+        let mut slot = self.slots.get(Self::slot_index(id))?.lock();
+        if slot.id == id {
+            return Some(use_record(&mut slot));
+        }
+        drop(slot);
+        if self.overflowing.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.overflow.lock().get_mut(&id).map(use_record)
+    }
+
+    /// An id of this span leaves the process: its parent can no longer change.
+    #[inline]
+    pub(crate) fn expose(&self, id: u64) {
+        if let Some(exposed) = self.exposed.get(Self::slot_index(id)) {
+            exposed.store(id, Ordering::Relaxed);
+        }
+    }
+
+    /// A layer sees a span open: the first one creates the record. `ancestor` finds the nearest ancestor with a record of
+    /// an explicit parent that has none.
+    pub(crate) fn open(
+        &self,
+        bit: u32,
+        attributes: &Attributes<'_>,
+        id: &Id,
+        ancestor: impl FnOnce(&Id) -> Option<u64>,
+    ) {
+        let id = id.into_u64();
+        if LAST_OPENED.with(Cell::get) == (self.id, id) && self.join(bit, id) {
+            return;
+        }
+        let mut visited = SCRATCH.try_with(|scratch| scratch.take()).ok().flatten().unwrap_or_default();
+        visited.clear();
+        attributes.record(&mut FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() });
+        let (parent, inherited) = self.parent_of(attributes, ancestor);
+        let start = clock::unix_nanos();
+        if let Some(slot) = self.slots.get(Self::slot_index(id)) {
+            let mut slot = slot.lock();
+            if slot.id == 0 || slot.id == id {
+                self.fill(&mut slot, bit, attributes, id, parent, inherited, &mut visited, start);
+            } else {
+                drop(slot);
+                let mut overflow = self.overflow.lock();
+                let record = overflow.entry(id).or_default();
+                self.fill(record, bit, attributes, id, parent, inherited, &mut visited, start);
+                self.overflowing.store(overflow.len(), Ordering::Relaxed);
+            }
+        }
+        LAST_OPENED.with(|last| last.set((self.id, id)));
+        visited.trim(16 * 1024);
+        let _ = SCRATCH.try_with(|scratch| scratch.replace(Some(visited)));
+    }
+
+    fn span_visit(&self) -> VisitLimits {
+        VisitLimits { attributes: self.limits.attributes, value_bytes: self.limits.value_bytes }
+    }
+
+    /// A further layer sees the span that this thread has just opened.
+    fn join(&self, bit: u32, id: u64) -> bool {
+        let exports = self.exporters.load(Ordering::Relaxed) & bit != 0;
+        self.with(id, |record| {
+            if record.layers & bit != 0 {
+                return false;
+            }
+            record.layers |= bit;
+            if exports {
+                record.anchor = record.span_id;
+            }
+            true
+        })
+        .unwrap_or(false)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call site decides between a slot and the overflow map")]
+    fn fill(
+        &self,
+        record: &mut SpanRecord,
+        bit: u32,
+        attributes: &Attributes<'_>,
+        id: u64,
+        parent: u64,
+        inherited: Option<Inherited>,
+        visited: &mut Visited,
+        start: u64,
+    ) {
+        let exporters = self.exporters.load(Ordering::Relaxed);
+        if record.id == id && record.layers & bit == 0 {
+            // Opened by another layer, with spans of a `Debug` implementation in between.
+            record.layers |= bit;
+            if exporters & bit != 0 {
+                record.anchor = record.span_id;
+            }
+            return;
+        }
+        // A record of the same id that still waits for this layer is stale: ids repeat.
+        record.recycle();
+        record.id = id;
+        record.layers = bit;
+        record.parent = parent;
+        record.metadata = Some(attributes.metadata());
+        record.span_id = SpanId::random();
+        record.start = start;
+        match inherited {
+            Some(inherited) => {
+                record.trace_id = inherited.trace_id;
+                record.anchor = inherited.anchor;
+                record.parent_span_id = inherited.anchor;
+                record.sampled = inherited.sampled;
+                record.trace_state = inherited.trace_state;
+            }
+            None => {
+                record.trace_id = TraceId::random();
+                record.sampled = self.sampler().decide(record.trace_id, None);
+            }
+        }
+        if exporters == 0 || exporters & bit != 0 {
+            record.anchor = record.span_id;
+        }
+        record.take_fields(visited, &self.limits);
+    }
+
+    fn sampler(&self) -> &Sampler {
+        static DEFAULT: Sampler = Sampler::ParentBased(crate::sampler::Root::AlwaysOn);
+        self.sampler.get().unwrap_or(&DEFAULT)
+    }
+
+    fn parent_of(
+        &self,
+        attributes: &Attributes<'_>,
+        ancestor: impl FnOnce(&Id) -> Option<u64>,
+    ) -> (u64, Option<Inherited>) {
+        let parent = if attributes.is_contextual() {
+            current::innermost(self.id).map(|(span, _)| span)
+        } else {
+            attributes.parent().and_then(|parent| {
+                let id = parent.into_u64();
+                if self.with(id, |_| ()).is_some() { Some(id) } else { ancestor(parent) }
+            })
+        };
+        let Some(parent) = parent else { return (0, None) };
+        let inherited = self.with(parent, |record| Inherited {
+            trace_id: record.trace_id,
+            anchor: record.anchor,
+            sampled: record.sampled,
+            trace_state: record.trace_state.clone(),
+        });
+        self.expose(parent);
+        (if inherited.is_some() { parent } else { 0 }, inherited)
+    }
+
+    /// Fields recorded late. Every layer is told; the one with the lowest bit of those that see the span does it.
+    pub(crate) fn record(&self, bit: u32, id: &Id, values: &Record<'_>) {
+        let id = id.into_u64();
+        if self.with(id, |record| record.layers & record.layers.wrapping_neg()) != Some(bit) {
+            return;
+        }
+        let mut visited = SCRATCH.try_with(|scratch| scratch.take()).ok().flatten().unwrap_or_default();
+        visited.clear();
+        values.record(&mut FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() });
+        let logged = self.with(id, |record| {
+            record.merge_fields(&mut visited, &self.limits);
+            std::mem::take(&mut record.logged)
+        });
+        if logged == Some(true) {
+            self.forget_log_contexts();
+        }
+        visited.trim(16 * 1024);
+        let _ = SCRATCH.try_with(|scratch| scratch.replace(Some(visited)));
+    }
+
+    /// A span whose fields are in cached log contexts changed: they are made anew when next needed.
+    fn forget_log_contexts(&self) {
+        for slot in &self.slots {
+            slot.lock().log.layer = 0;
+        }
+        if self.overflowing.load(Ordering::Relaxed) > 0 {
+            for record in self.overflow.lock().values_mut() {
+                record.log.layer = 0;
+            }
+        }
+    }
+
+    pub(crate) fn enter(&self, bit: u32, id: &Id) {
+        let id = id.into_u64();
+        current::enter(self.id, bit, id, || self.with(id, |record| record.context()));
+    }
+
+    pub(crate) fn exit(&self, bit: u32, id: &Id) {
+        current::exit(self.id, bit, id.into_u64());
+    }
+
+    /// A layer sees a span close: `use_record` reads it, and the last layer frees it.
+    pub(crate) fn close<R>(&self, bit: u32, id: &Id, use_record: impl FnOnce(&mut SpanRecord) -> R) -> Option<R> {
+        let id = id.into_u64();
+        let mut slot = self.slots.get(Self::slot_index(id))?.lock();
+        if slot.id == id {
+            return close_record(&mut slot, bit, use_record).map(|(used, _)| used);
+        }
+        drop(slot);
+        if self.overflowing.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut overflow = self.overflow.lock();
+        let (used, last) = close_record(overflow.get_mut(&id)?, bit, use_record)?;
+        if last {
+            overflow.remove(&id);
+            self.overflowing.store(overflow.len(), Ordering::Relaxed);
+        }
+        Some(used)
+    }
+
+    /// Makes a local root the child of a span in another process.
+    pub(crate) fn set_parent(&self, id: &Id, parent: &RemoteParent) -> Result<(), SetParentError> {
+        let id = id.into_u64();
+        let exposed =
+            self.exposed.get(Self::slot_index(id)).is_some_and(|exposed| exposed.load(Ordering::Relaxed) == id);
+        let context = self
+            .with(id, |record| {
+                if record.parent != 0 {
+                    return Err(SetParentError::HasLocalParent);
+                }
+                if exposed {
+                    return Err(SetParentError::InUse);
+                }
+                record.trace_id = parent.trace_id;
+                record.parent_span_id = parent.span_id;
+                record.remote_parent = true;
+                record.trace_state = parent.trace_state.clone();
+                record.sampled = self.sampler().decide(parent.trace_id, Some(parent.sampled));
+                if record.anchor != record.span_id {
+                    record.anchor = parent.span_id;
+                }
+                Ok(record.context())
+            })
+            .ok_or(SetParentError::UnknownSpan)??;
+        current::replace(self.id, id, context);
+        Ok(())
+    }
+}
+
+/// What a child takes over.
+struct Inherited {
+    trace_id: TraceId,
+    anchor: SpanId,
+    sampled: bool,
+    trace_state: Option<Arc<str>>,
+}
+
+/// Takes a layer's bit off a record; true if it was the last and the record is vacant now.
+fn leave(record: &mut SpanRecord, bit: u32) -> bool {
+    if record.id == 0 || record.layers & bit == 0 {
+        return false;
+    }
+    record.layers &= !bit;
+    if record.layers == 0 {
+        record.recycle();
+        return true;
+    }
+    false
+}
+
+fn close_record<R>(
+    record: &mut SpanRecord,
+    bit: u32,
+    use_record: impl FnOnce(&mut SpanRecord) -> R,
+) -> Option<(R, bool)> {
+    if record.layers & bit == 0 {
+        return None;
+    }
+    if record.end == 0 {
+        record.end = clock::unix_nanos().max(record.start);
+    }
+    let used = use_record(record);
+    Some((used, leave(record, bit)))
+}
+
+/// The trace of the innermost span of this store on the calling thread, or of the event's explicit parent.
+pub(crate) fn context_of_event(
+    store: &SpanStore,
+    event: &tracing_core::Event<'_>,
+) -> Option<(u64, Option<TraceContext>)> {
+    if event.is_contextual() {
+        return current::innermost(store.id);
+    }
+    let parent = event.parent()?.into_u64();
+    store.with(parent, |record| (parent, record.context()))
+}

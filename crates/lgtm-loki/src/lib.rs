@@ -1,0 +1,1 @@
+//! A tracing layer that pushes logs to Loki

@@ -1,0 +1,1 @@
+//! A tracing layer that counts and times spans: the otlp_spans_* metrics

@@ -1,0 +1,1 @@
+//! A tracing layer that exports spans to Tempo over OTLP

@@ -1,0 +1,1 @@
+//! Logs to Loki, traces to Tempo, metrics to Mimir: one line in main
