@@ -84,14 +84,8 @@ impl fmt::Display for Value {
             Self::Int(number) => number.fmt(f),
             Self::Double(number) => number.fmt(f),
             Self::Bytes(bytes) => f.write_str(&const_hex::encode(bytes)),
-            Self::Array(values) => f
-                .debug_list()
-                .entries(values.iter().map(DisplayAsDebug))
-                .finish(),
-            Self::Map(map) => f
-                .debug_map()
-                .entries(map.iter().map(|(k, v)| (k, DisplayAsDebug(v))))
-                .finish(),
+            Self::Array(values) => f.debug_list().entries(values.iter().map(DisplayAsDebug)).finish(),
+            Self::Map(map) => f.debug_map().entries(map.iter().map(|(k, v)| (k, DisplayAsDebug(v)))).finish(),
         }
     }
 }
@@ -170,9 +164,7 @@ impl Attributes {
     /// The first value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value)
+        self.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// The first value of `key`, if it is text.
@@ -196,10 +188,7 @@ impl Attributes {
     #[must_use]
     pub fn duplicate_keys(&self) -> Vec<&str> {
         let mut seen = std::collections::BTreeSet::new();
-        self.iter()
-            .map(|(key, _)| key)
-            .filter(|key| !seen.insert(*key))
-            .collect()
+        self.iter().map(|(key, _)| key).filter(|key| !seen.insert(*key)).collect()
     }
 
     /// The number of pairs.
@@ -215,20 +204,13 @@ impl Attributes {
     }
 
     pub(crate) fn size(&self) -> usize {
-        self.iter()
-            .map(|(key, value)| key.len() + 24 + value.size())
-            .sum()
+        self.iter().map(|(key, value)| key.len() + 24 + value.size()).sum()
     }
 }
 
 impl From<Vec<KeyValue>> for Attributes {
     fn from(pairs: Vec<KeyValue>) -> Self {
-        Self(
-            pairs
-                .into_iter()
-                .map(|pair| (pair.key, pair.value.map_or(Value::Empty, Value::from)))
-                .collect(),
-        )
+        Self(pairs.into_iter().map(|pair| (pair.key, pair.value.map_or(Value::Empty, Value::from))).collect())
     }
 }
 

@@ -19,18 +19,14 @@ pub(crate) fn snappy_block(body: &[u8], limit: usize) -> Result<Vec<u8>, Decompr
     if length > limit {
         return Err(DecompressError::TooLarge(limit));
     }
-    snap::raw::Decoder::new()
-        .decompress_vec(body)
-        .map_err(DecompressError::Snappy)
+    snap::raw::Decoder::new().decompress_vec(body).map_err(DecompressError::Snappy)
 }
 
 /// Decompresses gzip.
 pub(crate) fn gzip(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
     let mut plain = Vec::new();
     let mut reader = flate2::read::MultiGzDecoder::new(body).take(limit as u64 + 1);
-    reader
-        .read_to_end(&mut plain)
-        .map_err(DecompressError::Gzip)?;
+    reader.read_to_end(&mut plain).map_err(DecompressError::Gzip)?;
     if plain.len() > limit {
         return Err(DecompressError::TooLarge(limit));
     }

@@ -143,10 +143,7 @@ impl DevstackBuilder {
     /// If a listener cannot be opened.
     pub async fn start(self) -> Result<Devstack, StartError> {
         let limits = Arc::new(self.limits);
-        let body_memory = limits
-            .in_flight_bytes
-            .max(limits.body_bytes)
-            .min(Semaphore::MAX_PERMITS);
+        let body_memory = limits.in_flight_bytes.max(limits.body_bytes).min(Semaphore::MAX_PERMITS);
         let shared = Shared {
             store: Store::new(&limits),
             scripts: Arc::default(),
@@ -165,11 +162,7 @@ impl DevstackBuilder {
                 source,
             })?;
             if port != 0 && address.port() != port {
-                moved.push(MovedPort {
-                    service,
-                    wanted: port,
-                    actual: address.port(),
-                });
+                moved.push(MovedPort { service, wanted: port, actual: address.port() });
             }
             Ok::<_, StartError>((listener, address))
         };
@@ -181,18 +174,8 @@ impl DevstackBuilder {
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         server::serve(loki, routes::loki(&shared), shutdown.clone(), &tasks);
-        server::serve(
-            otlp_grpc,
-            routes::otlp_grpc(&shared),
-            shutdown.clone(),
-            &tasks,
-        );
-        server::serve(
-            otlp_http,
-            routes::otlp_http(&shared),
-            shutdown.clone(),
-            &tasks,
-        );
+        server::serve(otlp_grpc, routes::otlp_grpc(&shared), shutdown.clone(), &tasks);
+        server::serve(otlp_http, routes::otlp_http(&shared), shutdown.clone(), &tasks);
         server::serve(tempo, routes::tempo(&shared), shutdown.clone(), &tasks);
         server::serve(mimir, routes::mimir(&shared), shutdown.clone(), &tasks);
         Ok(Devstack {
@@ -221,10 +204,7 @@ impl DevstackBuilder {
         let thread = std::thread::Builder::new()
             .name("lgtm-devstack".to_owned())
             .spawn(move || {
-                let runtime = match tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                {
+                let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                     Ok(runtime) => runtime,
                     Err(error) => {
                         let _ = sender.send(Err(StartError::Thread(error)));
@@ -248,46 +228,26 @@ impl DevstackBuilder {
                 });
             })
             .map_err(StartError::Thread)?;
-        let mut stack = receiver.recv().unwrap_or_else(|_| {
-            Err(StartError::Thread(io::Error::other(
-                "it ended before it had started",
-            )))
-        })?;
+        let mut stack = receiver
+            .recv()
+            .unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("it ended before it had started"))))?;
         stack.thread = Some(thread);
         Ok(stack)
     }
 }
 
-async fn bind(
-    service: &'static str,
-    address: IpAddr,
-    port: u16,
-    fall_back: bool,
-) -> Result<TcpListener, StartError> {
+async fn bind(service: &'static str, address: IpAddr, port: u16, fall_back: bool) -> Result<TcpListener, StartError> {
     let wanted = SocketAddr::new(address, port);
     match TcpListener::bind(wanted).await {
         Err(error)
             if fall_back
                 && port != 0
-                && matches!(
-                    error.kind(),
-                    io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
-                ) =>
+                && matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
         {
             let free = SocketAddr::new(address, 0);
-            TcpListener::bind(free)
-                .await
-                .map_err(|source| StartError::Listen {
-                    service,
-                    address: free,
-                    source,
-                })
+            TcpListener::bind(free).await.map_err(|source| StartError::Listen { service, address: free, source })
         }
-        bound => bound.map_err(|source| StartError::Listen {
-            service,
-            address: wanted,
-            source,
-        }),
+        bound => bound.map_err(|source| StartError::Listen { service, address: wanted, source }),
     }
 }
 
@@ -393,11 +353,7 @@ impl Devstack {
     ///
     /// # Errors
     /// After `timeout`, an error that tells what the store held.
-    pub async fn wait_for(
-        &self,
-        condition: impl FnMut(&Store) -> bool,
-        timeout: Duration,
-    ) -> Result<(), WaitError> {
+    pub async fn wait_for(&self, condition: impl FnMut(&Store) -> bool, timeout: Duration) -> Result<(), WaitError> {
         self.shared.store.wait_for(condition, timeout).await
     }
 
@@ -406,11 +362,7 @@ impl Devstack {
     ///
     /// # Errors
     /// After `timeout`, an error that tells what the store held.
-    pub fn wait_for_blocking(
-        &self,
-        condition: impl FnMut(&Store) -> bool,
-        timeout: Duration,
-    ) -> Result<(), WaitError> {
+    pub fn wait_for_blocking(&self, condition: impl FnMut(&Store) -> bool, timeout: Duration) -> Result<(), WaitError> {
         self.shared.store.wait_for_blocking(condition, timeout)
     }
 
@@ -444,10 +396,7 @@ impl Devstack {
             self.mimir_url(),
         );
         for moved in &self.moved {
-            note.push_str(&format!(
-                "  {}: port {} is taken, using {}\n",
-                moved.service, moved.wanted, moved.actual
-            ));
+            note.push_str(&format!("  {}: port {} is taken, using {}\n", moved.service, moved.wanted, moved.actual));
         }
         note
     }

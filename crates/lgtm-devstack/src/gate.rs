@@ -50,10 +50,7 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     let mut received = ReceivedRequest {
         endpoint,
         method: parts.method.clone(),
-        path: parts
-            .uri
-            .path_and_query()
-            .map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
+        path: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
         headers: parts.headers.clone(),
         body: body.clone(),
         received_at: SystemTime::now(),
@@ -75,21 +72,12 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     received.scripted = true;
     let delay = reply.delay;
     let outcome = match reply.kind {
-        ReplyKind::PartialSuccess {
-            rejected_spans,
-            message,
-        } => {
+        ReplyKind::PartialSuccess { rejected_spans, message } => {
             if matches!(endpoint, Endpoint::OtlpGrpc | Endpoint::OtlpHttp) {
-                parts.extensions.insert(PartialSuccess {
-                    rejected_spans,
-                    message,
-                    stored: reply.stored,
-                });
+                parts.extensions.insert(PartialSuccess { rejected_spans, message, stored: reply.stored });
                 Outcome::Respond(next.run(Request::from_parts(parts, Body::from(body))).await)
             } else {
-                Outcome::Respond(mistake(&format!(
-                    "scripted partial success: {endpoint:?} has none"
-                )))
+                Outcome::Respond(mistake(&format!("scripted partial success: {endpoint:?} has none")))
             }
         }
         ReplyKind::Normal => {
@@ -140,27 +128,19 @@ fn scripted_outcome(endpoint: Endpoint, reply: Reply) -> Outcome {
         ReplyKind::Never => return Outcome::Never,
         ReplyKind::Http(status) => (status, reply.body).into_response(),
         ReplyKind::Mistake(text) => mistake(&text),
-        ReplyKind::Grpc {
-            code,
-            message,
-            retry_after,
-        } => {
+        ReplyKind::Grpc { code, message, retry_after } => {
             if endpoint == Endpoint::OtlpGrpc {
                 grpc_status(code, message, retry_after)
             } else {
                 let mut response = (http_status_of(code), message).into_response();
                 if let Some(delay) = retry_after {
                     let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
-                    response
-                        .headers_mut()
-                        .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
                 }
                 response
             }
         }
-        ReplyKind::Normal | ReplyKind::PartialSuccess { .. } => {
-            mistake("a reply of this kind answers normally")
-        }
+        ReplyKind::Normal | ReplyKind::PartialSuccess { .. } => mistake("a reply of this kind answers normally"),
     };
     for (name, value) in &reply.headers {
         response.headers_mut().insert(name, value.clone());
@@ -170,19 +150,14 @@ fn scripted_outcome(endpoint: Endpoint, reply: Reply) -> Outcome {
 
 fn grpc_status(code: Code, message: String, retry_after: Option<Duration>) -> Response {
     let status = match retry_after {
-        Some(delay) => {
-            Status::with_error_details(code, message, ErrorDetails::with_retry_info(Some(delay)))
-        }
+        Some(delay) => Status::with_error_details(code, message, ErrorDetails::with_retry_info(Some(delay))),
         None => Status::new(code, message),
     };
     status.into_http()
 }
 
 fn mistake(text: &str) -> Response {
-    (
-        StatusCode::INTERNAL_SERVER_ERROR,
-        format!("mistake in the script of the development stack: {text}\n"),
-    )
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("mistake in the script of the development stack: {text}\n"))
         .into_response()
 }
 
@@ -190,9 +165,7 @@ fn mistake(text: &str) -> Response {
 fn http_status_of(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
-            StatusCode::BAD_REQUEST
-        }
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
@@ -201,9 +174,7 @@ fn http_status_of(code: Code) -> StatusCode {
         Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -222,10 +193,7 @@ fn answer_of(endpoint: Endpoint, response: &Response) -> Answer {
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     if endpoint == Endpoint::OtlpGrpc && is_grpc {
         // An error comes in the headers; success comes in the trailers, after this.
-        let status = response
-            .headers()
-            .get("grpc-status")
-            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let status = response.headers().get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
         return Answer::Grpc(status.unwrap_or(0));
     }
     Answer::Http(response.status().as_u16())

@@ -12,10 +12,8 @@ pub(crate) fn parse(text: &str) -> Result<Labels, String> {
         if scanner.take("}") {
             break;
         }
-        let name = scanner
-            .name()
-            .ok_or_else(|| scanner.unexpected("a label name ([a-zA-Z_][a-zA-Z0-9_]*)"))?
-            .to_owned();
+        let name =
+            scanner.name().ok_or_else(|| scanner.unexpected("a label name ([a-zA-Z_][a-zA-Z0-9_]*)"))?.to_owned();
         scanner.expect("=")?;
         let value = scanner.quoted()?;
         if labels.insert(name.clone(), value).is_some() {
@@ -32,19 +30,14 @@ pub(crate) fn parse(text: &str) -> Result<Labels, String> {
 
 /// Writes a label set.
 pub(crate) fn write(labels: &Labels) -> String {
-    let pairs: Vec<String> = labels
-        .iter()
-        .map(|(name, value)| format!("{name}={value:?}"))
-        .collect();
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
     format!("{{{}}}", pairs.join(", "))
 }
 
 /// True for `[a-zA-Z_][a-zA-Z0-9_]*`.
 pub(crate) fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
-    bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
@@ -55,16 +48,7 @@ pub(crate) fn is_metric_name(name: &str) -> bool {
 
 /// A key of structured metadata as Loki keeps it: what no label name has becomes `_`.
 pub(crate) fn sanitise(name: &str) -> String {
-    let mut sane: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '_' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
+    let mut sane: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
     if sane.starts_with(|c: char| c.is_ascii_digit()) {
         sane.insert_str(0, "key_");
     }

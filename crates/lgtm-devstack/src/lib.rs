@@ -68,6 +68,7 @@ mod gate;
 mod ingest;
 mod label_text;
 mod ports;
+mod read;
 mod routes;
 mod script;
 mod server;
@@ -82,8 +83,8 @@ pub use ports::{MovedPort, Ports};
 pub use script::{Endpoint, Reply, Signal};
 pub use span::{Scope, Span, SpanEvent, SpanKind, SpanLink, Status, StatusCode};
 pub use store::{
-    Answer, Counts, Exemplar, Labels, LogEntry, MetricMetadata, MetricType, ReceivedRequest,
-    Sample, Series, SignalCounts, Store, WaitError,
+    Answer, Counts, Exemplar, Labels, LogEntry, MetricMetadata, MetricType, ReceivedRequest, Sample, Series,
+    SignalCounts, Store, WaitError,
 };
 /// The gRPC status codes for [`Reply::grpc`].
 pub use tonic::Code;

@@ -19,25 +19,13 @@ impl Ports {
     /// The ports on which the real servers listen: 3100, 4317, 4318, 3200, 9009.
     #[must_use]
     pub fn usual() -> Self {
-        Self {
-            loki: 3100,
-            otlp_grpc: 4317,
-            otlp_http: 4318,
-            tempo: 3200,
-            mimir: 9009,
-        }
+        Self { loki: 3100, otlp_grpc: 4317, otlp_http: 4318, tempo: 3200, mimir: 9009 }
     }
 
     /// Free ports, chosen by the system. The default.
     #[must_use]
     pub fn free() -> Self {
-        Self {
-            loki: 0,
-            otlp_grpc: 0,
-            otlp_http: 0,
-            tempo: 0,
-            mimir: 0,
-        }
+        Self { loki: 0, otlp_grpc: 0, otlp_http: 0, tempo: 0, mimir: 0 }
     }
 }
 

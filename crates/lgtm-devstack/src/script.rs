@@ -70,15 +70,8 @@ pub struct Reply {
 pub(crate) enum ReplyKind {
     Normal,
     Http(StatusCode),
-    Grpc {
-        code: Code,
-        message: String,
-        retry_after: Option<Duration>,
-    },
-    PartialSuccess {
-        rejected_spans: i64,
-        message: String,
-    },
+    Grpc { code: Code, message: String, retry_after: Option<Duration> },
+    PartialSuccess { rejected_spans: i64, message: String },
     Reset,
     Never,
     Mistake(String),
@@ -86,14 +79,7 @@ pub(crate) enum ReplyKind {
 
 impl Reply {
     fn new(kind: ReplyKind, stored: bool) -> Self {
-        Self {
-            kind,
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            delay: Duration::ZERO,
-            stored,
-            remaining: Some(1),
-        }
+        Self { kind, headers: HeaderMap::new(), body: Bytes::new(), delay: Duration::ZERO, stored, remaining: Some(1) }
     }
 
     /// The normal behaviour, for use with [`delay`](Self::delay) or between failures. Stores.
@@ -109,9 +95,7 @@ impl Reply {
     pub fn status(status: u16) -> Self {
         let kind = match StatusCode::from_u16(status) {
             Ok(status) => ReplyKind::Http(status),
-            Err(_) => ReplyKind::Mistake(format!(
-                "scripted status {status} is not between 100 and 999"
-            )),
+            Err(_) => ReplyKind::Mistake(format!("scripted status {status} is not between 100 and 999")),
         };
         Self::new(kind, false)
     }
@@ -120,26 +104,13 @@ impl Reply {
     /// message as the body. Stores nothing.
     #[must_use]
     pub fn grpc(code: Code, message: impl Into<String>) -> Self {
-        Self::new(
-            ReplyKind::Grpc {
-                code,
-                message: message.into(),
-                retry_after: None,
-            },
-            false,
-        )
+        Self::new(ReplyKind::Grpc { code, message: message.into(), retry_after: None }, false)
     }
 
     /// Success with OTLP's `partial_success`: so many spans rejected, and why. For the OTLP endpoints. Stores.
     #[must_use]
     pub fn partial_success(rejected_spans: i64, message: impl Into<String>) -> Self {
-        Self::new(
-            ReplyKind::PartialSuccess {
-                rejected_spans,
-                message: message.into(),
-            },
-            true,
-        )
+        Self::new(ReplyKind::PartialSuccess { rejected_spans, message: message.into() }, true)
     }
 
     /// Reads the request, then resets the connection (TCP RST). Stores nothing.
@@ -157,18 +128,11 @@ impl Reply {
     /// Adds a response header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        match (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_str(value),
-        ) {
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             (Ok(name), Ok(value)) => {
                 self.headers.append(name, value);
             }
-            _ => {
-                self.kind = ReplyKind::Mistake(format!(
-                    "scripted header {name:?}: {value:?} is not valid HTTP"
-                ))
-            }
+            _ => self.kind = ReplyKind::Mistake(format!("scripted header {name:?}: {value:?} is not valid HTTP")),
         }
         self
     }
@@ -182,8 +146,7 @@ impl Reply {
             return self;
         }
         let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
-        self.headers
-            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        self.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         self
     }
 
@@ -241,11 +204,7 @@ pub(crate) struct Scripts {
 
 impl Scripts {
     pub(crate) fn extend(&self, endpoint: Endpoint, replies: impl IntoIterator<Item = Reply>) {
-        self.queues
-            .lock()
-            .entry(endpoint)
-            .or_default()
-            .extend(replies);
+        self.queues.lock().entry(endpoint).or_default().extend(replies);
     }
 
     pub(crate) fn clear(&self, endpoint: Endpoint) {
@@ -258,9 +217,7 @@ impl Scripts {
         let Some(queue) = queues.get(&endpoint) else {
             return Some(0);
         };
-        queue.iter().try_fold(0, |sum, reply| {
-            reply.remaining.map(|remaining| sum + u64::from(remaining))
-        })
+        queue.iter().try_fold(0, |sum, reply| reply.remaining.map(|remaining| sum + u64::from(remaining)))
     }
 
     pub(crate) fn next(&self, endpoint: Endpoint) -> Option<Reply> {

@@ -36,12 +36,7 @@ pub(crate) struct Connection {
 }
 
 /// Serves HTTP/1 and HTTP/2 on `listener` until `shutdown`.
-pub(crate) fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: CancellationToken,
-    tasks: &TaskTracker,
-) {
+pub(crate) fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, tasks: &TaskTracker) {
     let connections = tasks.clone();
     tasks.spawn(async move {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -70,32 +65,20 @@ pub(crate) fn serve(
 }
 
 async fn serve_connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
-    let connection = Connection {
-        reset: CancellationToken::new(),
-        closed: CancellationToken::new(),
-    };
+    let connection = Connection { reset: CancellationToken::new(), closed: CancellationToken::new() };
     let _closed = connection.closed.clone().drop_guard();
     let reset = connection.reset.clone();
     // Small answers must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(ResettableStream {
-        stream,
-        reset: reset.clone(),
-    });
+    let io = TokioIo::new(ResettableStream { stream, reset: reset.clone() });
     let service = router.map_request(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(connection.clone());
         request
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Some(HEAD_TIMEOUT));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_TIMEOUT));
     let serving = builder.serve_connection(io, TowerToHyperService::new(service));
     tokio::select! {
         // An error here is the client's: it went away, or it did not speak HTTP.
@@ -131,11 +114,7 @@ impl AsyncRead for ResettableStream {
 }
 
 impl AsyncWrite for ResettableStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

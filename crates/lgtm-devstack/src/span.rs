@@ -68,19 +68,14 @@ impl Span {
         self.status.code == StatusCode::Error
     }
 
-    pub(crate) fn from_otlp(
-        span: otlp::Span,
-        resource: &Arc<Attributes>,
-        scope: &Arc<Scope>,
-    ) -> Self {
+    pub(crate) fn from_otlp(span: otlp::Span, resource: &Arc<Attributes>, scope: &Arc<Scope>) -> Self {
         let status = span.status.unwrap_or_default();
         Self {
             resource: Arc::clone(resource),
             scope: Arc::clone(scope),
             trace_id: const_hex::encode(&span.trace_id),
             span_id: const_hex::encode(&span.span_id),
-            parent_span_id: (!span.parent_span_id.is_empty())
-                .then(|| const_hex::encode(&span.parent_span_id)),
+            parent_span_id: (!span.parent_span_id.is_empty()).then(|| const_hex::encode(&span.parent_span_id)),
             name: span.name,
             kind: SpanKind::from_number(span.kind),
             start_ns: span.start_time_unix_nano,
@@ -88,10 +83,7 @@ impl Span {
             attributes: Attributes::from(span.attributes),
             events: span.events.into_iter().map(SpanEvent::from_otlp).collect(),
             links: span.links.into_iter().map(SpanLink::from_otlp).collect(),
-            status: Status {
-                code: StatusCode::from_number(status.code),
-                message: status.message,
-            },
+            status: Status { code: StatusCode::from_number(status.code), message: status.message },
             flags: span.flags,
             trace_state: span.trace_state,
             dropped_attributes: span.dropped_attributes_count,
@@ -102,16 +94,8 @@ impl Span {
 
     /// An estimate of the memory held, in bytes; shared parts are left out.
     pub(crate) fn size(&self) -> usize {
-        let events: usize = self
-            .events
-            .iter()
-            .map(|event| event.name.len() + 64 + event.attributes.size())
-            .sum();
-        let links: usize = self
-            .links
-            .iter()
-            .map(|link| link.trace_state.len() + 160 + link.attributes.size())
-            .sum();
+        let events: usize = self.events.iter().map(|event| event.name.len() + 64 + event.attributes.size()).sum();
+        let links: usize = self.links.iter().map(|link| link.trace_state.len() + 160 + link.attributes.size()).sum();
         400 + self.name.len()
             + self.trace_state.len()
             + self.status.message.len()

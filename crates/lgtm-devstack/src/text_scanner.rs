@@ -8,10 +8,7 @@ pub(crate) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            rest: text.trim_start(),
-        }
+        Self { text, rest: text.trim_start() }
     }
 
     fn advance(&mut self, bytes: usize) -> &'a str {
@@ -45,19 +42,11 @@ impl<'a> Scanner<'a> {
     }
 
     pub(crate) fn expect(&mut self, token: &str) -> Result<(), String> {
-        if self.take(token) {
-            Ok(())
-        } else {
-            Err(self.unexpected(&format!("{token:?}")))
-        }
+        if self.take(token) { Ok(()) } else { Err(self.unexpected(&format!("{token:?}"))) }
     }
 
     pub(crate) fn expect_end(&self) -> Result<(), String> {
-        if self.at_end() {
-            Ok(())
-        } else {
-            Err(self.unexpected("the end"))
-        }
+        if self.at_end() { Ok(()) } else { Err(self.unexpected("the end")) }
     }
 
     /// An error that tells what was expected and what is there.
@@ -79,10 +68,7 @@ impl<'a> Scanner<'a> {
 
     /// Takes a name, `[a-zA-Z_][a-zA-Z0-9_]*`.
     pub(crate) fn name(&mut self) -> Option<&'a str> {
-        if !self
-            .rest
-            .starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        {
+        if !self.rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
             return None;
         }
         self.take_while(|c| c.is_ascii_alphanumeric() || c == '_')

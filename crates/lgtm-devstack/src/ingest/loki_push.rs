@@ -42,11 +42,7 @@ struct Entry {
 }
 
 /// `POST /loki/api/v1/push`.
-pub(crate) async fn push(
-    State(shared): State<Shared>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+pub(crate) async fn push(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     match decode(&headers, &body, shared.limits.decompressed_bytes) {
         Ok(streams) => store(&shared, streams),
         Err((status, text)) => (status, text).into_response(),
@@ -67,14 +63,12 @@ fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Vec<Stream>
             if !matches!(encoding.as_str(), "" | "snappy") {
                 return Err((
                     StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    format!(
-                        "content encoding {encoding:?} is not supported for protobuf; supported is snappy"
-                    ),
+                    format!("content encoding {encoding:?} is not supported for protobuf; supported is snappy"),
                 ));
             }
             let plain = compression::snappy_block(body, limit).map_err(decompression)?;
-            let request = PushRequest::decode(plain.as_slice())
-                .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+            let request =
+                PushRequest::decode(plain.as_slice()).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
             from_protobuf(request)
         }
         "application/json" => {
@@ -84,9 +78,7 @@ fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Vec<Stream>
                 other => {
                     return Err((
                         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                        format!(
-                            "content encoding {other:?} is not supported for JSON; supported is gzip"
-                        ),
+                        format!("content encoding {other:?} is not supported for JSON; supported is gzip"),
                     ));
                 }
             };
@@ -106,20 +98,13 @@ fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Vec<Stream>
 fn from_protobuf(request: PushRequest) -> Result<Vec<Stream>, Refusal> {
     let mut streams = Vec::with_capacity(request.streams.len());
     for stream in request.streams {
-        let labels = label_text::parse(&stream.labels).map_err(|error| {
-            (
-                StatusCode::BAD_REQUEST,
-                format!("error parsing labels {}: {error}", stream.labels),
-            )
-        })?;
+        let labels = label_text::parse(&stream.labels)
+            .map_err(|error| (StatusCode::BAD_REQUEST, format!("error parsing labels {}: {error}", stream.labels)))?;
         let mut entries = Vec::with_capacity(stream.entries.len());
         for entry in stream.entries {
             let timestamp = entry.timestamp.unwrap_or_default();
             entries.push(Entry {
-                timestamp_ns: timestamp
-                    .seconds
-                    .saturating_mul(SECOND_NS)
-                    .saturating_add(i64::from(timestamp.nanos)),
+                timestamp_ns: timestamp.seconds.saturating_mul(SECOND_NS).saturating_add(i64::from(timestamp.nanos)),
                 line: entry.line,
                 structured_metadata: entry
                     .structured_metadata
@@ -157,9 +142,7 @@ fn from_json(request: JsonPush) -> Result<Vec<Stream>, Refusal> {
     let mut streams = Vec::with_capacity(request.streams.len());
     for JsonStream { stream, values } in request.streams {
         if let Some(name) = stream.keys().find(|name| !label_text::is_name(name)) {
-            let text = format!(
-                "error parsing labels: {name:?} is not a label name ([a-zA-Z_][a-zA-Z0-9_]*)"
-            );
+            let text = format!("error parsing labels: {name:?} is not a label name ([a-zA-Z_][a-zA-Z0-9_]*)");
             return Err((StatusCode::BAD_REQUEST, text));
         }
         let mut entries = Vec::with_capacity(values.len());
@@ -169,10 +152,7 @@ fn from_json(request: JsonPush) -> Result<Vec<Stream>, Refusal> {
                 JsonEntry::WithMetadata(time, line, metadata) => (time, line, metadata),
             };
             let timestamp_ns = time.parse().map_err(|_| {
-                (
-                    StatusCode::BAD_REQUEST,
-                    format!("timestamp {time:?} is not a number of nanoseconds since 1970"),
-                )
+                (StatusCode::BAD_REQUEST, format!("timestamp {time:?} is not a number of nanoseconds since 1970"))
             })?;
             entries.push(Entry {
                 timestamp_ns,
@@ -183,10 +163,7 @@ fn from_json(request: JsonPush) -> Result<Vec<Stream>, Refusal> {
                     .collect(),
             });
         }
-        streams.push(Stream {
-            labels: stream,
-            entries,
-        });
+        streams.push(Stream { labels: stream, entries });
     }
     Ok(streams)
 }
@@ -194,10 +171,7 @@ fn from_json(request: JsonPush) -> Result<Vec<Stream>, Refusal> {
 /// Stores the valid entries; the answer is 400 if there were others, although the valid ones are kept.
 fn store(shared: &Shared, streams: Vec<Stream>) -> Response {
     if streams.is_empty() {
-        return (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "error at least one valid stream is required for ingestion",
-        )
+        return (StatusCode::UNPROCESSABLE_ENTITY, "error at least one valid stream is required for ingestion")
             .into_response();
     }
     let now_ns = SystemTime::now()
@@ -219,20 +193,12 @@ fn store(shared: &Shared, streams: Vec<Stream>) -> Response {
             for entry in stream.entries {
                 let newest_ns = logs.newest_ns(&stream.labels);
                 match check_entry(&entry, now_ns, newest_ns) {
-                    Ok(()) => logs.push(
-                        &stream.labels,
-                        entry.timestamp_ns,
-                        entry.line,
-                        entry.structured_metadata,
-                    ),
+                    Ok(()) => logs.push(&stream.labels, entry.timestamp_ns, entry.line, entry.structured_metadata),
                     Err(reason) => {
                         ignored += 1;
                         logs.reject(1);
                         if reasons.len() < MAX_NAMED {
-                            reasons.push(format!(
-                                "{reason}, for stream: {}",
-                                label_text::write(&stream.labels)
-                            ));
+                            reasons.push(format!("{reason}, for stream: {}", label_text::write(&stream.labels)));
                         }
                     }
                 }
@@ -243,10 +209,7 @@ fn store(shared: &Shared, streams: Vec<Stream>) -> Response {
         return StatusCode::NO_CONTENT.into_response();
     }
     reasons.truncate(MAX_NAMED);
-    let text = format!(
-        "{}\nuser 'fake', total ignored: {ignored} out of {total}",
-        reasons.join("\n")
-    );
+    let text = format!("{}\nuser 'fake', total ignored: {ignored} out of {total}", reasons.join("\n"));
     (StatusCode::BAD_REQUEST, text).into_response()
 }
 
@@ -256,24 +219,14 @@ fn check_labels(labels: &Labels) -> Result<(), String> {
         return Err("error at least one label pair is required per stream".to_owned());
     }
     if labels.len() > MAX_LABELS {
-        return Err(format!(
-            "stream '{}' has {} label names; limit {MAX_LABELS}",
-            text(),
-            labels.len()
-        ));
+        return Err(format!("stream '{}' has {} label names; limit {MAX_LABELS}", text(), labels.len()));
     }
     for (name, value) in labels {
         if name.len() > MAX_LABEL_NAME {
-            return Err(format!(
-                "stream '{}' has label name too long: '{name}'; limit {MAX_LABEL_NAME}",
-                text()
-            ));
+            return Err(format!("stream '{}' has label name too long: '{name}'; limit {MAX_LABEL_NAME}", text()));
         }
         if value.len() > MAX_LABEL_VALUE {
-            return Err(format!(
-                "stream '{}' has label value too long: '{value}'; limit {MAX_LABEL_VALUE}",
-                text()
-            ));
+            return Err(format!("stream '{}' has label value too long: '{value}'; limit {MAX_LABEL_VALUE}", text()));
         }
     }
     Ok(())
@@ -309,15 +262,9 @@ fn check_entry(entry: &Entry, now_ns: i64, newest_ns: Option<i64>) -> Result<(),
             entry.structured_metadata.len()
         ));
     }
-    let bytes: usize = entry
-        .structured_metadata
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
+    let bytes: usize = entry.structured_metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > MAX_METADATA_BYTES {
-        return Err(format!(
-            "structured metadata has {bytes} bytes; limit {MAX_METADATA_BYTES}"
-        ));
+        return Err(format!("structured metadata has {bytes} bytes; limit {MAX_METADATA_BYTES}"));
     }
     Ok(())
 }

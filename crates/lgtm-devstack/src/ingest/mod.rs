@@ -9,14 +9,6 @@ use http::{HeaderMap, HeaderName};
 
 /// A header's value up to the first `;`, in lower case; empty if absent.
 fn essence(headers: &HeaderMap, name: HeaderName) -> String {
-    let value = headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
+    let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -7,9 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -26,11 +24,9 @@ use crate::span::{Scope, Span};
 
 /// The gRPC service, accepting gzip.
 pub(crate) fn grpc_service(shared: &Shared) -> TraceServiceServer<GrpcTraces> {
-    TraceServiceServer::new(GrpcTraces {
-        shared: shared.clone(),
-    })
-    .accept_compressed(CompressionEncoding::Gzip)
-    .max_decoding_message_size(shared.limits.decompressed_bytes)
+    TraceServiceServer::new(GrpcTraces { shared: shared.clone() })
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(shared.limits.decompressed_bytes)
 }
 
 pub(crate) struct GrpcTraces {
@@ -86,13 +82,11 @@ pub(crate) async fn http_traces(
         }
     };
     let request = if json {
-        serde_json::from_slice::<ExportTraceServiceRequest>(&body)
-            .map_err(|error| error.to_string())
+        serde_json::from_slice::<ExportTraceServiceRequest>(&body).map_err(|error| error.to_string())
     } else {
         ExportTraceServiceRequest::decode(body).map_err(|error| error.to_string())
     };
-    let stored = request
-        .and_then(|request| store(&shared, request, partial.map(|Extension(partial)| partial)));
+    let stored = request.and_then(|request| store(&shared, request, partial.map(|Extension(partial)| partial)));
     match stored {
         Err(message) => failure(json, message),
         Ok(response) if json => Json(response).into_response(),
@@ -106,21 +100,12 @@ fn failure(json: bool, message: String) -> Response {
         let body = serde_json::json!({"code": Code::InvalidArgument as i32, "message": message});
         return (StatusCode::BAD_REQUEST, Json(body)).into_response();
     }
-    let status = tonic_types::Status {
-        code: Code::InvalidArgument as i32,
-        message,
-        details: Vec::new(),
-    };
+    let status = tonic_types::Status { code: Code::InvalidArgument as i32, message, details: Vec::new() };
     protobuf(StatusCode::BAD_REQUEST, &status)
 }
 
 fn protobuf(status: StatusCode, message: &impl Message) -> Response {
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/x-protobuf")],
-        message.encode_to_vec(),
-    )
-        .into_response()
+    (status, [(header::CONTENT_TYPE, "application/x-protobuf")], message.encode_to_vec()).into_response()
 }
 
 /// Validates the whole request, then stores it; the error is for the client.
@@ -129,13 +114,8 @@ fn store(
     request: ExportTraceServiceRequest,
     partial: Option<PartialSuccess>,
 ) -> Result<ExportTraceServiceResponse, String> {
-    let spans = || {
-        request
-            .resource_spans
-            .iter()
-            .flat_map(|resource| &resource.scope_spans)
-            .flat_map(|scope| &scope.spans)
-    };
+    let spans =
+        || request.resource_spans.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| &scope.spans);
     // Tempo refuses the batch for one such span.
     let invalid = spans().find_map(|span| {
         if !is_id(&span.trace_id, 16) {
@@ -162,9 +142,7 @@ fn store(
     if partial.as_ref().is_none_or(|partial| partial.stored) {
         shared.store.with_traces(|traces| {
             for resource_spans in request.resource_spans {
-                let resource = Arc::new(Attributes::from(
-                    resource_spans.resource.unwrap_or_default().attributes,
-                ));
+                let resource = Arc::new(Attributes::from(resource_spans.resource.unwrap_or_default().attributes));
                 let mut shared_bytes = resource.size();
                 for scope_spans in resource_spans.scope_spans {
                     let scope = scope_spans.scope.unwrap_or_default();
@@ -173,13 +151,9 @@ fn store(
                         version: scope.version,
                         attributes: Attributes::from(scope.attributes),
                     });
-                    shared_bytes +=
-                        scope.name.len() + scope.version.len() + scope.attributes.size();
+                    shared_bytes += scope.name.len() + scope.version.len() + scope.attributes.size();
                     for span in scope_spans.spans {
-                        traces.push(
-                            Span::from_otlp(span, &resource, &scope),
-                            std::mem::take(&mut shared_bytes),
-                        );
+                        traces.push(Span::from_otlp(span, &resource, &scope), std::mem::take(&mut shared_bytes));
                     }
                 }
             }

@@ -12,9 +12,7 @@ use super::essence;
 use crate::compression::{self, DecompressError};
 use crate::devstack::Shared;
 use crate::label_text;
-use crate::store::{
-    Exemplar, Labels, MetricMetadata, MetricStore, MetricType, Sample, SampleError,
-};
+use crate::store::{Exemplar, Labels, MetricMetadata, MetricStore, MetricType, Sample, SampleError};
 use crate::wire::prometheus::{Label, TimeSeries, WriteRequest};
 
 const MAX_FUTURE_MS: i64 = 600_000;
@@ -24,20 +22,12 @@ const MAX_EXEMPLAR_LABEL_CHARACTERS: usize = 128;
 const MAX_NAMED: usize = 10;
 
 /// `POST /api/v1/push`, Mimir's path.
-pub(crate) async fn push(
-    State(shared): State<Shared>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+pub(crate) async fn push(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     answer(&shared, &headers, &body, StatusCode::OK)
 }
 
 /// `POST /api/v1/write`, Prometheus' path.
-pub(crate) async fn write(
-    State(shared): State<Shared>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+pub(crate) async fn write(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     answer(&shared, &headers, &body, StatusCode::NO_CONTENT)
 }
 
@@ -50,25 +40,14 @@ fn answer(shared: &Shared, headers: &HeaderMap, body: &Bytes, success: StatusCod
     if problems.is_empty() {
         return success.into_response();
     }
-    let named: Vec<&str> = problems
-        .iter()
-        .take(MAX_NAMED)
-        .map(String::as_str)
-        .collect();
-    (
-        StatusCode::BAD_REQUEST,
-        format!("{}\n({} problems)", named.join("\n"), problems.len()),
-    )
-        .into_response()
+    let named: Vec<&str> = problems.iter().take(MAX_NAMED).map(String::as_str).collect();
+    (StatusCode::BAD_REQUEST, format!("{}\n({} problems)", named.join("\n"), problems.len())).into_response()
 }
 
 type Refusal = (StatusCode, String);
 
 fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<WriteRequest, Refusal> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let version_1 = essence(headers, header::CONTENT_TYPE) == "application/x-protobuf"
         && content_type
             .split(';')
@@ -90,8 +69,7 @@ fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<WriteReques
         DecompressError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         _ => (StatusCode::BAD_REQUEST, error.to_string()),
     })?;
-    WriteRequest::decode(plain.as_slice())
-        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+    WriteRequest::decode(plain.as_slice()).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 /// Stores what is valid and tells of the rest.
@@ -108,11 +86,7 @@ fn store(shared: &Shared, request: WriteRequest) -> Vec<String> {
             let metric_type = MetricType::try_from(metadata.r#type).unwrap_or(MetricType::Unknown);
             metrics.describe(
                 metadata.metric_family_name,
-                MetricMetadata {
-                    metric_type,
-                    help: metadata.help,
-                    unit: metadata.unit,
-                },
+                MetricMetadata { metric_type, help: metadata.help, unit: metadata.unit },
             );
         }
         for series in request.timeseries {
@@ -122,12 +96,7 @@ fn store(shared: &Shared, request: WriteRequest) -> Vec<String> {
     problems
 }
 
-fn store_series(
-    metrics: &mut MetricStore,
-    series: TimeSeries,
-    latest_ms: i64,
-    problems: &mut Vec<String>,
-) {
+fn store_series(metrics: &mut MetricStore, series: TimeSeries, latest_ms: i64, problems: &mut Vec<String>) {
     let labels = match series_labels(&series.labels) {
         Ok(labels) => labels,
         Err(problem) => {
@@ -139,19 +108,17 @@ fn store_series(
     };
     let text = || label_text::write(&labels);
     if !series.histograms.is_empty() {
-        problems.push(format!(
-            "native histograms are not supported by the development stack, series {}",
-            text()
-        ));
+        problems.push(format!("native histograms are not supported by the development stack, series {}", text()));
     }
     for sample in series.samples {
-        let sample = Sample {
-            timestamp_ms: sample.timestamp,
-            value: sample.value,
-        };
+        let sample = Sample { timestamp_ms: sample.timestamp, value: sample.value };
         if sample.timestamp_ms > latest_ms {
             metrics.reject_samples(1);
-            problems.push(format!("received a sample whose timestamp is too far in the future, timestamp: {} series: {}", sample.timestamp_ms, text()));
+            problems.push(format!(
+                "received a sample whose timestamp is too far in the future, timestamp: {} series: {}",
+                sample.timestamp_ms,
+                text()
+            ));
             continue;
         }
         if let Err(error) = metrics.push_sample(&labels, sample) {
@@ -159,22 +126,14 @@ fn store_series(
                 SampleError::OutOfOrder => "out of order sample",
                 SampleError::DuplicateTimestamp => "duplicate sample for timestamp",
             };
-            problems.push(format!(
-                "{reason}, timestamp: {} series: {}",
-                sample.timestamp_ms,
-                text()
-            ));
+            problems.push(format!("{reason}, timestamp: {} series: {}", sample.timestamp_ms, text()));
         }
     }
     for exemplar in series.exemplars {
         let timestamp_ms = exemplar.timestamp;
         let problem = match exemplar_labels(&exemplar.labels) {
             Ok(labels_of_exemplar) => {
-                let exemplar = Exemplar {
-                    labels: labels_of_exemplar,
-                    value: exemplar.value,
-                    timestamp_ms,
-                };
+                let exemplar = Exemplar { labels: labels_of_exemplar, value: exemplar.value, timestamp_ms };
                 match metrics.push_exemplar(&labels, exemplar) {
                     Ok(()) => continue,
                     Err(_) => "out of order exemplar".to_owned(),
@@ -185,10 +144,7 @@ fn store_series(
                 problem
             }
         };
-        problems.push(format!(
-            "{problem}, timestamp: {timestamp_ms} series: {}",
-            text()
-        ));
+        problems.push(format!("{problem}, timestamp: {timestamp_ms} series: {}", text()));
     }
 }
 
@@ -196,40 +152,23 @@ fn store_series(
 fn series_labels(pairs: &[Label]) -> Result<Labels, String> {
     let labels = to_labels(pairs);
     let text = || label_text::write(&labels);
-    if pairs
-        .windows(2)
-        .any(|pair| matches!(pair, [a, b] if a.name >= b.name))
-    {
-        return Err(format!(
-            "labels are not sorted, or one is there twice, series: {}",
-            text()
-        ));
+    if pairs.windows(2).any(|pair| matches!(pair, [a, b] if a.name >= b.name)) {
+        return Err(format!("labels are not sorted, or one is there twice, series: {}", text()));
     }
     match labels.get("__name__") {
         None => {
-            return Err(format!(
-                "received series has no metric name, series: {}",
-                text()
-            ));
+            return Err(format!("received series has no metric name, series: {}", text()));
         }
         Some(name) if !label_text::is_metric_name(name) => {
-            return Err(format!(
-                "received a series with invalid metric name: '{name}'"
-            ));
+            return Err(format!("received a series with invalid metric name: '{name}'"));
         }
         Some(_) => {}
     }
     if let Some(name) = labels.keys().find(|name| !label_text::is_name(name)) {
-        return Err(format!(
-            "received a series with an invalid label: '{name}', series: {}",
-            text()
-        ));
+        return Err(format!("received a series with an invalid label: '{name}', series: {}", text()));
     }
     if let Some((name, _)) = labels.iter().find(|(_, value)| value.is_empty()) {
-        return Err(format!(
-            "received a series with the empty label '{name}', series: {}",
-            text()
-        ));
+        return Err(format!("received a series with the empty label '{name}', series: {}", text()));
     }
     Ok(labels)
 }
@@ -239,10 +178,7 @@ fn exemplar_labels(pairs: &[Label]) -> Result<Labels, String> {
     if labels.is_empty() {
         return Err("received an exemplar with no valid labels".to_owned());
     }
-    let characters: usize = labels
-        .iter()
-        .map(|(name, value)| name.chars().count() + value.chars().count())
-        .sum();
+    let characters: usize = labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
     if characters > MAX_EXEMPLAR_LABEL_CHARACTERS {
         return Err(format!(
             "received an exemplar whose label set has {characters} characters; limit {MAX_EXEMPLAR_LABEL_CHARACTERS}"
@@ -252,8 +188,5 @@ fn exemplar_labels(pairs: &[Label]) -> Result<Labels, String> {
 }
 
 fn to_labels(pairs: &[Label]) -> Labels {
-    pairs
-        .iter()
-        .map(|pair| (pair.name.clone(), pair.value.clone()))
-        .collect()
+    pairs.iter().map(|pair| (pair.name.clone(), pair.value.clone())).collect()
 }

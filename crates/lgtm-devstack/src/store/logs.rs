@@ -25,10 +25,7 @@ impl LogEntry {
     /// Structured metadata or, failing that, the stream's label of this name.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.structured_metadata
-            .get(name)
-            .or_else(|| self.labels.get(name))
-            .map(String::as_str)
+        self.structured_metadata.get(name).or_else(|| self.labels.get(name)).map(String::as_str)
     }
 
     /// The line as JSON, if it is JSON.
@@ -61,7 +58,7 @@ pub(crate) struct LogStore {
 }
 
 impl LogStore {
-    pub(super) fn new(limit_bytes: usize) -> Self {
+    pub(crate) fn new(limit_bytes: usize) -> Self {
         Self {
             limit_bytes,
             entries: VecDeque::new(),
@@ -92,13 +89,7 @@ impl LogStore {
         self.counts.rejected += number;
     }
 
-    pub(crate) fn push(
-        &mut self,
-        labels: &Labels,
-        timestamp_ns: i64,
-        line: String,
-        structured_metadata: Labels,
-    ) {
+    pub(crate) fn push(&mut self, labels: &Labels, timestamp_ns: i64, line: String, structured_metadata: Labels) {
         let mut hasher = DefaultHasher::new();
         (labels, timestamp_ns, &line).hash(&mut hasher);
         let fingerprint = hasher.finish();
@@ -113,18 +104,10 @@ impl LogStore {
                 Arc::new(labels.clone())
             }
         };
-        let stream = self.streams.entry(Arc::clone(&shared)).or_insert(Stream {
-            held: 0,
-            newest_ns: timestamp_ns,
-        });
+        let stream = self.streams.entry(Arc::clone(&shared)).or_insert(Stream { held: 0, newest_ns: timestamp_ns });
         stream.held += 1;
         stream.newest_ns = stream.newest_ns.max(timestamp_ns);
-        let entry = Arc::new(LogEntry {
-            labels: shared,
-            timestamp_ns,
-            line,
-            structured_metadata,
-        });
+        let entry = Arc::new(LogEntry { labels: shared, timestamp_ns, line, structured_metadata });
         self.counts.received += 1;
         self.counts.held += 1;
         self.counts.held_bytes += entry.size() as u64;

@@ -28,20 +28,13 @@ impl Series {
     /// The metric name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.labels
-            .get("__name__")
-            .map(String::as_str)
-            .unwrap_or_default()
+        self.labels.get("__name__").map(String::as_str).unwrap_or_default()
     }
 
     /// The newest sample that is not a stale marker.
     #[must_use]
     pub fn last_value(&self) -> Option<f64> {
-        self.samples
-            .iter()
-            .rev()
-            .find(|sample| !sample.is_stale_marker())
-            .map(|sample| sample.value)
+        self.samples.iter().rev().find(|sample| !sample.is_stale_marker()).map(|sample| sample.value)
     }
 
     /// True if the newest sample is a stale marker.
@@ -155,10 +148,7 @@ impl MetricStore {
     }
 
     pub(super) fn samples_counts(&self) -> SignalCounts {
-        SignalCounts {
-            held_bytes: self.held_bytes,
-            ..self.samples
-        }
+        SignalCounts { held_bytes: self.held_bytes, ..self.samples }
     }
 
     pub(super) fn exemplars_counts(&self) -> SignalCounts {
@@ -199,11 +189,6 @@ impl MetricStore {
         found
     }
 
-    /// The label sets of all series, unsorted.
-    pub(crate) fn label_sets(&self) -> impl Iterator<Item = &Labels> {
-        self.series.keys().map(Arc::as_ref)
-    }
-
     pub(crate) fn reject_samples(&mut self, number: u64) {
         self.samples.rejected += number;
     }
@@ -213,11 +198,7 @@ impl MetricStore {
     }
 
     /// Adds a sample; one equal to the newest is a repetition, ignored and counted.
-    pub(crate) fn push_sample(
-        &mut self,
-        labels: &Labels,
-        sample: Sample,
-    ) -> Result<(), SampleError> {
+    pub(crate) fn push_sample(&mut self, labels: &Labels, sample: Sample) -> Result<(), SampleError> {
         if let Some(newest) = self.series.get(labels).and_then(|data| data.samples.back()) {
             if sample.timestamp_ms < newest.timestamp_ms {
                 self.samples.rejected += 1;
@@ -244,16 +225,8 @@ impl MetricStore {
     }
 
     /// Adds an exemplar; one equal to the newest is a repetition, ignored and counted.
-    pub(crate) fn push_exemplar(
-        &mut self,
-        labels: &Labels,
-        exemplar: Exemplar,
-    ) -> Result<(), SampleError> {
-        if let Some(newest) = self
-            .series
-            .get(labels)
-            .and_then(|data| data.exemplars.back())
-        {
+    pub(crate) fn push_exemplar(&mut self, labels: &Labels, exemplar: Exemplar) -> Result<(), SampleError> {
+        if let Some(newest) = self.series.get(labels).and_then(|data| data.exemplars.back()) {
             if exemplar == *newest {
                 self.exemplars.duplicates += 1;
                 return Ok(());
@@ -287,10 +260,7 @@ impl MetricStore {
             }
         };
         let id = self.next_id;
-        self.series.entry(shared).or_insert_with(|| SeriesData {
-            id,
-            ..SeriesData::default()
-        })
+        self.series.entry(shared).or_insert_with(|| SeriesData { id, ..SeriesData::default() })
     }
 
     fn evict(&mut self) {

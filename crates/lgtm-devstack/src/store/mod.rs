@@ -50,9 +50,7 @@ struct Inner {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("counts", &self.counts())
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("counts", &self.counts()).finish_non_exhaustive()
     }
 }
 
@@ -98,10 +96,7 @@ impl Store {
     /// The series of one metric name, sorted by labels.
     #[must_use]
     pub fn series_named(&self, name: &str) -> Vec<Series> {
-        self.inner
-            .metrics
-            .lock()
-            .series_where(|labels| labels.get("__name__").is_some_and(|n| n == name))
+        self.inner.metrics.lock().series_where(|labels| labels.get("__name__").is_some_and(|n| n == name))
     }
 
     /// Type, help and unit by metric family, as remote write or a scrape told.
@@ -119,13 +114,7 @@ impl Store {
     /// The requests to one endpoint, oldest first.
     #[must_use]
     pub fn requests_to(&self, endpoint: crate::Endpoint) -> Vec<Arc<ReceivedRequest>> {
-        self.inner
-            .requests
-            .lock()
-            .requests()
-            .filter(|request| request.endpoint == endpoint)
-            .cloned()
-            .collect()
+        self.inner.requests.lock().requests().filter(|request| request.endpoint == endpoint).cloned().collect()
     }
 
     /// How much was received, is held, and was evicted; costs no copy of the items.
@@ -133,11 +122,7 @@ impl Store {
     pub fn counts(&self) -> Counts {
         let (metrics, exemplars, series) = {
             let store = self.inner.metrics.lock();
-            (
-                store.samples_counts(),
-                store.exemplars_counts(),
-                store.series_len(),
-            )
+            (store.samples_counts(), store.exemplars_counts(), store.series_len())
         };
         Counts {
             logs: self.inner.logs.lock().counts(),
@@ -162,11 +147,7 @@ impl Store {
     ///
     /// # Errors
     /// After `timeout`, an error that tells what the store held.
-    pub async fn wait_for(
-        &self,
-        mut condition: impl FnMut(&Self) -> bool,
-        timeout: Duration,
-    ) -> Result<(), WaitError> {
+    pub async fn wait_for(&self, mut condition: impl FnMut(&Self) -> bool, timeout: Duration) -> Result<(), WaitError> {
         let mut changed = self.inner.changed_async.subscribe();
         let waited = tokio::time::timeout(timeout, async {
             loop {
@@ -182,10 +163,7 @@ impl Store {
         });
         match waited.await {
             Ok(()) => Ok(()),
-            Err(_) => Err(WaitError {
-                timeout,
-                counts: Box::new(self.counts()),
-            }),
+            Err(_) => Err(WaitError { timeout, counts: Box::new(self.counts()) }),
         }
     }
 
@@ -206,20 +184,12 @@ impl Store {
             }
             let mut version = self.inner.version.lock();
             while *version == seen {
-                if self
-                    .inner
-                    .changed
-                    .wait_until(&mut version, deadline)
-                    .timed_out()
-                {
+                if self.inner.changed.wait_until(&mut version, deadline).timed_out() {
                     drop(version);
                     if condition(self) {
                         return Ok(());
                     }
-                    return Err(WaitError {
-                        timeout,
-                        counts: Box::new(self.counts()),
-                    });
+                    return Err(WaitError { timeout, counts: Box::new(self.counts()) });
                 }
             }
         }
@@ -305,12 +275,7 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{} log entries, {} spans, {} samples and {} exemplars in {} series, {} requests",
-            self.logs.held,
-            self.spans.held,
-            self.samples.held,
-            self.exemplars.held,
-            self.series,
-            self.requests.held
+            self.logs.held, self.spans.held, self.samples.held, self.exemplars.held, self.series, self.requests.held
         )?;
         let evicted = [
             (self.logs.evicted, "log entries"),
@@ -343,8 +308,5 @@ impl WaitError {
 }
 
 fn labels_size(labels: &Labels) -> usize {
-    labels
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 64)
-        .sum()
+    labels.iter().map(|(name, value)| name.len() + value.len() + 64).sum()
 }

@@ -63,24 +63,15 @@ impl ReceivedRequest {
         const LIMIT: u64 = 256 * 1024 * 1024;
         let gunzip = |bytes: &[u8]| {
             let mut plain = Vec::new();
-            flate2::read::MultiGzDecoder::new(bytes)
-                .take(LIMIT)
-                .read_to_end(&mut plain)
-                .ok()
-                .map(|_| plain)
+            flate2::read::MultiGzDecoder::new(bytes).take(LIMIT).read_to_end(&mut plain).ok().map(|_| plain)
         };
         if self.endpoint == Endpoint::OtlpGrpc {
             let (prefix, message) = self.body.split_at_checked(5)?;
-            return if prefix.first() == Some(&1) {
-                gunzip(message)
-            } else {
-                Some(message.to_vec())
-            };
+            return if prefix.first() == Some(&1) { gunzip(message) } else { Some(message.to_vec()) };
         }
         let content_type = self.header("content-type").unwrap_or_default();
         let encoding = self.header("content-encoding").unwrap_or_default();
-        let loki_protobuf =
-            self.endpoint == Endpoint::LokiPush && !content_type.starts_with("application/json");
+        let loki_protobuf = self.endpoint == Endpoint::LokiPush && !content_type.starts_with("application/json");
         if encoding == "gzip" {
             gunzip(&self.body)
         } else if encoding == "snappy" || loki_protobuf {
@@ -95,11 +86,7 @@ impl ReceivedRequest {
     }
 
     fn size(&self) -> usize {
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 48)
-            .sum();
+        let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 48).sum();
         256 + self.path.len() + headers + self.body.len()
     }
 }
@@ -125,11 +112,7 @@ pub(crate) struct RequestLog {
 
 impl RequestLog {
     pub(super) fn new(limit_bytes: usize) -> Self {
-        Self {
-            limit_bytes,
-            requests: VecDeque::new(),
-            counts: SignalCounts::default(),
-        }
+        Self { limit_bytes, requests: VecDeque::new(), counts: SignalCounts::default() }
     }
 
     pub(super) fn requests(&self) -> impl Iterator<Item = &Arc<ReceivedRequest>> {

@@ -21,12 +21,7 @@ pub(crate) struct TraceStore {
 
 impl TraceStore {
     pub(super) fn new(limit_bytes: usize) -> Self {
-        Self {
-            limit_bytes,
-            spans: VecDeque::new(),
-            by_trace: HashMap::new(),
-            counts: SignalCounts::default(),
-        }
+        Self { limit_bytes, spans: VecDeque::new(), by_trace: HashMap::new(), counts: SignalCounts::default() }
     }
 
     pub(super) fn spans(&self) -> impl Iterator<Item = &Arc<Span>> {
@@ -59,10 +54,7 @@ impl TraceStore {
         self.counts.received += 1;
         self.counts.held += 1;
         self.counts.held_bytes += bytes as u64;
-        self.by_trace
-            .entry(span.trace_id.clone())
-            .or_default()
-            .push_back(Arc::clone(&span));
+        self.by_trace.entry(span.trace_id.clone()).or_default().push_back(Arc::clone(&span));
         self.spans.push_back(Stored { span, bytes });
         while self.counts.held_bytes > self.limit_bytes as u64 {
             if !self.evict_oldest() {

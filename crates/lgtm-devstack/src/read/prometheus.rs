@@ -1,0 +1,326 @@
+//! The Prometheus query API, for selectors: values, exemplars, series, labels. There is no evaluator of functions
+//! and operators; a query that needs one is refused with an error that says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use promql_parser::label::{METRIC_NAME, Matcher};
+use promql_parser::parser::{self, Expr, VectorSelector};
+use promql_parser::util::{ExprVisitor, walk_expr};
+use serde_json::{Value, json};
+
+use super::parameters::{Parameters, now_ns};
+use crate::devstack::Shared;
+use crate::store::{Labels, MetricType, Sample, Series};
+
+/// How far back an instant looks for the newest sample, in milliseconds: Prometheus' default.
+const LOOKBACK_MS: i64 = 300_000;
+
+/// The most points of one series in a range query: Prometheus' limit.
+const MAX_POINTS: i64 = 11_000;
+
+/// Why a request was not answered, with Prometheus' `errorType`.
+struct Failure {
+    status: StatusCode,
+    error_type: &'static str,
+    error: String,
+}
+
+impl Failure {
+    fn bad_data(error: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, error_type: "bad_data", error: error.into() }
+    }
+
+    fn unsupported(expression: &Expr) -> Self {
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            error_type: "execution",
+            error: format!(
+                "the development stack supports vector selectors with matchers, as in \
+                 http_requests_total{{status=~\"5..\"}}; it does not evaluate {expression}"
+            ),
+        }
+    }
+}
+
+fn answer(outcome: Result<Value, Failure>) -> Response {
+    match outcome {
+        Ok(data) => Json(json!({ "status": "success", "data": data })).into_response(),
+        Err(Failure { status, error_type, error }) => {
+            (status, Json(json!({ "status": "error", "errorType": error_type, "error": error }))).into_response()
+        }
+    }
+}
+
+/// `query`: the newest value of each series at `time`, at most five minutes old.
+pub(crate) async fn query(State(shared): State<Shared>, parameters: Parameters) -> Response {
+    let run = || {
+        let time = parameters.time_ms("time", now_ms()).map_err(Failure::bad_data)?;
+        let selector = selector_of(&parameters)?;
+        let result: Vec<Value> = select(&shared, &selector)
+            .iter()
+            .filter_map(|series| {
+                let sample = sample_at(series, time)?;
+                Some(json!({ "metric": series.labels, "value": [seconds(time), number(sample.value)] }))
+            })
+            .collect();
+        Ok(json!({ "resultType": "vector", "result": result }))
+    };
+    answer(run())
+}
+
+/// `query_range`: the same at each `step` from `start` to `end`.
+pub(crate) async fn query_range(State(shared): State<Shared>, parameters: Parameters) -> Response {
+    let run = || {
+        let required = |name: &str| match parameters.first(name) {
+            Some(_) => parameters.time_ms(name, 0).map_err(Failure::bad_data),
+            None => {
+                Err(Failure::bad_data(format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp")))
+            }
+        };
+        let (start, end) = (required("start")?, required("end")?);
+        let step = parameters
+            .duration("step")
+            .map_err(Failure::bad_data)?
+            .and_then(|step| i64::try_from(step.as_millis()).ok())
+            .unwrap_or_default();
+        if end < start {
+            return Err(Failure::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
+        }
+        if step <= 0 {
+            return Err(Failure::bad_data(
+                "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer",
+            ));
+        }
+        if (end - start) / step > MAX_POINTS {
+            return Err(Failure::bad_data(
+                "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+            ));
+        }
+        let selector = selector_of(&parameters)?;
+        let result: Vec<Value> = select(&shared, &selector)
+            .iter()
+            .filter_map(|series| {
+                let values: Vec<Value> = (0..=(end - start) / step)
+                    .map(|index| start + index * step)
+                    .filter_map(|time| {
+                        sample_at(series, time).map(|sample| json!([seconds(time), number(sample.value)]))
+                    })
+                    .collect();
+                (!values.is_empty()).then(|| json!({ "metric": series.labels, "values": values }))
+            })
+            .collect();
+        Ok(json!({ "resultType": "matrix", "result": result }))
+    };
+    answer(run())
+}
+
+/// `query_exemplars`: the exemplars of all series that the selectors in `query` name, whatever stands around them.
+pub(crate) async fn query_exemplars(State(shared): State<Shared>, parameters: Parameters) -> Response {
+    let run = || {
+        let (start, end) = range_of(&parameters)?;
+        let expression = expression_of(&parameters)?;
+        let mut selectors = Selectors::default();
+        // The visitor never fails.
+        let _ = walk_expr(&mut selectors, &expression);
+        let mut found: BTreeMap<Labels, Vec<Value>> = BTreeMap::new();
+        for selector in &selectors.0 {
+            for series in select(&shared, &Selector::new(selector, &expression)?) {
+                let exemplars: Vec<Value> = series
+                    .exemplars
+                    .iter()
+                    .filter(|exemplar| (start..=end).contains(&exemplar.timestamp_ms))
+                    .map(|exemplar| {
+                        json!({
+                            "labels": exemplar.labels,
+                            "value": number(exemplar.value),
+                            "timestamp": seconds(exemplar.timestamp_ms),
+                        })
+                    })
+                    .collect();
+                if !exemplars.is_empty() {
+                    found.insert(series.labels, exemplars);
+                }
+            }
+        }
+        let found: Vec<Value> = found
+            .into_iter()
+            .map(|(labels, exemplars)| json!({ "seriesLabels": labels, "exemplars": exemplars }))
+            .collect();
+        Ok(json!(found))
+    };
+    answer(run())
+}
+
+/// `series`: the label sets that one of the `match[]` selectors picks, with samples between `start` and `end`.
+pub(crate) async fn series(State(shared): State<Shared>, parameters: Parameters) -> Response {
+    let run = || {
+        if parameters.first("match[]").is_none() {
+            return Err(Failure::bad_data("no match[] parameter provided"));
+        }
+        Ok(json!(label_sets(&shared, &parameters)?))
+    };
+    answer(run())
+}
+
+/// `labels`: the names of labels, of all series or of those that `match[]` picks.
+pub(crate) async fn labels(State(shared): State<Shared>, parameters: Parameters) -> Response {
+    let run = || {
+        let sets = label_sets(&shared, &parameters)?;
+        let names: BTreeSet<&String> = sets.iter().flat_map(Labels::keys).collect();
+        Ok(json!(names))
+    };
+    answer(run())
+}
+
+/// `label/{name}/values`.
+pub(crate) async fn label_values(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Response {
+    let run = || {
+        let sets = label_sets(&shared, &parameters)?;
+        let values: BTreeSet<&String> = sets.iter().filter_map(|labels| labels.get(&name)).collect();
+        Ok(json!(values))
+    };
+    answer(run())
+}
+
+/// `metadata`: type, help and unit by metric family; `metric` picks one.
+pub(crate) async fn metadata(State(shared): State<Shared>, parameters: Parameters) -> Response {
+    let wanted = parameters.first("metric");
+    let families: serde_json::Map<String, Value> = shared
+        .store
+        .metric_metadata()
+        .into_iter()
+        .filter(|(family, _)| wanted.is_none_or(|wanted| wanted == family))
+        .map(|(family, known)| {
+            let entry = json!([{ "type": type_name(known.metric_type), "help": known.help, "unit": known.unit }]);
+            (family, entry)
+        })
+        .collect();
+    answer(Ok(Value::Object(families)))
+}
+
+fn type_name(metric_type: MetricType) -> &'static str {
+    match metric_type {
+        MetricType::Unknown => "unknown",
+        MetricType::Counter => "counter",
+        MetricType::Gauge => "gauge",
+        MetricType::Histogram => "histogram",
+        MetricType::Gaugehistogram => "gaugehistogram",
+        MetricType::Summary => "summary",
+        MetricType::Info => "info",
+        MetricType::Stateset => "stateset",
+    }
+}
+
+fn now_ms() -> i64 {
+    now_ns() / 1_000_000
+}
+
+/// Milliseconds as Prometheus writes times: seconds with a fraction.
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1e3
+}
+
+/// A value as Prometheus writes it: text.
+fn number(value: f64) -> String {
+    if value == f64::INFINITY {
+        "+Inf".to_owned()
+    } else if value == f64::NEG_INFINITY {
+        "-Inf".to_owned()
+    } else {
+        value.to_string()
+    }
+}
+
+fn sample_at(series: &Series, time_ms: i64) -> Option<Sample> {
+    let newest = series.samples.iter().rev().find(|sample| sample.timestamp_ms <= time_ms)?;
+    let fresh = newest.timestamp_ms > time_ms - LOOKBACK_MS && !newest.is_stale_marker();
+    fresh.then_some(*newest)
+}
+
+fn range_of(parameters: &Parameters) -> Result<(i64, i64), Failure> {
+    let start = parameters.time_ms("start", i64::MIN).map_err(Failure::bad_data)?;
+    let end = parameters.time_ms("end", i64::MAX).map_err(Failure::bad_data)?;
+    if end < start {
+        return Err(Failure::bad_data("invalid parameter \"end\": end timestamp must not be before start timestamp"));
+    }
+    Ok((start, end))
+}
+
+fn expression_of(parameters: &Parameters) -> Result<Expr, Failure> {
+    let query = parameters.first("query").unwrap_or_default();
+    parser::parse(query).map_err(|error| Failure::bad_data(format!("invalid parameter \"query\": {error}")))
+}
+
+fn selector_of(parameters: &Parameters) -> Result<Selector, Failure> {
+    match &expression_of(parameters)? {
+        expression @ Expr::VectorSelector(selector) => Selector::new(selector, expression),
+        other => Err(Failure::unsupported(other)),
+    }
+}
+
+/// The matchers of a vector selector, the metric name among them.
+struct Selector(Vec<Matcher>);
+
+impl Selector {
+    fn new(selector: &VectorSelector, whole: &Expr) -> Result<Self, Failure> {
+        if selector.offset.is_some() || selector.at.is_some() || !selector.matchers.or_matchers.is_empty() {
+            return Err(Failure::unsupported(whole));
+        }
+        let mut matchers = selector.matchers.matchers.clone();
+        if let Some(name) = &selector.name {
+            matchers.push(Matcher::new(promql_parser::label::MatchOp::Equal, METRIC_NAME, name));
+        }
+        Ok(Self(matchers))
+    }
+
+    fn picks(&self, labels: &Labels) -> bool {
+        self.0.iter().all(|matcher| matcher.is_match(labels.get(&matcher.name).map_or("", String::as_str)))
+    }
+}
+
+#[derive(Default)]
+struct Selectors(Vec<VectorSelector>);
+
+impl ExprVisitor for Selectors {
+    type Error = std::convert::Infallible;
+
+    fn pre_visit(&mut self, expression: &Expr) -> Result<bool, Self::Error> {
+        match expression {
+            Expr::VectorSelector(selector) => self.0.push(selector.clone()),
+            Expr::MatrixSelector(selector) => self.0.push(selector.vs.clone()),
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+fn select(shared: &Shared, selector: &Selector) -> Vec<Series> {
+    shared.store.read_metrics(|metrics| metrics.series_where(|labels| selector.picks(labels)))
+}
+
+/// The label sets that one of the `match[]` selectors picks, or all without any.
+fn label_sets(shared: &Shared, parameters: &Parameters) -> Result<Vec<Labels>, Failure> {
+    let (start, end) = range_of(parameters)?;
+    let mut selectors = Vec::new();
+    for text in parameters.all("match[]") {
+        let expression = parser::parse(text)
+            .map_err(|error| Failure::bad_data(format!("invalid parameter \"match[]\": {error}")))?;
+        match &expression {
+            Expr::VectorSelector(selector) => selectors.push(Selector::new(selector, &expression)?),
+            other => return Err(Failure::unsupported(other)),
+        }
+    }
+    let picked = shared.store.read_metrics(|metrics| {
+        metrics.series_where(|labels| selectors.is_empty() || selectors.iter().any(|selector| selector.picks(labels)))
+    });
+    let in_time = |series: &Series| series.samples.iter().any(|sample| (start..=end).contains(&sample.timestamp_ms));
+    Ok(picked.into_iter().filter(in_time).map(|series| series.labels).collect())
+}
