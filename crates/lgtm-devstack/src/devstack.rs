@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ports::{MovedPort, Ports};
+use crate::scrape::{ScrapeError, ScrapeReport, ScrapeStatus, ScrapeTarget, Scraper};
 use crate::script::{Endpoint, Reply, Scripts};
 use crate::store::{Counts, Store, WaitError};
 use crate::{routes, server};
@@ -90,6 +93,7 @@ pub struct DevstackBuilder {
     address: IpAddr,
     limits: Limits,
     scripts: Vec<(Endpoint, Vec<Reply>)>,
+    targets: Vec<ScrapeTarget>,
 }
 
 impl Default for DevstackBuilder {
@@ -100,6 +104,7 @@ impl Default for DevstackBuilder {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             limits: Limits::default(),
             scripts: Vec::new(),
+            targets: Vec::new(),
         }
     }
 }
@@ -134,6 +139,12 @@ impl DevstackBuilder {
     /// Appends replies to the script of an endpoint, as [`Devstack::script`] does.
     pub fn script(mut self, endpoint: Endpoint, replies: impl IntoIterator<Item = Reply>) -> Self {
         self.scripts.push((endpoint, replies.into_iter().collect()));
+        self
+    }
+
+    /// Scrapes a target regularly, as [`Devstack::add_scrape_target`] does.
+    pub fn scrape_target(mut self, target: ScrapeTarget) -> Self {
+        self.targets.push(target);
         self
     }
 
@@ -178,7 +189,7 @@ impl DevstackBuilder {
         server::serve(otlp_http, routes::otlp_http(&shared), shutdown.clone(), &tasks);
         server::serve(tempo, routes::tempo(&shared), shutdown.clone(), &tasks);
         server::serve(mimir, routes::mimir(&shared), shutdown.clone(), &tasks);
-        Ok(Devstack {
+        let stack = Devstack {
             shared,
             addresses: Addresses {
                 loki: loki_address,
@@ -190,8 +201,14 @@ impl DevstackBuilder {
             moved,
             shutdown,
             tasks,
+            runtime: Handle::current(),
+            scrapes: Mutex::default(),
             thread: None,
-        })
+        };
+        for target in self.targets {
+            stack.add_scrape_target(target);
+        }
+        Ok(stack)
     }
 
     /// Starts on a thread of its own with a runtime of its own, for callers without one, and for tests whose
@@ -267,6 +284,8 @@ pub struct Devstack {
     moved: Vec<MovedPort>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
+    runtime: Handle,
+    scrapes: Mutex<Vec<Arc<Mutex<ScrapeStatus>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -381,6 +400,52 @@ impl Devstack {
     #[must_use]
     pub fn script_remaining(&self, endpoint: Endpoint) -> Option<u64> {
         self.shared.scripts.remaining(endpoint)
+    }
+
+    /// Scrapes a target now, once, and stores what it exposes, with `up` and `scrape_duration_seconds`.
+    ///
+    /// # Errors
+    /// If nothing could be fetched, or it is no valid exposition; then `up` is 0.
+    pub async fn scrape(&self, target: &ScrapeTarget) -> Result<ScrapeReport, ScrapeError> {
+        Scraper::new(target.clone(), self.shared.limits.body_bytes).scrape(&self.shared.store).await
+    }
+
+    /// [`scrape`](Self::scrape) for code without a runtime, on a stack that was started by
+    /// [`start_blocking`](Self::start_blocking) or on another thread than the caller's.
+    ///
+    /// # Errors
+    /// As [`scrape`](Self::scrape), and if the stack's runtime is gone.
+    pub fn scrape_blocking(&self, target: &ScrapeTarget) -> Result<ScrapeReport, ScrapeError> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let mut scraper = Scraper::new(target.clone(), self.shared.limits.body_bytes);
+        let store = self.shared.store.clone();
+        self.tasks.spawn_on(
+            async move {
+                let _ = sender.send(scraper.scrape(&store).await);
+            },
+            &self.runtime,
+        );
+        receiver.recv().unwrap_or_else(|_| {
+            let reason = "the runtime of the development stack is gone".to_owned();
+            Err(ScrapeError::Transport { url: target.url().to_owned(), reason })
+        })
+    }
+
+    /// Scrapes a target at its interval, from now until the stack ends. Series that vanish are ended by a stale
+    /// marker; [`scrape_status`](Self::scrape_status) tells how it goes.
+    pub fn add_scrape_target(&self, target: ScrapeTarget) {
+        let status =
+            Arc::new(Mutex::new(ScrapeStatus { url: target.url().to_owned(), scrapes: 0, failures: 0, latest: None }));
+        self.scrapes.lock().push(Arc::clone(&status));
+        let scraper = Scraper::new(target, self.shared.limits.body_bytes);
+        let running = scraper.run(self.shared.store.clone(), status, self.shutdown.clone());
+        self.tasks.spawn_on(running, &self.runtime);
+    }
+
+    /// How the regularly scraped targets do, in the order in which they were added.
+    #[must_use]
+    pub fn scrape_status(&self) -> Vec<ScrapeStatus> {
+        self.scrapes.lock().iter().map(|status| status.lock().clone()).collect()
     }
 
     /// What to tell a person at the start: that this is for development, where it listens, what was moved.

@@ -64,12 +64,14 @@
 mod attribute;
 mod compression;
 mod devstack;
+pub mod exposition;
 mod gate;
 mod ingest;
 mod label_text;
 mod ports;
 mod read;
 mod routes;
+mod scrape;
 mod script;
 mod server;
 mod span;
@@ -80,6 +82,7 @@ pub mod wire;
 pub use attribute::{Attributes, Value};
 pub use devstack::{Devstack, DevstackBuilder, Limits, StartError};
 pub use ports::{MovedPort, Ports};
+pub use scrape::{ScrapeError, ScrapeReport, ScrapeStatus, ScrapeTarget};
 pub use script::{Endpoint, Reply, Signal};
 pub use span::{Scope, Span, SpanEvent, SpanKind, SpanLink, Status, StatusCode};
 pub use store::{

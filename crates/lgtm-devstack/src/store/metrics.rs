@@ -224,6 +224,10 @@ impl MetricStore {
         Ok(())
     }
 
+    pub(crate) fn newest_exemplar(&self, labels: &Labels) -> Option<&Exemplar> {
+        self.series.get(labels)?.exemplars.back()
+    }
+
     /// Adds an exemplar; one equal to the newest is a repetition, ignored and counted.
     pub(crate) fn push_exemplar(&mut self, labels: &Labels, exemplar: Exemplar) -> Result<(), SampleError> {
         if let Some(newest) = self.series.get(labels).and_then(|data| data.exemplars.back()) {
