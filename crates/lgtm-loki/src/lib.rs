@@ -1,1 +1,58 @@
-//! A tracing layer that pushes logs to Loki
+//! A `tracing` layer that pushes events to Loki: a stream for each level, structured metadata that links a line to its trace,
+//! byte bounds, classified answers, and every loss counted.
+//!
+//! ```no_run
+//! use tracing_subscriber::prelude::*;
+//!
+//! let (layer, pipeline) = lgtm_loki::builder()
+//!     .endpoint(lgtm_core::Endpoint::parse("http://localhost:3100")?)
+//!     .build()?;
+//! tracing_subscriber::registry().with(layer).init();
+//! // ... and before the program ends:
+//! let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+//! pipeline.begin_shutdown(deadline);
+//! let _ = pipeline.wait_ended(deadline);
+//! println!("{}", pipeline.report());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What a line looks like
+//!
+//! ```json
+//! {"message":"order placed","level":"info","target":"shop::orders","order_id":17,"user":"ada","spans":["POST /orders","checkout"]}
+//! ```
+//!
+//! The event's fields and those of its spans stand at top level, so that LogQL's `| json` finds them; the event wins over its
+//! span, the leaf over the root. `spans` names the spans from the root to the leaf. A field that is named like one of these
+//! (`message`, `level`, `target`, `spans`, `trace_id`, `span_id`, `trace_sampled`) gets the prefix `field_`.
+//!
+//! - **Stream labels**: `service_name` and `service` (the same value), `environment` if known, `level`, and what
+//!   [`Builder::label`] adds.
+//! - **Structured metadata**: `trace_id`, `span_id`, `trace_sampled` inside a span; `target`, `code_file_path`,
+//!   `code_line_number`; `service_instance_id`, `service_version`.
+//!
+//! # The thread boundary
+//!
+//! ```text
+//! caller                                          | worker
+//! layer.rs -> labels.rs, line.rs, metadata.rs     |
+//!          -> core's queue: admit                 | core's batch: gather
+//!                                                 | push.rs: encode (group, 1 ns rule, protobuf, snappy)
+//!                                                 | core's deliver; push.rs: classify the answer
+//! ```
+//!
+//! # Limits
+//!
+//! Lines over 256 KiB lose their fields and the end of their message and are marked `"truncated":true`: Loki refuses longer
+//! ones. No entry shares its timestamp with an earlier one of its stream: it gets 1 ns more, because Loki drops a second entry
+//! of the same time and text.
+
+mod builder;
+mod labels;
+mod layer;
+mod line;
+mod metadata;
+mod push;
+
+pub use builder::{BuildError, Builder, builder};
+pub use layer::Layer;

@@ -148,6 +148,12 @@ impl Pipeline {
         &self.queue
     }
 
+    /// The queue, for a layer to keep: it does not keep the pipeline running.
+    #[must_use]
+    pub fn shared_queue(&self) -> Arc<Queue> {
+        Arc::clone(&self.queue)
+    }
+
     /// What has become of the items so far.
     #[must_use]
     pub fn report(&self) -> SignalReport {

@@ -13,6 +13,9 @@ use super::store::{self, SpanStore};
 use crate::sampler::Sampler;
 use crate::suppress::is_suppressed;
 
+/// A closure that is shown one span after the other.
+pub type VisitSpan<'a> = &'a mut dyn FnMut(&SpanRecord);
+
 /// What a layer does with spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -168,7 +171,7 @@ impl Attachment {
     pub fn log_context<R>(
         &self,
         span: u64,
-        build: impl FnOnce(&mut LogContext, &mut dyn FnMut(&mut dyn FnMut(&SpanRecord))),
+        build: impl FnOnce(&mut LogContext, &mut dyn FnMut(VisitSpan<'_>)),
         use_context: impl FnOnce(&LogContext) -> R,
     ) -> Option<R> {
         let Attached { store, bit } = self.attached()?;
@@ -182,38 +185,49 @@ impl Attachment {
         self.make_log_context(store, *bit, span, build, use_context?)
     }
 
+    /// Shows a span and its ancestors, from the leaf to the root. `visit` runs under a record's lock: it must neither block
+    /// nor call user code, nor look at another record.
+    pub fn ancestry(&self, span: u64, visit: VisitSpan<'_>) {
+        if let Some(Attached { store, .. }) = self.attached() {
+            walk(store, span, false, visit);
+        }
+    }
+
     #[cold]
     fn make_log_context<R>(
         &self,
         store: &SpanStore,
         bit: u32,
         span: u64,
-        build: impl FnOnce(&mut LogContext, &mut dyn FnMut(&mut dyn FnMut(&SpanRecord))),
+        build: impl FnOnce(&mut LogContext, &mut dyn FnMut(VisitSpan<'_>)),
         use_context: impl FnOnce(&LogContext) -> R,
     ) -> Option<R> {
         let mut context = store.with(span, |record| std::mem::take(&mut record.log))?;
         context.fields.clear();
         context.spans.clear();
         context.keys = 0;
-        build(&mut context, &mut |visit| {
-            let mut next = span;
-            // Ancestors outlive their children in a registry, so the walk ends; the bound is against a broken one.
-            for _ in 0..4096 {
-                let parent = store.with(next, |record| {
-                    visit(record);
-                    record.logged = true;
-                    record.parent
-                });
-                match parent {
-                    Some(parent) if parent != 0 => next = parent,
-                    _ => break,
-                }
-            }
-        });
+        build(&mut context, &mut |visit| walk(store, span, true, visit));
         context.layer = bit;
         let shown = use_context(&context);
         store.with(span, |record| record.log = context);
         Some(shown)
+    }
+}
+
+/// Shows a span and its ancestors, from the leaf to the root.
+fn walk(store: &SpanStore, span: u64, logged: bool, visit: VisitSpan<'_>) {
+    let mut next = span;
+    // Ancestors outlive their children in a registry, so the walk ends; the bound is against a broken one.
+    for _ in 0..4096 {
+        let parent = store.with(next, |record| {
+            visit(record);
+            record.logged |= logged;
+            record.parent
+        });
+        match parent {
+            Some(parent) if parent != 0 => next = parent,
+            _ => break,
+        }
     }
 }
 

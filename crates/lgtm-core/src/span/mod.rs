@@ -15,7 +15,7 @@ mod fields;
 mod record;
 mod store;
 
-pub use attachment::{Attachment, Role};
+pub use attachment::{Attachment, Role, VisitSpan};
 pub use attributes::{Attribute, Attributes, Value};
 pub use event::VisitedEvent;
 pub use fields::{Exception, SpanKind, Status};

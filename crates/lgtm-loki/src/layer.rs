@@ -1,0 +1,122 @@
+//! Capture: the `tracing` layer. Caller threads.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use lgtm_core::pipeline::Queue;
+use lgtm_core::protobuf::{length_tag, put_bytes};
+use lgtm_core::span::{Attachment, LogContext, Role, VisitedEvent};
+use tracing_core::span::{Attributes, Id, Record};
+use tracing_core::{Dispatch, Event, Metadata, Subscriber};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::{labels, line, metadata};
+
+const LINE: u8 = length_tag(2);
+
+/// Sends every event it sees to Loki. Made by [`builder`](crate::builder).
+#[derive(Debug)]
+pub struct Layer {
+    attachment: Attachment,
+    queue: Arc<Queue>,
+    /// The structured metadata of this process.
+    identity: Vec<u8>,
+}
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer that held a longer line gives the rest back.
+const KEPT_BYTES: usize = 64 * 1024;
+
+impl Layer {
+    pub(crate) fn new(queue: Arc<Queue>, identity: Vec<u8>) -> Self {
+        Self { attachment: Attachment::new(Role::Observer, None), queue, identity }
+    }
+
+    fn admit(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
+        let mut text = BUFFER.try_with(|buffer| buffer.take()).unwrap_or_default();
+        text.clear();
+        line::begin(&mut text, callsite, event);
+        if event.span != 0 {
+            self.attachment.expose(event.span);
+            self.append_spans(&mut text, event);
+        }
+        line::end(&mut text);
+        if text.len() > line::MAX_LINE_BYTES {
+            line::truncate(&mut text, callsite, event);
+        }
+        self.queue.admit(labels::stream_of(*callsite.level()), event.timestamp, |buffer| {
+            put_bytes(buffer, LINE, &text);
+            if let Some(trace) = &event.trace {
+                metadata::of_trace(buffer, trace);
+            }
+            metadata::of_callsite(buffer, callsite);
+            buffer.extend_from_slice(&self.identity);
+        });
+        text.shrink_to(KEPT_BYTES);
+        let _ = BUFFER.try_with(|buffer| buffer.replace(text));
+    }
+
+    fn append_spans(&self, text: &mut Vec<u8>, event: &VisitedEvent) {
+        let collides = self.attachment.log_context(
+            event.span,
+            |context, spans| line::context(context, &[], spans),
+            |context| {
+                if line::may_collide(event, context.keys) {
+                    return true;
+                }
+                text.extend_from_slice(&context.fields);
+                text.extend_from_slice(&context.spans);
+                false
+            },
+        );
+        if collides == Some(true) {
+            let mut context = LogContext::default();
+            line::context(&mut context, event.attributes(), &mut |visit| self.attachment.ancestry(event.span, visit));
+            text.extend_from_slice(&context.fields);
+            text.extend_from_slice(&context.spans);
+        }
+    }
+}
+
+impl<S> tracing_subscriber::Layer<S> for Layer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        self.attachment.register(dispatch);
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        self.attachment.new_span(attributes, id, &context);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        self.attachment.record(id, values);
+    }
+
+    fn event_enabled(&self, _: &Event<'_>, _: Context<'_, S>) -> bool {
+        self.attachment.announce_event();
+        true
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let callsite = event.metadata();
+        self.attachment.event(event, |visited| self.admit(callsite, visited));
+    }
+
+    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+        self.attachment.enter(id);
+    }
+
+    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+        self.attachment.exit(id);
+    }
+
+    fn on_close(&self, id: Id, _: Context<'_, S>) {
+        self.attachment.close(&id, |_| ());
+    }
+}

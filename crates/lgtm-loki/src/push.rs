@@ -1,0 +1,242 @@
+//! Encode: Loki's push request, protobuf in a snappy block; and what Loki's answers mean. Worker thread.
+//! Source: Loki, "HTTP API", `POST /loki/api/v1/push`, and `pkg/push/push.proto`.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use lgtm_core::pipeline::{Batch, Item, Reply, Signal, Verdict, excerpt};
+use lgtm_core::protobuf::{field_length, length_tag, put_bytes, put_integer, put_varint, varint_length, varint_tag};
+use lgtm_core::{ErrorType, SignalKind};
+
+use crate::labels::Streams;
+
+pub(crate) const PATH: &str = "/loki/api/v1/push";
+
+const STREAMS: u8 = length_tag(1);
+const LABELS: u8 = length_tag(1);
+const ENTRIES: u8 = length_tag(2);
+const TIMESTAMP: u8 = length_tag(1);
+const SECONDS: u8 = varint_tag(1);
+const NANOS: u8 = varint_tag(2);
+
+/// Timestamps move forward by no more than this to keep a stream's order: what lies further back was meant so.
+const REORDER_WINDOW: u64 = 1_000_000_000;
+
+/// The protocol's headers.
+pub(crate) fn headers() -> Vec<(HeaderName, HeaderValue)> {
+    vec![(http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"))]
+}
+
+/// Encodes batches for one Loki.
+pub(crate) struct Push {
+    streams: Streams,
+    /// The last timestamp of each stream.
+    last: Vec<u64>,
+    request: Vec<u8>,
+    stream: Vec<u8>,
+    snappy: snap::raw::Encoder,
+}
+
+impl Push {
+    pub(crate) fn new(streams: Streams) -> Self {
+        let last = vec![0; streams.count()];
+        Self { streams, last, request: Vec::new(), stream: Vec::new(), snappy: snap::raw::Encoder::new() }
+    }
+
+    /// The timestamp that an entry gets: later than all before it in its stream.
+    fn after_last(&mut self, stream: u32, timestamp: u64) -> u64 {
+        let Some(last) = self.last.get_mut(stream as usize) else { return timestamp };
+        if timestamp > *last {
+            *last = timestamp;
+        } else if *last - timestamp < REORDER_WINDOW {
+            *last += 1;
+            return *last;
+        }
+        timestamp
+    }
+
+    fn request(&mut self, batch: &Batch) {
+        let mut items: Vec<Item<'_>> = batch.iter().collect();
+        // Threads write to shards of their own: each is in order, all together are not. The sort is stable.
+        items.sort_by_key(|item| (item.stream, item.timestamp));
+        self.request.clear();
+        for group in items.chunk_by(|one, other| one.stream == other.stream) {
+            let Some(stream) = group.first().map(|item| item.stream) else { continue };
+            self.stream.clear();
+            put_bytes(&mut self.stream, LABELS, self.streams.labels(stream).as_bytes());
+            for item in group {
+                let timestamp = self.after_last(stream, item.timestamp);
+                let (seconds, nanos) = (timestamp / 1_000_000_000, timestamp % 1_000_000_000);
+                let time_length = 2 + varint_length(seconds) + varint_length(nanos);
+                self.stream.push(ENTRIES);
+                put_varint(&mut self.stream, (field_length(time_length) + item.payload.len()) as u64);
+                self.stream.push(TIMESTAMP);
+                put_varint(&mut self.stream, time_length as u64);
+                put_integer(&mut self.stream, SECONDS, seconds);
+                put_integer(&mut self.stream, NANOS, nanos);
+                self.stream.extend_from_slice(item.payload);
+            }
+            put_bytes(&mut self.request, STREAMS, &self.stream);
+        }
+    }
+}
+
+impl Signal for Push {
+    fn kind(&self) -> SignalKind {
+        SignalKind::Logs
+    }
+
+    fn encode(&mut self, batch: &Batch, body: &mut Vec<u8>) {
+        self.request(batch);
+        let start = body.len();
+        body.resize(start + snap::raw::max_compress_len(self.request.len()), 0);
+        let written = body.get_mut(start..).map_or(0, |room| self.snappy.compress(&self.request, room).unwrap_or(0));
+        body.truncate(start + written);
+    }
+
+    fn classify(&self, reply: &Reply) -> Verdict {
+        let Reply::Http { status, retry_after, body, .. } = reply else {
+            return Verdict::Rejected { error: ErrorType::Other, message: "not an HTTP answer".to_owned() };
+        };
+        classify(*status, *retry_after, body)
+    }
+}
+
+/// What an answer means: wire tables of Loki 3.4.
+fn classify(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Verdict {
+    let message = || format!("{status} {}", excerpt(body));
+    let rejected = |error| Verdict::Rejected { error, message: message() };
+    let retry = |error| Verdict::Retry { error, after: retry_after, message: message() };
+    match status {
+        // 260 is Loki's answer while a tenant's ingestion is blocked: nothing is stored.
+        260 => rejected(ErrorType::Rejected),
+        200..=299 => Verdict::delivered(),
+        // Its good entries are stored: it must never be sent again.
+        400 => match ignored(body) {
+            Some(rejected) => Verdict::Delivered { rejected, message: message() },
+            None => rejected(ErrorType::Rejected),
+        },
+        401 | 403 => rejected(ErrorType::Unauthorized),
+        413 => Verdict::Split { message: message() },
+        429 => retry(ErrorType::RateLimited),
+        408 => retry(ErrorType::Timeout),
+        500..=599 => retry(ErrorType::Server),
+        300..=499 => rejected(ErrorType::Rejected),
+        _ => rejected(ErrorType::Other),
+    }
+}
+
+/// The number of refused entries in "total ignored: 2 out of 5".
+fn ignored(body: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, after) = text.split_once("total ignored: ")?;
+    let digits = after.split(|character: char| !character.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lgtm_core::Identity;
+
+    /// Loki's push messages, from the published field numbers.
+    mod decoded {
+        #[derive(Clone, PartialEq, prost::Message)]
+        pub(super) struct PushRequest {
+            #[prost(message, repeated, tag = "1")]
+            pub(super) streams: Vec<Stream>,
+        }
+        #[derive(Clone, PartialEq, prost::Message)]
+        pub(super) struct Stream {
+            #[prost(string, tag = "1")]
+            pub(super) labels: String,
+            #[prost(message, repeated, tag = "2")]
+            pub(super) entries: Vec<Entry>,
+        }
+        #[derive(Clone, PartialEq, prost::Message)]
+        pub(super) struct Entry {
+            #[prost(message, optional, tag = "1")]
+            pub(super) timestamp: Option<Time>,
+            #[prost(string, tag = "2")]
+            pub(super) line: String,
+        }
+        #[derive(Clone, PartialEq, prost::Message)]
+        pub(super) struct Time {
+            #[prost(int64, tag = "1")]
+            pub(super) seconds: i64,
+            #[prost(int32, tag = "2")]
+            pub(super) nanos: i32,
+        }
+    }
+
+    fn push() -> Push {
+        Push::new(Streams::new(&Identity::new("shop"), &[]).unwrap())
+    }
+
+    /// Encodes entries of (stream, time) and reads back (stream, times).
+    fn times(push: &mut Push, entries: &[(u32, u64)]) -> Vec<(String, Vec<u64>)> {
+        use prost::Message as _;
+        let payload = b"\x12\x02hi";
+        let items: Vec<_> = entries
+            .iter()
+            .map(|(stream, timestamp)| Item { stream: *stream, timestamp: *timestamp, payload })
+            .collect();
+        let mut body = Vec::new();
+        push.encode(&Batch::of(&items), &mut body);
+        let request = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        let request = decoded::PushRequest::decode(request.as_slice()).unwrap();
+        let times = |stream: &decoded::Stream| {
+            stream
+                .entries
+                .iter()
+                .map(|entry| {
+                    assert_eq!(entry.line, "hi");
+                    let time = entry.timestamp.clone().unwrap();
+                    time.seconds as u64 * 1_000_000_000 + time.nanos as u64
+                })
+                .collect()
+        };
+        request.streams.iter().map(|stream| (stream.labels.clone(), times(stream))).collect()
+    }
+
+    #[test]
+    fn entries_are_grouped_by_stream_and_never_share_a_timestamp() {
+        let mut push = push();
+        let base = 1_800_000_000_000_000_000;
+        let sent = times(&mut push, &[(2, base + 5), (4, base), (2, base), (2, base), (2, base + 5), (2, base + 1)]);
+        assert_eq!(sent.len(), 2);
+        assert_eq!(sent[0].1, [base, base + 1, base + 2, base + 5, base + 6]);
+        assert!(sent[0].0.contains("level=\"info\""));
+        assert_eq!(sent[1].1, [base]);
+        // The next batch goes on behind the last one, but an entry from long ago stays where it was.
+        assert_eq!(times(&mut push, &[(2, base + 3)])[0].1, [base + 7]);
+        assert_eq!(times(&mut push, &[(2, base - 5_000_000_000)])[0].1, [base - 5_000_000_000]);
+    }
+
+    #[test]
+    fn answers_are_classified_as_loki_means_them() {
+        let of = |status, body: &str| classify(status, None, body.as_bytes());
+        assert_eq!(of(204, ""), Verdict::delivered());
+        let partial = of(400, "entry with timestamp X ignored, reason: 'too old',\ntotal ignored: 2 out of 5");
+        assert!(matches!(partial, Verdict::Delivered { rejected: 2, .. }), "{partial:?}");
+        for (status, expected) in [
+            (260, ErrorType::Rejected),
+            (400, ErrorType::Rejected),
+            (401, ErrorType::Unauthorized),
+            (403, ErrorType::Unauthorized),
+            (422, ErrorType::Rejected),
+            (302, ErrorType::Rejected),
+        ] {
+            let verdict = of(status, "no");
+            assert!(matches!(verdict, Verdict::Rejected { error, .. } if error == expected), "{status}: {verdict:?}");
+        }
+        for (status, expected) in [(429, ErrorType::RateLimited), (500, ErrorType::Server), (503, ErrorType::Server)] {
+            let verdict = classify(status, Some(Duration::from_secs(3)), b"");
+            assert!(
+                matches!(verdict, Verdict::Retry { error, after: Some(pause), .. } if error == expected && pause.as_secs() == 3),
+                "{status}: {verdict:?}"
+            );
+        }
+        assert!(matches!(of(413, "too large"), Verdict::Split { .. }));
+    }
+}
