@@ -64,11 +64,18 @@ pub fn with_trace<R>(context: Option<TraceContext>, work: impl FnOnce() -> R) ->
 }
 
 /// A layer says that a span was entered. `lookup` is asked once per enter, by the first layer; a span it does not know
-/// leaves the stack as it is, so that its ancestor stays current.
+/// leaves the stack as it is, so that its ancestor stays current. `attached` are the layers that the registry still has.
 #[inline]
-pub(crate) fn enter(store: u32, layer: u32, span: u64, lookup: impl FnOnce() -> Option<Option<TraceContext>>) {
+pub(crate) fn enter(
+    store: u32,
+    layer: u32,
+    attached: u32,
+    span: u64,
+    lookup: impl FnOnce() -> Option<Option<TraceContext>>,
+) {
     let _ = STACK.try_with(|stack| {
         let Ok(mut stack) = stack.try_borrow_mut() else { return };
+        forget_detached(&mut stack, store, attached);
         if let Some(top) = stack.last_mut()
             && top.span == span
             && top.store == store
@@ -84,9 +91,9 @@ pub(crate) fn enter(store: u32, layer: u32, span: u64, lookup: impl FnOnce() -> 
     });
 }
 
-/// A layer says that a span was left.
+/// A layer says that a span was left. A layer that is gone says nothing any more: nobody waits for it.
 #[inline]
-pub(crate) fn exit(store: u32, layer: u32, span: u64) {
+pub(crate) fn exit(store: u32, layer: u32, attached: u32, span: u64) {
     let _ = STACK.try_with(|stack| {
         let Ok(mut stack) = stack.try_borrow_mut() else { return };
         let Some(place) =
@@ -95,12 +102,19 @@ pub(crate) fn exit(store: u32, layer: u32, span: u64) {
             return;
         };
         let Some(entry) = stack.get_mut(place) else { return };
-        entry.layers &= !layer;
+        entry.layers &= attached & !layer;
         if entry.layers == 0 {
             stack.remove(place);
+            forget_detached(&mut stack, store, attached);
             TOP.with(|top| top.set(stack.last().and_then(|entry| entry.trace)));
         }
     });
+}
+
+/// Takes off what only layers have entered that are gone: they will not say that they leave it.
+#[inline]
+fn forget_detached(stack: &mut Vec<Entry>, store: u32, attached: u32) {
+    while stack.pop_if(|entry| entry.store == store && entry.layers & attached == 0).is_some() {}
 }
 
 /// The innermost span of this registry on the calling thread: the registry's id, and its trace.
@@ -132,6 +146,8 @@ pub(crate) fn replace(store: u32, span: u64, trace: Option<TraceContext>) {
 mod tests {
     use super::*;
 
+    const ALL: u32 = u32::MAX;
+
     fn context() -> TraceContext {
         TraceContext::new(TraceId::random(), SpanId::random(), true)
     }
@@ -139,11 +155,11 @@ mod tests {
     #[test]
     fn exits_out_of_order_leave_the_right_span_current() {
         let (outer, inner) = (context(), context());
-        enter(1, 1, 10, || Some(Some(outer)));
-        enter(1, 1, 11, || Some(Some(inner)));
-        exit(1, 1, 10);
+        enter(1, 1, ALL, 10, || Some(Some(outer)));
+        enter(1, 1, ALL, 11, || Some(Some(inner)));
+        exit(1, 1, ALL, 10);
         assert_eq!(trace(), Some(inner));
-        exit(1, 1, 11);
+        exit(1, 1, ALL, 11);
         assert_eq!(trace(), None);
     }
 
@@ -151,13 +167,13 @@ mod tests {
     fn several_layers_report_one_enter_and_a_second_enter_is_told_apart() {
         let span = context();
         for _ in 0..2 {
-            enter(1, 1, 10, || Some(Some(span)));
-            enter(1, 2, 10, || panic!("asked twice for one enter"));
+            enter(1, 1, ALL, 10, || Some(Some(span)));
+            enter(1, 2, ALL, 10, || panic!("asked twice for one enter"));
         }
         for left in [Some(span), None] {
-            exit(1, 1, 10);
+            exit(1, 1, ALL, 10);
             assert_eq!(trace(), Some(span));
-            exit(1, 2, 10);
+            exit(1, 2, ALL, 10);
             assert_eq!(trace(), left);
         }
     }
@@ -165,27 +181,40 @@ mod tests {
     #[test]
     fn registries_do_not_see_each_other() {
         let (one, other) = (context(), context());
-        enter(1, 1, 10, || Some(Some(one)));
-        enter(2, 1, 10, || Some(Some(other)));
+        enter(1, 1, ALL, 10, || Some(Some(one)));
+        enter(2, 1, ALL, 10, || Some(Some(other)));
         assert_eq!(innermost(1), Some((10, Some(one))));
         assert_eq!(innermost(2), Some((10, Some(other))));
         assert_eq!(innermost(3), None);
-        exit(1, 1, 10);
+        exit(1, 1, ALL, 10);
         assert_eq!(innermost(1), None);
         assert_eq!(trace(), Some(other));
-        exit(2, 1, 10);
+        exit(2, 1, ALL, 10);
     }
 
     #[test]
     fn unknown_spans_leave_the_ancestor_current_and_a_borrowed_trace_is_given_back() {
         let span = context();
-        enter(1, 1, 10, || Some(Some(span)));
-        enter(1, 1, 11, || None);
+        enter(1, 1, ALL, 10, || Some(Some(span)));
+        enter(1, 1, ALL, 11, || None);
         assert_eq!(trace(), Some(span));
         with_trace(None, || assert_eq!(trace(), None));
         assert_eq!(trace(), Some(span));
-        exit(1, 1, 11);
-        exit(1, 1, 10);
+        exit(1, 1, ALL, 11);
+        exit(1, 1, ALL, 10);
         assert_eq!(trace(), None);
+    }
+
+    #[test]
+    fn a_span_that_a_layer_entered_which_is_gone_since_does_not_stay_current() {
+        let (outer, inner) = (context(), context());
+        enter(1, 1, 0b11, 10, || Some(Some(outer)));
+        enter(1, 2, 0b11, 10, || panic!("asked twice for one enter"));
+        enter(1, 1, 0b11, 11, || Some(Some(inner)));
+        // The layer 1 is gone: 10 was entered by another one too, 11 was not.
+        enter(1, 2, 0b10, 12, || None);
+        assert_eq!(innermost(1), Some((10, Some(outer))));
+        exit(1, 2, 0b10, 10);
+        assert_eq!((trace(), innermost(1)), (None, None));
     }
 }

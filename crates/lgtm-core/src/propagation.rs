@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tracing::Span;
+use tracing::{Span, dispatcher};
 
 use crate::current;
 use crate::ids::{SpanId, TraceId};
@@ -118,13 +118,13 @@ pub fn inject(headers: &mut HeaderMap) {
     let text = format!("00-{}-{}-{:02x}", trace.trace_id, trace.span_id, u8::from(trace.sampled));
     let Ok(value) = HeaderValue::try_from(text) else { return };
     headers.insert(TRACEPARENT.clone(), value);
-    let state = Span::current()
-        .with_subscriber(|(id, dispatch)| {
-            let store = find_store(dispatch)?;
-            store.expose(id.into_u64());
-            store.with(id.into_u64(), |record| record.trace_state.clone())?
-        })
-        .flatten();
+    let state = dispatcher::get_default(|dispatch| {
+        let store = find_store(dispatch)?;
+        // The innermost span that a layer of ours knows: `Span::current()` may be hidden from all of them.
+        let (span, _) = current::innermost(store.id)?;
+        store.expose(span);
+        store.with(span, |record| record.trace_state.clone().filter(|_| record.trace_id == trace.trace_id))?
+    });
     headers.remove(&TRACESTATE);
     if let Some(value) = state.and_then(|state| HeaderValue::try_from(&*state).ok()) {
         headers.insert(TRACESTATE.clone(), value);

@@ -1,11 +1,11 @@
 //! Capture: the `tracing` layer. Caller threads.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use lgtm_core::pipeline::Queue;
 use lgtm_core::protobuf::{length_tag, put_bytes};
 use lgtm_core::span::{Attachment, LogContext, Role, VisitedEvent};
+use lgtm_core::with_buffer;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
@@ -24,40 +24,31 @@ pub struct Layer {
     identity: Vec<u8>,
 }
 
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A buffer that held a longer line gives the rest back.
-const KEPT_BYTES: usize = 64 * 1024;
-
 impl Layer {
     pub(crate) fn new(queue: Arc<Queue>, identity: Vec<u8>) -> Self {
         Self { attachment: Attachment::new(Role::Observer, None), queue, identity }
     }
 
     fn admit(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
-        let mut text = BUFFER.try_with(|buffer| buffer.take()).unwrap_or_default();
-        text.clear();
-        line::begin(&mut text, callsite, event);
-        if event.span != 0 {
-            self.attachment.expose(event.span);
-            self.append_spans(&mut text, event);
-        }
-        line::end(&mut text);
-        if text.len() > line::MAX_LINE_BYTES {
-            line::truncate(&mut text, callsite, event);
-        }
-        self.queue.admit(labels::stream_of(*callsite.level()), event.timestamp, |buffer| {
-            put_bytes(buffer, LINE, &text);
-            if let Some(trace) = &event.trace {
-                metadata::of_trace(buffer, trace);
+        with_buffer(|text| {
+            line::begin(text, callsite, event);
+            if event.span != 0 {
+                self.attachment.expose(event.span);
+                self.append_spans(text, event);
             }
-            metadata::of_callsite(buffer, callsite);
-            buffer.extend_from_slice(&self.identity);
+            line::end(text);
+            if text.len() > line::MAX_LINE_BYTES {
+                line::truncate(text, callsite, event);
+            }
+            self.queue.admit(labels::stream_of(*callsite.level()), event.timestamp, |buffer| {
+                put_bytes(buffer, LINE, text);
+                if let Some(trace) = &event.trace {
+                    metadata::of_trace(buffer, trace);
+                }
+                metadata::of_callsite(buffer, callsite);
+                buffer.extend_from_slice(&self.identity);
+            });
         });
-        text.shrink_to(KEPT_BYTES);
-        let _ = BUFFER.try_with(|buffer| buffer.replace(text));
     }
 
     fn append_spans(&self, text: &mut Vec<u8>, event: &VisitedEvent) {

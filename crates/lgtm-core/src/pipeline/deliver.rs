@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -58,7 +58,14 @@ pub(super) struct Task<S> {
     pub(super) abandoned: bool,
     /// Items of the present batch that are accounted for.
     pub(super) settled: usize,
+    pub(super) collect_every: Option<Duration>,
+    pub(super) collected: Instant,
 }
+
+/// The shortest period of the worker's rounds.
+const LEAST_AGE: Duration = Duration::from_millis(1);
+/// The longest time without a look at what else is to be done.
+const LONGEST_STEP: Duration = Duration::from_secs(1);
 
 /// What follows a failed try.
 enum Next {
@@ -68,20 +75,32 @@ enum Next {
 
 impl<S: Signal> Task<S> {
     pub(super) async fn run(mut self) {
-        let mut tick = tokio::time::interval(self.batch_limits.age);
+        if AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
+            diagnostics::warn(&format!("the pipeline of {} panicked and has ended", self.signal.kind().items()));
+        }
+        // Nothing is left here, unless the work panicked.
+        self.queue.close();
+        for chunk in self.queue.take_all() {
+            self.queue.accounting.drop_items(DropReason::WorkerPanic, chunk.items() as u64);
+            self.queue.release(chunk);
+        }
+        self.control.advance(|progress| progress.finished = true);
+    }
+
+    async fn work(&mut self) {
+        // A period of zero is none that a timer takes.
+        let mut tick = tokio::time::interval(self.batch_limits.age.max(LEAST_AGE));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.tick().await;
-        let collect_every = self.signal.collect_interval();
-        let mut collected = Instant::now();
+        let mut flushed = 0;
         self.publish();
         loop {
             let flush = self.control.flush_wanted();
             let ending = self.control.deadline().is_some();
-            if let Some(every) = collect_every
-                && (ending || flush > self.control.subscribe().borrow().flushed || collected.elapsed() >= every)
-            {
-                collected = Instant::now();
+            if ending || flush > flushed {
                 self.collect(ending);
+            } else {
+                self.collect_if_due();
             }
             if ending {
                 self.queue.close();
@@ -89,9 +108,14 @@ impl<S: Signal> Task<S> {
             let mut waiting = self.queue.take_all();
             self.drain(&mut waiting).await;
             self.publish();
-            self.control.advance(|progress| progress.flushed = progress.flushed.max(flush));
+            self.control.advance(|progress| progress.flushed = flush);
+            flushed = flush;
             if ending {
-                break;
+                return;
+            }
+            // `changed` may have been taken while a request was under way.
+            if self.control.deadline().is_some() || self.control.flush_wanted() > flushed {
+                continue;
             }
             tokio::select! {
                 _ = tick.tick() => {}
@@ -99,21 +123,33 @@ impl<S: Signal> Task<S> {
                 () = self.control.changed.notified() => {}
             }
         }
-        self.control.advance(|progress| progress.finished = true);
+    }
+
+    fn collect_if_due(&mut self) {
+        if self.collect_every.is_some_and(|every| self.collected.elapsed() >= every) {
+            self.collect(false);
+        }
     }
 
     fn collect(&mut self, last: bool) {
+        if self.collect_every.is_none() {
+            return;
+        }
+        self.collected = Instant::now();
         let collected = std::panic::catch_unwind(AssertUnwindSafe(|| self.signal.collect(&self.queue, last)));
         if collected.is_err() {
             diagnostics::warn(&format!(
-                "collecting {} panicked; the next tick tries again",
+                "collecting {} panicked; the next interval tries again",
                 self.signal.kind().items()
             ));
         }
     }
 
+    /// The recorder is the program's: its panic must not cost a batch.
     fn publish(&self) {
-        self.queue.accounting.publish(self.signal.kind(), self.queue.pending());
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            self.queue.accounting.publish(self.signal.kind(), self.queue.pending());
+        }));
     }
 
     async fn drain(&mut self, waiting: &mut VecDeque<Chunk>) {
@@ -131,7 +167,7 @@ impl<S: Signal> Task<S> {
         }
     }
 
-    /// Settles every item of the batch.
+    /// Settles every item of the batch, in order.
     async fn deliver(&mut self, batch: &mut Batch) {
         let mut parts = vec![batch.range()];
         while let Some(part) = parts.pop() {
@@ -164,14 +200,17 @@ impl<S: Signal> Task<S> {
             let started = Instant::now();
             let answer = self.send_by_deadline(body.clone(), attempt).await;
             self.measure(started, items);
-            let (verdict, refused) = match answer {
+            let (verdict, unreachable) = match answer {
                 Ok(reply) => (self.signal.classify(&reply), false),
-                Err(lost) => (Verdict::Retry { error: lost.error, after: None, message: lost.message }, lost.refused),
+                Err(lost) => {
+                    (Verdict::Retry { error: lost.error, after: None, message: lost.message }, lost.unreachable)
+                }
             };
             let accounting = &self.queue.accounting;
             match verdict {
                 Verdict::Delivered { rejected, message } => {
                     let rejected = usize::try_from(rejected).unwrap_or(items).min(items);
+                    self.settled += items;
                     accounting.export_success.fetch_add((items - rejected) as u64, Ordering::Relaxed);
                     accounting.delivered.fetch_add((items - rejected) as u64, Ordering::Release);
                     if rejected > 0 {
@@ -182,19 +221,19 @@ impl<S: Signal> Task<S> {
                     } else {
                         self.recovered();
                     }
-                    self.settled += items;
                     return Sent::Settled;
                 }
                 Verdict::Rejected { error, message } => {
+                    self.settled += items;
                     accounting.error(error);
                     accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
                     accounting.rejected.fetch_add(items as u64, Ordering::Release);
                     self.failed(&format!("refused {items} {} ({error}): {message}", self.signal.kind().items()));
-                    self.settled += items;
                     return Sent::Settled;
                 }
                 Verdict::Split { .. } => {
                     accounting.error(ErrorType::TooLarge);
+                    accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
                     return Sent::TooLarge;
                 }
                 Verdict::Retry { error, after, message } => {
@@ -202,8 +241,7 @@ impl<S: Signal> Task<S> {
                     accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
                     self.failed(&format!("does not take {} ({error}): {message}", self.signal.kind().items()));
                     self.publish();
-                    let pause = self.retry.pause(attempt, after, fastrand::f64());
-                    if let Next::GiveUp(reason) = self.pause(pause, first_try, refused).await {
+                    if let Next::GiveUp(reason) = self.pause(attempt, after, first_try, unreachable).await {
                         self.drop_items(reason, items);
                         return Sent::Settled;
                     }
@@ -229,7 +267,7 @@ impl<S: Signal> Task<S> {
                 answer = &mut send => return answer,
                 () = late => {
                     let message = "the shutdown's deadline came before an answer".to_owned();
-                    return Err(NoAnswer { error: ErrorType::Timeout, message, refused: false });
+                    return Err(NoAnswer { error: ErrorType::Timeout, message, unreachable: false });
                 }
                 // A shutdown may have begun: look at its deadline.
                 () = control.changed.notified() => {}
@@ -237,27 +275,45 @@ impl<S: Signal> Task<S> {
         }
     }
 
-    /// Waits for the next try; a flush or shutdown that begins meanwhile ends the pause.
-    async fn pause(&mut self, pause: std::time::Duration, first_try: Instant, refused: bool) -> Next {
-        let end = Instant::now() + pause;
+    /// Waits for the next try. A flush that begins meanwhile ends the pause, unless the backend asked for it; a shutdown ends
+    /// it, unless the backend asked for it and time is left.
+    async fn pause(&mut self, attempt: u32, asked: Option<Duration>, first_try: Instant, unreachable: bool) -> Next {
+        let flush = self.control.flush_wanted();
+        let ending = self.control.deadline().is_some();
+        // A shutdown has no time for long pauses.
+        let pause = self.retry.pause(if ending { 1 } else { attempt }, asked, fastrand::f64());
+        let now = Instant::now();
+        // Beyond the clock's end lies the end of time.
+        let give_up_at = first_try.checked_add(self.retry.give_up_after);
+        if give_up_at.is_some_and(|at| at <= now) {
+            let late = ending && self.past_deadline();
+            return Next::GiveUp(if late { DropReason::Shutdown } else { DropReason::RetriesExhausted });
+        }
+        let end = now.checked_add(pause).or(give_up_at);
+        let end = end.map(|end| give_up_at.map_or(end, |at| end.min(at)));
         loop {
-            if let Some(deadline) = self.control.deadline()
-                && (refused || deadline <= Instant::now() || end >= deadline)
-            {
-                self.abandoned = true;
-                return Next::GiveUp(DropReason::Shutdown);
-            }
-            if first_try.elapsed() >= self.retry.give_up_after {
-                return Next::GiveUp(DropReason::RetriesExhausted);
-            }
             let now = Instant::now();
-            if now >= end {
+            if let Some(deadline) = self.control.deadline() {
+                let in_time = end.is_some_and(|end| end < deadline);
+                if ending && (unreachable || !in_time) {
+                    self.abandoned = true;
+                    return Next::GiveUp(DropReason::Shutdown);
+                }
+                if !ending && (asked.is_none() || !in_time) {
+                    return Next::Again;
+                }
+            }
+            if end.is_some_and(|end| end <= now) || (asked.is_none() && self.control.flush_wanted() > flush) {
                 return Next::Again;
             }
-            let step = end.min(now + self.batch_limits.age);
+            let step = now + self.batch_limits.age.clamp(LEAST_AGE, LONGEST_STEP);
+            let step = end.map_or(step, |end| end.min(step));
             tokio::select! {
-                () = tokio::time::sleep_until(step.into()) => self.publish(),
-                () = self.control.changed.notified() => return Next::Again,
+                () = tokio::time::sleep_until(step.into()) => {
+                    self.collect_if_due();
+                    self.publish();
+                }
+                () = self.control.changed.notified() => {}
             }
         }
     }
@@ -272,11 +328,17 @@ impl<S: Signal> Task<S> {
     }
 
     fn measure(&self, started: Instant, items: usize) {
-        let kind = self.signal.kind();
-        let names = kind.metrics();
-        metrics::histogram!(names.batch_size, "exporter" => kind.exporter()).record(items as f64);
-        metrics::histogram!(names.latency_seconds, "exporter" => kind.exporter(), "protocol" => self.delivery.protocol())
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let kind = self.signal.kind();
+            let names = kind.metrics();
+            metrics::histogram!(names.batch_size, "exporter" => kind.exporter()).record(items as f64);
+            metrics::histogram!(
+                names.latency_seconds,
+                "exporter" => kind.exporter(),
+                "protocol" => self.delivery.protocol()
+            )
             .record(started.elapsed().as_secs_f64());
+        }));
     }
 
     fn failed(&mut self, what: &str) {

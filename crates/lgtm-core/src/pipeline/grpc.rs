@@ -8,11 +8,11 @@ use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
-use tonic::{Code, Request, Status};
+use tonic::{Code, ConnectError, Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::answer::Reply;
-use super::http::{NoAnswer, chain_of};
+use super::http::{NoAnswer, chain_of, is_tls};
 use crate::accounting::ErrorType;
 use crate::endpoint::{Endpoint, EndpointError};
 
@@ -55,7 +55,7 @@ impl GrpcDelivery {
         let channel = self.channel.get_or_insert_with(|| self.endpoint.connect_lazy()).clone();
         let mut client = Grpc::new(channel);
         let call = async {
-            client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
             let mut request = Request::new(body);
             *request.metadata_mut() = self.metadata.clone();
             client.unary(request, self.path.clone(), Raw).await
@@ -79,7 +79,7 @@ impl GrpcDelivery {
                 Err,
             ),
             Err(_) => {
-                Err(NoAnswer { error: ErrorType::Timeout, message: "no answer in time".to_owned(), refused: false })
+                Err(NoAnswer { error: ErrorType::Timeout, message: "no answer in time".to_owned(), unreachable: false })
             }
         }
     }
@@ -89,27 +89,16 @@ impl GrpcDelivery {
 fn transport_error(status: &Status) -> Option<NoAnswer> {
     let chain = chain_of(status);
     let causes = chain.get(1..).unwrap_or_default();
-    let refused = causes.iter().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
-    });
-    let tls = causes.iter().any(|cause| {
-        cause.downcast_ref::<rustls::Error>().is_some()
-            || cause
-                .downcast_ref::<std::io::Error>()
-                .and_then(std::io::Error::get_ref)
-                .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
-    });
     let message = causes.last()?.to_string();
-    let error = if tls {
+    let error = if causes.iter().any(|cause| is_tls(*cause)) {
         ErrorType::Tls
     } else if status.code() == Code::DeadlineExceeded || status.code() == Code::Cancelled {
         ErrorType::Timeout
     } else {
         ErrorType::Connect
     };
-    Some(NoAnswer { error, message, refused })
+    let unreachable = causes.iter().any(|cause| cause.downcast_ref::<ConnectError>().is_some());
+    Some(NoAnswer { error, message, unreachable })
 }
 
 /// Passes bytes through.

@@ -1,7 +1,7 @@
 //! HTTP delivery: the only module, besides `grpc.rs`, that touches the network. Worker thread.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -29,8 +29,8 @@ pub(super) struct HttpDelivery {
 pub(super) struct NoAnswer {
     pub(super) error: ErrorType,
     pub(super) message: String,
-    /// Nobody listens: during a shutdown it is not tried again.
-    pub(super) refused: bool,
+    /// No connection came about (refused, no such host, TLS): during a shutdown it is not tried again.
+    pub(super) unreachable: bool,
 }
 
 impl HttpDelivery {
@@ -68,8 +68,7 @@ impl HttpDelivery {
             .headers()
             .get(http::header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.trim().parse().ok())
-            .map(Duration::from_secs);
+            .and_then(|value| retry_after(value, SystemTime::now()));
         let mut answer = Vec::new();
         while answer.len() < ANSWER_LIMIT {
             match response.chunk().await {
@@ -83,6 +82,15 @@ impl HttpDelivery {
             }
         }
         Ok(Reply::Http { status, retry_after, body: answer })
+    }
+}
+
+/// Seconds or a date (RFC 9110, section 10.2.3); a date that is over asks for nothing.
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now).ok(),
     }
 }
 
@@ -112,14 +120,7 @@ fn tls_config(endpoint: &Endpoint) -> Result<rustls::ClientConfig, EndpointError
 
 fn no_answer(error: &reqwest::Error) -> NoAnswer {
     let chain = chain_of(error);
-    let tls = chain.iter().any(|cause| cause.downcast_ref::<rustls::Error>().is_some())
-        || chain.iter().any(|cause| io_source_is_tls(*cause));
-    let refused = chain.iter().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
-    });
-    let kind = if tls {
+    let kind = if chain.iter().any(|cause| is_tls(*cause)) {
         ErrorType::Tls
     } else if error.is_timeout() {
         ErrorType::Timeout
@@ -128,14 +129,16 @@ fn no_answer(error: &reqwest::Error) -> NoAnswer {
     };
     // The error's own text carries the URL; the last cause says why.
     let message = chain.last().map_or_else(|| "no answer".to_owned(), ToString::to_string);
-    NoAnswer { error: kind, message, refused }
+    NoAnswer { error: kind, message, unreachable: error.is_connect() }
 }
 
-fn io_source_is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-        .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
+/// rustls' error, or the I/O error it comes in.
+pub(super) fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<rustls::Error>().is_some()
+        || cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+            .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
 }
 
 pub(super) fn chain_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Vec<&'a (dyn std::error::Error + 'static)> {

@@ -107,27 +107,31 @@ impl Pipeline {
         options: PipelineOptions,
         worker: &Worker,
     ) -> Result<Self, EndpointError> {
-        let (delivery, address) = match &target {
+        let (delivery, mut address) = match &target {
             Target::Http { endpoint, default_path, headers } => (
                 Delivery::Http(HttpDelivery::new(endpoint, default_path, headers)?),
-                endpoint.url_with_default_path(default_path).to_string(),
+                endpoint.url_with_default_path(default_path),
             ),
             Target::Grpc { endpoint, path } => {
-                (Delivery::Grpc(Box::new(GrpcDelivery::new(endpoint, path)?)), endpoint.url.to_string())
+                (Delivery::Grpc(Box::new(GrpcDelivery::new(endpoint, path)?)), endpoint.url.clone())
             }
         };
+        // Some gateways take keys there: no part of a warning.
+        address.set_query(None);
         let batch = options.batch;
         let queue = Arc::new(Queue::new(options.queue, options.overflow, batch.bytes, batch.items));
         let control = Arc::new(Control::new());
         let kind = signal.kind();
         let task = Task {
+            collect_every: signal.collect_interval(),
+            collected: Instant::now(),
             signal,
             delivery,
             queue: Arc::clone(&queue),
             control: Arc::clone(&control),
             batch_limits: batch,
             retry: options.retry,
-            address,
+            address: address.to_string(),
             failing: None,
             abandoned: false,
             settled: 0,

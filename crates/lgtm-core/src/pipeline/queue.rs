@@ -2,14 +2,16 @@
 //!
 //! Threads append to one of a few shards, each a buffer behind its own mutex; a full buffer is sealed and handed over whole.
 //! The bounds in bytes and items are one budget for all shards; a shard takes from it in small advances, so that threads do
-//! not meet on one atomic. What an advance holds back is at most a sixteenth of the bound.
+//! not meet on one atomic. What the advances hold back is at most a sixteenth of the bound, until the worker comes by.
+//!
+//! Lock order: `turn`, shard, `sealed` or `pool`.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::batch::{Chunk, HEADER};
@@ -46,7 +48,7 @@ pub enum Overflow {
     Block(Duration),
 }
 
-/// Bytes at which a shard's buffer is handed over.
+/// Bytes at which a shard's buffer is handed over, unless batches or the queue are smaller than usual.
 const CHUNK_BYTES: usize = 128 * 1024;
 /// Emptied buffers kept for reuse.
 const POOLED: usize = 16;
@@ -60,6 +62,14 @@ struct Shard {
     admitted: u64,
 }
 
+/// What was handed over and not taken yet.
+#[derive(Default)]
+struct Sealed {
+    chunks: VecDeque<Chunk>,
+    bytes: usize,
+    items: usize,
+}
+
 /// A shard on cache lines of its own.
 #[repr(align(128))]
 #[derive(Default)]
@@ -70,20 +80,19 @@ pub struct Queue {
     shards: Box<[Padded]>,
     limits: QueueLimits,
     overflow: Overflow,
+    chunk_bytes: usize,
     chunk_items: usize,
     advance_bytes: usize,
     advance_items: usize,
     free_bytes: AtomicUsize,
     free_items: AtomicUsize,
-    sealed: Mutex<VecDeque<Chunk>>,
-    sealed_bytes: AtomicUsize,
-    sealed_items: AtomicUsize,
+    sealed: Mutex<Sealed>,
     wake_bytes: usize,
     wake_items: usize,
     pool: Mutex<Vec<Vec<u8>>>,
+    /// Read under a shard's lock: what was admitted before is there when the worker, having set it, takes the shard's lock.
     closed: AtomicBool,
-    /// Items that came after the end.
-    late: AtomicU64,
+    /// Threads that wait for space.
     waiting: AtomicUsize,
     turn: Mutex<()>,
     space: Condvar,
@@ -116,10 +125,16 @@ fn thread_number() -> usize {
     })
 }
 
-/// Why an item was not taken at once.
-enum Refused {
-    Full,
-    TooLarge,
+/// An item that is not charged yet: taken off again when dropped, also when the caller's `write` panics.
+struct Unfinished<'a> {
+    bytes: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.bytes.truncate(self.start);
+    }
 }
 
 impl Queue {
@@ -133,19 +148,18 @@ impl Queue {
             shards: (0..shards).map(|_| Padded::default()).collect(),
             limits,
             overflow,
-            chunk_items: (batch_items / 4).max(1),
+            // Whole chunks make a batch; and what the shards have not handed over must leave room in a small queue.
+            chunk_bytes: CHUNK_BYTES.min(batch_bytes / 4).min(limits.bytes / (4 * shards)).max(1),
+            chunk_items: (batch_items / 4).min(limits.items / (4 * shards)).max(1),
             advance_bytes: advance(limits.bytes, 4096).min(64 * 1024),
             advance_items: advance(limits.items, 32).min(256),
             free_bytes: AtomicUsize::new(limits.bytes),
             free_items: AtomicUsize::new(limits.items),
             sealed: Mutex::default(),
-            sealed_bytes: AtomicUsize::new(0),
-            sealed_items: AtomicUsize::new(0),
             wake_bytes: batch_bytes.min(limits.bytes / 2),
             wake_items: batch_items.min(limits.items / 2),
             pool: Mutex::default(),
             closed: AtomicBool::new(false),
-            late: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             turn: Mutex::new(()),
             space: Condvar::new(),
@@ -159,59 +173,61 @@ impl Queue {
     ///
     /// False if the item was dropped.
     pub fn admit(&self, stream: u32, timestamp: u64, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let index = thread_number() & (self.shards.len() - 1);
+        let Some(Padded(shard)) = self.shards.get(index) else { return false };
+        let mut locked = shard.lock();
         if self.closed.load(Ordering::Relaxed) {
-            self.late.fetch_add(1, Ordering::Relaxed);
+            locked.admitted += 1;
+            drop(locked);
             self.accounting.drop_items(DropReason::Closed, 1);
             return false;
         }
-        let index = thread_number() & (self.shards.len() - 1);
-        let Some(Padded(shard)) = self.shards.get(index) else { return false };
-        let mut shard = shard.lock();
-        let start = shard.bytes.len();
-        shard.bytes.extend_from_slice(&[0; HEADER]);
-        write(&mut shard.bytes);
-        shard.admitted += 1;
-        match self.finish(&mut shard, start, stream, timestamp) {
-            Ok(()) => true,
-            Err(Refused::TooLarge) => {
-                shard.bytes.truncate(start);
-                drop(shard);
-                self.accounting.drop_items(DropReason::TooLarge, 1);
-                false
-            }
-            Err(Refused::Full) => {
-                let Overflow::Block(timeout) = self.overflow else {
-                    shard.bytes.truncate(start);
-                    self.hand_over_if_due(&mut shard, true);
-                    drop(shard);
-                    self.accounting.drop_items(DropReason::QueueFull, 1);
-                    return false;
-                };
-                let item = shard.bytes.split_off(start);
-                self.hand_over_if_due(&mut shard, true);
-                drop(shard);
-                let taken = !is_suppressed() && self.wait_for_space(index, &item, stream, timestamp, timeout);
-                if !taken {
-                    self.accounting.drop_items(DropReason::QueueFull, 1);
+        let start = locked.bytes.len();
+        let unfinished = Unfinished { bytes: &mut locked.bytes, start };
+        unfinished.bytes.extend_from_slice(&[0; HEADER]);
+        write(unfinished.bytes);
+        std::mem::forget(unfinished);
+        locked.admitted += 1;
+        let reason = match self.finish(&mut locked, start, stream, timestamp) {
+            Ok(()) => return true,
+            Err(DropReason::QueueFull) => match self.overflow {
+                Overflow::Block(timeout) if !is_suppressed() => {
+                    let item = locked.bytes.split_off(start);
+                    self.make_room(locked);
+                    match self.wait_for_space(shard, &item, stream, timestamp, timeout) {
+                        Ok(()) => return true,
+                        Err(reason) => reason,
+                    }
                 }
-                taken
+                _ => {
+                    locked.bytes.truncate(start);
+                    self.make_room(locked);
+                    DropReason::QueueFull
+                }
+            },
+            Err(reason) => {
+                locked.bytes.truncate(start);
+                drop(locked);
+                reason
             }
-        }
+        };
+        self.accounting.drop_items(reason, 1);
+        false
     }
 
-    /// Charges and labels the item that was appended at `start`.
-    fn finish(&self, shard: &mut Shard, start: usize, stream: u32, timestamp: u64) -> Result<(), Refused> {
+    /// Charges and labels the item that was appended at `start`; else says why it cannot stay there.
+    fn finish(&self, shard: &mut Shard, start: usize, stream: u32, timestamp: u64) -> Result<(), DropReason> {
         let charge = shard.bytes.len() - start;
         let length = charge - HEADER;
-        if length > self.limits.item_bytes || u32::try_from(length).is_err() {
-            return Err(Refused::TooLarge);
+        if length > self.limits.item_bytes || charge > self.limits.bytes || u32::try_from(length).is_err() {
+            return Err(DropReason::TooLarge);
+        }
+        if shard.advance_items == 0 {
+            shard.advance_items = take(&self.free_items, 1, self.advance_items).ok_or(DropReason::QueueFull)?;
         }
         if shard.advance_bytes < charge {
             let wanted = charge - shard.advance_bytes;
-            shard.advance_bytes += take(&self.free_bytes, wanted, self.advance_bytes).ok_or(Refused::Full)?;
-        }
-        if shard.advance_items == 0 {
-            shard.advance_items = take(&self.free_items, 1, self.advance_items).ok_or(Refused::Full)?;
+            shard.advance_bytes += take(&self.free_bytes, wanted, self.advance_bytes).ok_or(DropReason::QueueFull)?;
         }
         shard.advance_bytes -= charge;
         shard.advance_items -= 1;
@@ -219,74 +235,98 @@ impl Queue {
             Chunk::write_header(header, length as u32, stream, timestamp);
         }
         shard.items += 1;
-        self.hand_over_if_due(shard, false);
+        if (shard.bytes.len() >= self.chunk_bytes || shard.items >= self.chunk_items) && self.hand_over(shard) {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
-    #[inline]
-    fn hand_over_if_due(&self, shard: &mut Shard, now: bool) {
-        let due = shard.bytes.len() >= CHUNK_BYTES || shard.items >= self.chunk_items;
-        if due || (now && shard.items > 0) {
-            self.hand_over(shard);
-        }
-    }
-
+    /// Seals a shard's buffer; whether there is enough for the worker to come at once.
     #[cold]
-    fn hand_over(&self, shard: &mut Shard) {
+    fn hand_over(&self, shard: &mut Shard) -> bool {
         let fresh = self.pool.lock().pop().unwrap_or_else(|| Vec::with_capacity(4096));
         let chunk = Chunk::new(std::mem::replace(&mut shard.bytes, fresh), std::mem::take(&mut shard.items));
-        let bytes = self.sealed_bytes.fetch_add(chunk.bytes(), Ordering::Relaxed) + chunk.bytes();
-        let items = self.sealed_items.fetch_add(chunk.items(), Ordering::Relaxed) + chunk.items();
-        self.sealed.lock().push_back(chunk);
-        if bytes >= self.wake_bytes || items >= self.wake_items || self.waiting.load(Ordering::Relaxed) > 0 {
-            self.wake.notify_one();
+        let mut sealed = self.sealed.lock();
+        sealed.bytes += chunk.bytes();
+        sealed.items += chunk.items();
+        sealed.chunks.push_back(chunk);
+        sealed.bytes >= self.wake_bytes || sealed.items >= self.wake_items || self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// The queue is full: the shard keeps nothing back, and the worker comes at once.
+    #[cold]
+    fn make_room(&self, mut shard: MutexGuard<'_, Shard>) {
+        if shard.items > 0 {
+            self.hand_over(&mut shard);
+        }
+        self.give_back(&mut shard);
+        drop(shard);
+        self.wake.notify_one();
+    }
+
+    /// Returns a shard's advances to the budget.
+    fn give_back(&self, shard: &mut Shard) {
+        if shard.advance_bytes > 0 {
+            self.free_bytes.fetch_add(std::mem::take(&mut shard.advance_bytes), Ordering::Relaxed);
+        }
+        if shard.advance_items > 0 {
+            self.free_items.fetch_add(std::mem::take(&mut shard.advance_items), Ordering::Relaxed);
         }
     }
 
     #[cold]
-    fn wait_for_space(&self, index: usize, item: &[u8], stream: u32, timestamp: u64, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let Some(Padded(shard)) = self.shards.get(index) else { return false };
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let taken = loop {
-            let mut turn = self.turn.lock();
+    fn wait_for_space(
+        &self,
+        shard: &Mutex<Shard>,
+        item: &[u8],
+        stream: u32,
+        timestamp: u64,
+        timeout: Duration,
+    ) -> Result<(), DropReason> {
+        // A time-out beyond the clock's end is none.
+        let deadline = Instant::now().checked_add(timeout);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Either this thread sees what is freed, or who frees it sees this thread wait.
+        fence(Ordering::SeqCst);
+        let mut turn = self.turn.lock();
+        let mut expired = false;
+        let outcome = loop {
             let mut locked = shard.lock();
+            if self.closed.load(Ordering::Relaxed) {
+                break Err(DropReason::Closed);
+            }
             let start = locked.bytes.len();
             locked.bytes.extend_from_slice(item);
             match self.finish(&mut locked, start, stream, timestamp) {
-                Ok(()) => break true,
-                Err(_) => locked.bytes.truncate(start),
+                Err(DropReason::QueueFull) if !expired => locked.bytes.truncate(start),
+                Err(reason) => {
+                    locked.bytes.truncate(start);
+                    break Err(reason);
+                }
+                Ok(()) => break Ok(()),
             }
-            drop(locked);
-            if self.closed.load(Ordering::Relaxed) {
-                break false;
-            }
-            self.wake.notify_one();
-            if self.space.wait_until(&mut turn, deadline).timed_out() {
-                break false;
+            self.make_room(locked);
+            match deadline {
+                Some(deadline) => expired = self.space.wait_until(&mut turn, deadline).timed_out(),
+                None => self.space.wait(&mut turn),
             }
         };
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        taken
+        drop(turn);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        outcome
     }
 
-    /// Everything that waits, in the order of each thread. Worker.
+    /// Everything that waits, in the order of each thread. The shards keep no advances. Worker.
     pub(super) fn take_all(&self) -> VecDeque<Chunk> {
         for Padded(shard) in &self.shards {
             let mut shard = shard.lock();
             if shard.items > 0 {
-                self.hand_over_quietly(&mut shard);
+                self.hand_over(&mut shard);
             }
+            self.give_back(&mut shard);
         }
-        self.sealed_bytes.store(0, Ordering::Relaxed);
-        self.sealed_items.store(0, Ordering::Relaxed);
-        std::mem::take(&mut *self.sealed.lock())
-    }
-
-    fn hand_over_quietly(&self, shard: &mut Shard) {
-        let fresh = self.pool.lock().pop().unwrap_or_else(|| Vec::with_capacity(4096));
-        let chunk = Chunk::new(std::mem::replace(&mut shard.bytes, fresh), std::mem::take(&mut shard.items));
-        self.sealed.lock().push_back(chunk);
+        self.tell_waiting();
+        std::mem::take(&mut *self.sealed.lock()).chunks
     }
 
     /// The chunk's items are settled: their space is free again, and the buffer is reused. Worker.
@@ -301,7 +341,13 @@ impl Queue {
                 pool.push(buffer);
             }
         }
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        self.tell_waiting();
+    }
+
+    /// Space was freed, or the queue was closed.
+    fn tell_waiting(&self) {
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
             let _turn = self.turn.lock();
             self.space.notify_all();
         }
@@ -309,16 +355,14 @@ impl Queue {
 
     /// Takes no more items; those that come are counted as dropped. Worker.
     pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        let _turn = self.turn.lock();
-        self.space.notify_all();
+        self.closed.store(true, Ordering::Relaxed);
+        self.tell_waiting();
     }
 
     /// Items handed to the queue so far, dropped ones included.
     #[must_use]
     pub fn admitted(&self) -> u64 {
-        let taken: u64 = self.shards.iter().map(|Padded(shard)| shard.lock().admitted).sum();
-        taken + self.late.load(Ordering::Relaxed)
+        self.shards.iter().map(|Padded(shard)| shard.lock().admitted).sum()
     }
 
     /// Items that are not settled: waiting or in flight.

@@ -33,7 +33,7 @@ impl RetryPolicy {
         let factor = 2_u32.saturating_pow(attempt.saturating_sub(1).min(30));
         let ceiling = self.initial.saturating_mul(factor).min(self.max);
         // A tenth at least, so that jitter never turns into hammering.
-        let pause = ceiling.mul_f64(random.clamp(0.1, 1.0));
+        let pause = Duration::try_from_secs_f64(ceiling.as_secs_f64() * random.clamp(0.1, 1.0)).unwrap_or(ceiling);
         // A backend that asks for hours is asked again within our own bound for the whole batch.
         pause.max(asked.unwrap_or_default().min(self.give_up_after))
     }

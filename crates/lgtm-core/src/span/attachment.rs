@@ -124,7 +124,8 @@ impl Attachment {
     /// For `Layer::on_exit`.
     #[inline]
     pub fn exit(&self, id: &Id) {
-        if let Some(Attached { store, bit }) = self.attached() {
+        // Also on a thread that exports: it may not have been one when it entered.
+        if let Some(Attached { store, bit }) = self.attached.get() {
             store.exit(*bit, id);
         }
     }
@@ -166,7 +167,8 @@ impl Attachment {
     }
 
     /// Shows this layer's cached log context of a span, made by `build` if there is none. `build` gets the spans from the
-    /// leaf to the root through its argument, one call a span.
+    /// leaf to the root through its argument, one call a span. `build` and `use_context` may run under a record's lock: they
+    /// must neither block nor call user code, nor look at another record.
     #[inline]
     pub fn log_context<R>(
         &self,
@@ -177,7 +179,7 @@ impl Attachment {
         let Attached { store, bit } = self.attached()?;
         let mut use_context = Some(use_context);
         let cached = store.with(span, |record| {
-            if record.log.layer == *bit { use_context.take().map(|show| show(&record.log)) } else { None }
+            if store.is_fresh(*bit, record) { use_context.take().map(|show| show(&record.log)) } else { None }
         })?;
         if cached.is_some() {
             return cached;
@@ -202,7 +204,11 @@ impl Attachment {
         build: impl FnOnce(&mut LogContext, &mut dyn FnMut(VisitSpan<'_>)),
         use_context: impl FnOnce(&LogContext) -> R,
     ) -> Option<R> {
-        let mut context = store.with(span, |record| std::mem::take(&mut record.log))?;
+        // What is recorded from here on makes the outcome stale.
+        let mut context = store.with(span, |record| {
+            let epoch = store.log_epoch(record.trace_id);
+            LogContext { epoch, layer: 0, ..std::mem::take(&mut record.log) }
+        })?;
         context.fields.clear();
         context.spans.clear();
         context.keys = 0;

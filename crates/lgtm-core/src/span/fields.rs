@@ -139,7 +139,12 @@ impl Visited {
 pub(crate) struct VisitLimits {
     pub(crate) attributes: u32,
     pub(crate) value_bytes: usize,
+    /// Bytes of all attributes together.
+    pub(crate) bytes: usize,
 }
+
+/// Bytes of an encoded attribute besides its key and text, at most: five tags, three lengths, eight bytes of a number.
+const FRAME_BYTES: usize = 28;
 
 /// Visits a span's fields (with `tag` [`SPAN_ATTRIBUTE`]) or an event's ([`EVENT_ATTRIBUTE`]).
 pub(crate) struct FieldVisitor<'a> {
@@ -155,8 +160,10 @@ impl FieldVisitor<'_> {
 
     /// Counts one more attribute, or one dropped over the limit.
     #[inline]
-    fn admit(&mut self) -> bool {
-        if self.visited.count >= self.limits.attributes {
+    fn admit(&mut self, key: &str, text_bytes: usize) -> bool {
+        if self.visited.count >= self.limits.attributes
+            || self.visited.attributes.len() + key.len() + text_bytes + FRAME_BYTES > self.limits.bytes
+        {
             self.visited.dropped += 1;
             return false;
         }
@@ -177,15 +184,15 @@ impl FieldVisitor<'_> {
     }
 
     fn text(&mut self, key: &str, text: &str) {
-        if self.admit() {
-            let text = cut(text, self.limits.value_bytes);
+        let text = cut(text, self.limits.value_bytes);
+        if self.admit(key, text.len()) {
             self.begin(key, protobuf::field_length(text.len()));
             protobuf::put_bytes(&mut self.visited.attributes, STRING_VALUE, text.as_bytes());
         }
     }
 
     fn integer(&mut self, key: &str, value: i64) {
-        if self.admit() {
+        if self.admit(key, 0) {
             let bits = value.cast_unsigned();
             self.begin(key, 1 + protobuf::varint_length(bits));
             protobuf::put_integer(&mut self.visited.attributes, INT_VALUE, bits);
@@ -235,7 +242,7 @@ impl FieldVisitor<'_> {
 
 impl Visit for FieldVisitor<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        if self.admit() {
+        if self.admit(field.name(), 0) {
             self.begin(field.name(), 9);
             protobuf::put_fixed64(&mut self.visited.attributes, DOUBLE_VALUE, value.to_bits());
         }
@@ -267,7 +274,7 @@ impl Visit for FieldVisitor<'_> {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        if self.admit() {
+        if self.admit(field.name(), 0) {
             self.begin(field.name(), 2);
             protobuf::put_integer(&mut self.visited.attributes, BOOL_VALUE, u64::from(value));
         }

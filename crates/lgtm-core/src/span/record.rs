@@ -24,7 +24,7 @@ pub struct Limits {
     pub links: u32,
     /// Bytes of one value or message; longer ones are cut at a character's boundary. Default: 128 KiB.
     pub value_bytes: usize,
-    /// Bytes of all attributes of a span, and of all its events. Default: 256 KiB each.
+    /// Bytes of all attributes of a span or event, and of all events of a span. Default: 256 KiB each.
     pub span_bytes: usize,
 }
 
@@ -46,6 +46,8 @@ impl Default for Limits {
 pub struct LogContext {
     /// The layer whose text this is; 0: none.
     pub(crate) layer: u32,
+    /// The trace's epoch (see the store) at which the text was made.
+    pub(crate) epoch: u32,
     /// The first part of the text.
     pub fields: Vec<u8>,
     /// The second part of the text.
@@ -54,8 +56,8 @@ pub struct LogContext {
     pub keys: u64,
 }
 
-/// Buffers above this size are given back when a span closes.
-const KEPT_BYTES: usize = 4096;
+/// Buffers above this size are given back when a span closes: a store keeps thousands of records.
+const KEPT_BYTES: usize = 2048;
 
 /// One open span.
 #[derive(Debug, Default)]
@@ -66,6 +68,8 @@ pub struct SpanRecord {
     pub(crate) layers: u32,
     /// The nearest exported span: this one, or an ancestor. Zero: none.
     pub(crate) anchor: SpanId,
+    /// Whether an id of this span has left the process.
+    pub(crate) exposed: bool,
     /// Whether a cached [`LogContext`], of this span or of a descendant, contains this span's fields.
     pub(crate) logged: bool,
     pub(crate) event_bytes_full: bool,
@@ -137,6 +141,12 @@ impl SpanRecord {
         (!self.anchor.is_zero()).then(|| TraceContext::new(self.trace_id, self.anchor, self.sampled))
     }
 
+    /// Whether an exporting layer sees this span, or there is none.
+    #[must_use]
+    pub fn is_exported(&self) -> bool {
+        self.anchor == self.span_id
+    }
+
     /// Iterates over the fields.
     #[must_use]
     pub fn attributes(&self) -> Attributes<'_> {
@@ -171,31 +181,28 @@ impl SpanRecord {
     }
 
     /// Takes over the fields of a first visit.
-    pub(crate) fn take_fields(&mut self, visited: &mut Visited, limits: &Limits) {
+    pub(crate) fn take_fields(&mut self, visited: &mut Visited) {
         self.attribute_count = visited.count;
         self.dropped_attributes = visited.dropped;
-        if visited.attributes.len() <= limits.span_bytes {
-            std::mem::swap(&mut self.attributes, &mut visited.attributes);
-        } else {
-            self.attribute_count = 0;
-            self.dropped_attributes += visited.count;
-        }
+        std::mem::swap(&mut self.attributes, &mut visited.attributes);
         self.describe(visited);
     }
 
     /// Takes over fields recorded late: a new value replaces the old one of the same name.
     pub(crate) fn merge_fields(&mut self, visited: &mut Visited, limits: &Limits) {
-        for attribute in Attributes::new(&visited.attributes) {
-            self.remove_attribute(attribute.key);
-        }
         self.dropped_attributes += visited.dropped;
-        if self.attribute_count + visited.count > limits.attributes
-            || self.attributes.len() + visited.attributes.len() > limits.span_bytes
-        {
-            self.dropped_attributes += visited.count;
-        } else {
-            self.attribute_count += visited.count;
-            self.attributes.extend_from_slice(&visited.attributes);
+        let mut rest = visited.attributes.as_slice();
+        while let Some((pair, after)) = split_first(rest) {
+            rest = after;
+            if let Some(attribute) = Attributes::new(pair).next() {
+                self.remove_attribute(attribute.key);
+            }
+            if self.attribute_count >= limits.attributes || self.attributes.len() + pair.len() > limits.span_bytes {
+                self.dropped_attributes += 1;
+            } else {
+                self.attribute_count += 1;
+                self.attributes.extend_from_slice(pair);
+            }
         }
         self.describe(visited);
     }
@@ -209,7 +216,9 @@ impl SpanRecord {
         }
         if let Some(status) = visited.status {
             self.set_status(status, visited.status_description.take().unwrap_or_default());
-        } else if let Some(description) = visited.status_description.take() {
+        } else if let Some(description) = visited.status_description.take()
+            && self.status != Status::Ok
+        {
             self.status_description = description;
         }
     }
@@ -233,19 +242,14 @@ impl SpanRecord {
 
     fn remove_attribute(&mut self, key: &str) {
         let mut rest = self.attributes.as_slice();
-        while !rest.is_empty() {
-            let start = self.attributes.len() - rest.len();
-            let mut fields = protobuf::Fields(rest);
-            if fields.next().is_none() {
-                return;
-            }
-            let end = self.attributes.len() - fields.0.len();
-            if Attributes::new(rest).next().is_some_and(|attribute| attribute.key == key) {
-                self.attributes.drain(start..end);
+        while let Some((pair, after)) = split_first(rest) {
+            if Attributes::new(pair).next().is_some_and(|attribute| attribute.key == key) {
+                let end = self.attributes.len() - after.len();
+                self.attributes.drain(end - pair.len()..end);
                 self.attribute_count = self.attribute_count.saturating_sub(1);
                 return;
             }
-            rest = self.attributes.get(end..).unwrap_or_default();
+            rest = after;
         }
     }
 
@@ -254,6 +258,7 @@ impl SpanRecord {
         self.id = 0;
         self.layers = 0;
         self.anchor = SpanId::ZERO;
+        self.exposed = false;
         self.logged = false;
         self.event_bytes_full = false;
         self.parent = 0;
@@ -284,4 +289,11 @@ impl SpanRecord {
             }
         }
     }
+}
+
+/// The first encoded attribute, and those behind it.
+fn split_first(encoded: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut fields = protobuf::Fields(encoded);
+    fields.next()?;
+    encoded.split_at_checked(encoded.len() - fields.0.len())
 }

@@ -1,5 +1,7 @@
-//! Keeps the span records beside a registry: direct-mapped slots chosen by the span's id, with the full id checked, and an
-//! overflow map for spans whose slot is taken. Caller threads; a slot's lock is held for copying only.
+//! Keeps the span records beside a registry: direct-mapped slots chosen by the span's id, with the full id checked, and
+//! overflow maps for spans whose slot is taken. Caller threads; a slot's lock is held for copying only.
+//!
+//! No thread holds two of these locks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -7,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use tracing_core::Dispatch;
+use tracing_core::{Dispatch, Metadata};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_subscriber::Registry;
 
@@ -20,6 +22,16 @@ use crate::propagation::RemoteParent;
 use crate::sampler::Sampler;
 
 const SLOT_BITS: u32 = 11;
+const OVERFLOWS: usize = 64;
+const LOG_EPOCHS: usize = 256;
+
+/// Spans whose slot is taken.
+#[derive(Default)]
+struct Overflow {
+    /// How many: read without the lock.
+    count: AtomicUsize,
+    spans: Mutex<HashMap<u64, SpanRecord>>,
+}
 
 /// The records of one registry.
 pub(crate) struct SpanStore {
@@ -27,10 +39,11 @@ pub(crate) struct SpanStore {
     pub(crate) id: u32,
     pub(crate) limits: Limits,
     slots: Box<[Mutex<SpanRecord>]>,
-    /// For each slot the last span whose id has left the process.
+    /// For each slot a span whose record says that its id has left the process: saves the look at the record.
     exposed: Box<[AtomicU64]>,
-    overflow: Mutex<HashMap<u64, SpanRecord>>,
-    overflowing: AtomicUsize,
+    overflow: Box<[Overflow]>,
+    /// By the trace: counted on when a span changes whose fields are in cached log contexts.
+    log_epochs: Box<[AtomicU32]>,
     /// The bits in use by attached layers.
     attached: AtomicU32,
     /// The bits of those that export spans.
@@ -93,8 +106,8 @@ impl SpanStore {
             limits: Limits::default(),
             slots: (0..count).map(|_| Mutex::default()).collect(),
             exposed: (0..count).map(|_| AtomicU64::new(0)).collect(),
-            overflow: Mutex::default(),
-            overflowing: AtomicUsize::new(0),
+            overflow: (0..OVERFLOWS).map(|_| Overflow::default()).collect(),
+            log_epochs: (0..LOG_EPOCHS).map(|_| AtomicU32::new(0)).collect(),
             attached: AtomicU32::new(0),
             exporters: AtomicU32::new(0),
             sampler: OnceLock::new(),
@@ -120,12 +133,20 @@ impl SpanStore {
 
     /// A layer is gone: its spans must not wait for it.
     pub(crate) fn detach(&self, bit: u32) {
+        let forget = |record: &mut SpanRecord| {
+            if record.log.layer == bit {
+                record.log.layer = 0;
+            }
+            leave(record, bit)
+        };
         for slot in &self.slots {
-            leave(&mut slot.lock(), bit);
+            forget(&mut slot.lock());
         }
-        let mut overflow = self.overflow.lock();
-        overflow.retain(|_, record| !leave(record, bit));
-        self.overflowing.store(overflow.len(), Ordering::Relaxed);
+        for overflow in &self.overflow {
+            let mut spans = overflow.spans.lock();
+            spans.retain(|_, record| !forget(record));
+            overflow.count.store(spans.len(), Ordering::Relaxed);
+        }
         self.exporters.fetch_and(!bit, Ordering::Relaxed);
         self.attached.fetch_and(!bit, Ordering::Relaxed);
     }
@@ -143,16 +164,25 @@ impl SpanStore {
             return Some(use_record(&mut slot));
         }
         drop(slot);
-        if self.overflowing.load(Ordering::Relaxed) == 0 {
+        let overflow = self.overflow_of(id)?;
+        if overflow.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        self.overflow.lock().get_mut(&id).map(use_record)
+        overflow.spans.lock().get_mut(&id).map(use_record)
+    }
+
+    #[inline]
+    fn overflow_of(&self, id: u64) -> Option<&Overflow> {
+        self.overflow.get(Self::slot_index(id) % OVERFLOWS)
     }
 
     /// An id of this span leaves the process: its parent can no longer change.
     #[inline]
     pub(crate) fn expose(&self, id: u64) {
-        if let Some(exposed) = self.exposed.get(Self::slot_index(id)) {
+        if let Some(exposed) = self.exposed.get(Self::slot_index(id))
+            && exposed.load(Ordering::Relaxed) != id
+            && self.with(id, |record| record.exposed = true).is_some()
+        {
             exposed.store(id, Ordering::Relaxed);
         }
     }
@@ -174,26 +204,40 @@ impl SpanStore {
         visited.clear();
         attributes.record(&mut FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() });
         let (parent, inherited) = self.parent_of(attributes, ancestor);
-        let start = clock::unix_nanos();
-        if let Some(slot) = self.slots.get(Self::slot_index(id)) {
-            let mut slot = slot.lock();
-            if slot.id == 0 || slot.id == id {
-                self.fill(&mut slot, bit, attributes, id, parent, inherited, &mut visited, start);
-            } else {
-                drop(slot);
-                let mut overflow = self.overflow.lock();
-                let record = overflow.entry(id).or_default();
-                self.fill(record, bit, attributes, id, parent, inherited, &mut visited, start);
-                self.overflowing.store(overflow.len(), Ordering::Relaxed);
-            }
-        }
+        let metadata = attributes.metadata();
+        self.insert(bit, Opening { id, parent, inherited, metadata, visited: &mut visited, start: clock::unix_nanos() });
         LAST_OPENED.with(|last| last.set((self.id, id)));
         visited.trim(16 * 1024);
         let _ = SCRATCH.try_with(|scratch| scratch.replace(Some(visited)));
     }
 
-    fn span_visit(&self) -> VisitLimits {
-        VisitLimits { attributes: self.limits.attributes, value_bytes: self.limits.value_bytes }
+    pub(super) fn span_visit(&self) -> VisitLimits {
+        VisitLimits {
+            attributes: self.limits.attributes,
+            value_bytes: self.limits.value_bytes,
+            bytes: self.limits.span_bytes,
+        }
+    }
+
+    /// Fills the record of this id where there is one, else a vacant one.
+    fn insert(&self, bit: u32, opening: Opening<'_>) {
+        let id = opening.id;
+        let index = Self::slot_index(id);
+        let (Some(slot), Some(overflow)) = (self.slots.get(index), self.overflow_of(id)) else { return };
+        // The slot may have become vacant since another layer put the record into the overflow.
+        if overflow.count.load(Ordering::Relaxed) > 0
+            && let Some(record) = overflow.spans.lock().get_mut(&id)
+        {
+            return self.fill(record, bit, opening);
+        }
+        let mut slot = slot.lock();
+        if slot.id == 0 || slot.id == id {
+            return self.fill(&mut slot, bit, opening);
+        }
+        drop(slot);
+        let mut spans = overflow.spans.lock();
+        self.fill(spans.entry(id).or_default(), bit, opening);
+        overflow.count.store(spans.len(), Ordering::Relaxed);
     }
 
     /// A further layer sees the span that this thread has just opened.
@@ -212,18 +256,8 @@ impl SpanStore {
         .unwrap_or(false)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site decides between a slot and the overflow map")]
-    fn fill(
-        &self,
-        record: &mut SpanRecord,
-        bit: u32,
-        attributes: &Attributes<'_>,
-        id: u64,
-        parent: u64,
-        inherited: Option<Inherited>,
-        visited: &mut Visited,
-        start: u64,
-    ) {
+    fn fill(&self, record: &mut SpanRecord, bit: u32, opening: Opening<'_>) {
+        let Opening { id, parent, inherited, metadata, visited, start } = opening;
         let exporters = self.exporters.load(Ordering::Relaxed);
         if record.id == id && record.layers & bit == 0 {
             // Opened by another layer, with spans of a `Debug` implementation in between.
@@ -235,10 +269,15 @@ impl SpanStore {
         }
         // A record of the same id that still waits for this layer is stale: ids repeat.
         record.recycle();
+        if let Some(exposed) = self.exposed.get(Self::slot_index(id))
+            && exposed.load(Ordering::Relaxed) == id
+        {
+            exposed.store(0, Ordering::Relaxed);
+        }
         record.id = id;
         record.layers = bit;
         record.parent = parent;
-        record.metadata = Some(attributes.metadata());
+        record.metadata = Some(metadata);
         record.span_id = SpanId::random();
         record.start = start;
         match inherited {
@@ -246,6 +285,7 @@ impl SpanStore {
                 record.trace_id = inherited.trace_id;
                 record.anchor = inherited.anchor;
                 record.parent_span_id = inherited.anchor;
+                record.remote_parent = inherited.remote;
                 record.sampled = inherited.sampled;
                 record.trace_state = inherited.trace_state;
             }
@@ -257,7 +297,7 @@ impl SpanStore {
         if exporters == 0 || exporters & bit != 0 {
             record.anchor = record.span_id;
         }
-        record.take_fields(visited, &self.limits);
+        record.take_fields(visited);
     }
 
     fn sampler(&self) -> &Sampler {
@@ -279,13 +319,16 @@ impl SpanStore {
             })
         };
         let Some(parent) = parent else { return (0, None) };
-        let inherited = self.with(parent, |record| Inherited {
-            trace_id: record.trace_id,
-            anchor: record.anchor,
-            sampled: record.sampled,
-            trace_state: record.trace_state.clone(),
+        let inherited = self.with(parent, |record| {
+            record.exposed = true;
+            Inherited {
+                trace_id: record.trace_id,
+                anchor: record.anchor,
+                remote: record.remote_parent && record.anchor != record.span_id,
+                sampled: record.sampled,
+                trace_state: record.trace_state.clone(),
+            }
         });
-        self.expose(parent);
         (if inherited.is_some() { parent } else { 0 }, inherited)
     }
 
@@ -298,13 +341,15 @@ impl SpanStore {
         let mut visited = SCRATCH.try_with(|scratch| scratch.take()).ok().flatten().unwrap_or_default();
         visited.clear();
         values.record(&mut FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() });
-        let logged = self.with(id, |record| {
+        self.with(id, |record| {
             record.merge_fields(&mut visited, &self.limits);
-            std::mem::take(&mut record.logged)
+            if std::mem::take(&mut record.logged)
+                && let Some(epoch) = self.log_epoch_of(record.trace_id)
+            {
+                // Under the lock: whoever records next finds the cached contexts stale already.
+                epoch.fetch_add(1, Ordering::Release);
+            }
         });
-        if logged == Some(true) {
-            self.forget_log_contexts();
-        }
         visited.trim(16 * 1024);
         let _ = SCRATCH.try_with(|scratch| scratch.replace(Some(visited)));
     }
@@ -321,13 +366,28 @@ impl SpanStore {
         }
     }
 
+    fn log_epoch_of(&self, trace: TraceId) -> Option<&AtomicU32> {
+        self.log_epochs.get(trace.low_bits() as usize % LOG_EPOCHS)
+    }
+
+    pub(super) fn log_epoch(&self, trace: TraceId) -> u32 {
+        self.log_epoch_of(trace).map_or(0, |epoch| epoch.load(Ordering::Acquire))
+    }
+
+    /// Whether the record's log context is this layer's, and no span that it tells of has changed since.
+    #[inline]
+    pub(super) fn is_fresh(&self, bit: u32, record: &SpanRecord) -> bool {
+        record.log.layer == bit && record.log.epoch == self.log_epoch(record.trace_id)
+    }
+
     pub(crate) fn enter(&self, bit: u32, id: &Id) {
         let id = id.into_u64();
-        current::enter(self.id, bit, id, || self.with(id, |record| record.context()));
+        let attached = self.attached.load(Ordering::Relaxed);
+        current::enter(self.id, bit, attached, id, || self.with(id, |record| record.context()));
     }
 
     pub(crate) fn exit(&self, bit: u32, id: &Id) {
-        current::exit(self.id, bit, id.into_u64());
+        current::exit(self.id, bit, self.attached.load(Ordering::Relaxed), id.into_u64());
     }
 
     /// A layer sees a span close: `use_record` reads it, and the last layer frees it.
@@ -338,14 +398,15 @@ impl SpanStore {
             return close_record(&mut slot, bit, use_record).map(|(used, _)| used);
         }
         drop(slot);
-        if self.overflowing.load(Ordering::Relaxed) == 0 {
+        let overflow = self.overflow_of(id)?;
+        if overflow.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let mut overflow = self.overflow.lock();
-        let (used, last) = close_record(overflow.get_mut(&id)?, bit, use_record)?;
+        let mut spans = overflow.spans.lock();
+        let (used, last) = close_record(spans.get_mut(&id)?, bit, use_record)?;
         if last {
-            overflow.remove(&id);
-            self.overflowing.store(overflow.len(), Ordering::Relaxed);
+            spans.remove(&id);
+            overflow.count.store(spans.len(), Ordering::Relaxed);
         }
         Some(used)
     }
@@ -353,16 +414,16 @@ impl SpanStore {
     /// Makes a local root the child of a span in another process.
     pub(crate) fn set_parent(&self, id: &Id, parent: &RemoteParent) -> Result<(), SetParentError> {
         let id = id.into_u64();
-        let exposed =
-            self.exposed.get(Self::slot_index(id)).is_some_and(|exposed| exposed.load(Ordering::Relaxed) == id);
         let context = self
             .with(id, |record| {
                 if record.parent != 0 {
                     return Err(SetParentError::HasLocalParent);
                 }
-                if exposed {
+                if record.exposed {
                     return Err(SetParentError::InUse);
                 }
+                // The cached log context goes with the trace that it was made in.
+                record.log.layer = 0;
                 record.trace_id = parent.trace_id;
                 record.parent_span_id = parent.span_id;
                 record.remote_parent = true;
@@ -383,8 +444,20 @@ impl SpanStore {
 struct Inherited {
     trace_id: TraceId,
     anchor: SpanId,
+    /// Whether the anchor is in another process.
+    remote: bool,
     sampled: bool,
     trace_state: Option<Arc<str>>,
+}
+
+/// A span that opens, its fields visited.
+struct Opening<'a> {
+    id: u64,
+    parent: u64,
+    inherited: Option<Inherited>,
+    metadata: &'static Metadata<'static>,
+    visited: &'a mut Visited,
+    start: u64,
 }
 
 /// Takes a layer's bit off a record; true if it was the last and the record is vacant now.

@@ -1,0 +1,70 @@
+//! Capture: the `tracing` layer. Caller threads.
+
+use lgtm_core::current;
+use lgtm_core::span::{Attachment, Role};
+use lgtm_core::{Identity, is_suppressed};
+use tracing_core::span::{Attributes, Id, Record};
+use tracing_core::{Dispatch, Subscriber};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::dimensions::Dimensions;
+
+/// Counts and times the spans it sees. Made by [`layer`].
+pub struct Layer {
+    attachment: Attachment,
+    dimensions: Dimensions,
+}
+
+impl std::fmt::Debug for Layer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Layer").field("attachment", &self.attachment).finish_non_exhaustive()
+    }
+}
+
+/// A layer that counts and times the spans of this service.
+#[must_use]
+pub fn layer(identity: &Identity) -> Layer {
+    Layer { attachment: Attachment::new(Role::Observer, None), dimensions: Dimensions::new(identity) }
+}
+
+impl<S> tracing_subscriber::Layer<S> for Layer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        self.attachment.register(dispatch);
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        self.attachment.new_span(attributes, id, &context);
+        let kind = self.attachment.with(id.into_u64(), |record| record.kind);
+        if let Some(series) = kind.and_then(|kind| self.dimensions.of(kind)) {
+            series.created.increment(1);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        self.attachment.record(id, values);
+    }
+
+    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+        self.attachment.enter(id);
+    }
+
+    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+        self.attachment.exit(id);
+    }
+
+    fn on_close(&self, id: Id, _: Context<'_, S>) {
+        let closed = self.attachment.close(&id, |record| (record.kind, record.end - record.start, record.context()));
+        let Some((kind, nanos, context)) = closed else { return };
+        if is_suppressed() {
+            return;
+        }
+        if let Some(series) = self.dimensions.of(kind) {
+            // The span is not current any more: the exemplar is told where it belongs.
+            current::with_trace(context, || series.duration.record(nanos as f64 / 1e9));
+        }
+    }
+}

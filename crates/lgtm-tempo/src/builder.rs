@@ -1,0 +1,126 @@
+//! Configuration: from endpoint, identity and sampler to a layer and its running pipeline.
+
+use std::io;
+
+use lgtm_core::pipeline::{Pipeline, PipelineOptions, Target};
+use lgtm_core::{Endpoint, EndpointError, Identity, Sampler, Worker};
+
+use crate::layer::Layer;
+use crate::otlp;
+
+/// Tempo's usual address for OTLP over gRPC.
+const DEFAULT_GRPC: &str = "http://localhost:4317";
+/// Tempo's usual address for OTLP over HTTP.
+const DEFAULT_HTTP: &str = "http://localhost:4318";
+
+/// How spans travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// OTLP over gRPC, usually port 4317. The default.
+    #[default]
+    Grpc,
+    /// OTLP over HTTP with protobuf bodies, usually port 4318.
+    Http,
+}
+
+/// Why a layer could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The endpoint cannot work.
+    #[error("Tempo endpoint: {0}")]
+    Endpoint(#[from] EndpointError),
+    /// The worker could not be started.
+    #[error("the worker thread could not be started: {0}")]
+    Worker(#[from] io::Error),
+}
+
+/// Begins a Tempo layer. See [`Builder`] for the defaults.
+#[must_use]
+pub fn builder() -> Builder {
+    Builder::default()
+}
+
+/// Configures a Tempo layer.
+#[derive(Debug, Default)]
+pub struct Builder {
+    endpoint: Option<Endpoint>,
+    protocol: Protocol,
+    identity: Option<Identity>,
+    worker: Option<Worker>,
+    sampler: Sampler,
+    options: PipelineOptions,
+}
+
+impl Builder {
+    /// Where to send. Over HTTP an endpoint without a path gets `/v1/traces`. Defaults to `http://localhost:4317` for gRPC
+    /// and `http://localhost:4318` for HTTP.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoint = Some(endpoint);
+        self
+    }
+
+    /// How to send. Defaults to gRPC.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// Who sends. Defaults to the executable's name.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The worker that sends. Defaults to the one that all layers without one share.
+    #[must_use]
+    pub fn worker(mut self, worker: Worker) -> Self {
+        self.worker = Some(worker);
+        self
+    }
+
+    /// Which traces are recorded. Defaults to `parentbased_always_on`.
+    #[must_use]
+    pub fn sampler(mut self, sampler: Sampler) -> Self {
+        self.sampler = sampler;
+        self
+    }
+
+    /// Bounds, overflow, batches and retries.
+    #[must_use]
+    pub fn options(mut self, options: PipelineOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Starts the pipeline and gives its layer.
+    ///
+    /// # Errors
+    /// [`BuildError`] names what cannot work. An unreachable receiver is no error: spans wait in the queue.
+    pub fn build(self) -> Result<(Layer, Pipeline), BuildError> {
+        let (pipeline, sampler) = self.start()?;
+        Ok((Layer::new(pipeline.shared_queue(), sampler), pipeline))
+    }
+
+    fn start(self) -> Result<(Pipeline, Sampler), BuildError> {
+        let identity = self.identity.unwrap_or_default();
+        let endpoint = match (self.endpoint, self.protocol) {
+            (Some(endpoint), _) => endpoint,
+            (None, Protocol::Grpc) => Endpoint::parse(DEFAULT_GRPC)?,
+            (None, Protocol::Http) => Endpoint::parse(DEFAULT_HTTP)?,
+        };
+        let worker = match self.worker {
+            Some(worker) => worker,
+            None => Worker::shared()?,
+        };
+        let target = match self.protocol {
+            Protocol::Grpc => Target::Grpc { endpoint, path: otlp::GRPC_PATH },
+            Protocol::Http => Target::Http { endpoint, default_path: otlp::HTTP_PATH, headers: otlp::headers() },
+        };
+        Ok((Pipeline::start(otlp::Otlp::new(&identity), target, self.options, &worker)?, self.sampler))
+    }
+}

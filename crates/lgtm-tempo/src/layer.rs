@@ -1,0 +1,125 @@
+//! Capture: the `tracing` layer. Caller threads.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use lgtm_core::pipeline::Queue;
+use lgtm_core::span::{Attachment, Role, Status, VisitedEvent};
+use lgtm_core::{Sampler, with_buffer};
+use tracing_core::span::{Attributes, Id, Record};
+use tracing_core::{Dispatch, Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::record;
+
+/// Exports every span it sees. Made by [`builder`](crate::builder).
+#[derive(Debug)]
+pub struct Layer {
+    attachment: Attachment,
+    queue: Arc<Queue>,
+}
+
+thread_local! {
+    static CONTENT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Scratch space that held more gives the rest back.
+const KEPT_BYTES: usize = 64 * 1024;
+
+impl Layer {
+    pub(crate) fn new(queue: Arc<Queue>, sampler: Sampler) -> Self {
+        Self { attachment: Attachment::new(Role::Exporter, Some(sampler)), queue }
+    }
+
+    /// Adds the event to its span, or to the nearest ancestor that is exported.
+    fn add_event(&self, callsite: &Metadata<'_>, event: &VisitedEvent) {
+        let limits = self.attachment.limits();
+        let mut span = event.span;
+        while span != 0 {
+            let hidden_by = self.attachment.with(span, |record| {
+                if !record.is_exported() {
+                    return record.parent;
+                }
+                if record.sampled {
+                    record.push_event(&limits, |buffer| record::event(buffer, callsite, event));
+                    if *callsite.level() == Level::ERROR && !record.status_is_set {
+                        record.status = Status::Error;
+                        record.status_description.clear();
+                        record.status_description.push_str(event.message());
+                    }
+                }
+                0
+            });
+            span = hidden_by.unwrap_or(0);
+        }
+    }
+
+    fn export(&self, id: &Id) {
+        with_buffer(|bytes| {
+            let end = self.attachment.close(id, |record| {
+                if !record.sampled {
+                    return None;
+                }
+                let mut content = CONTENT.try_with(|content| content.take()).unwrap_or_default();
+                record::span(bytes, &mut content, record);
+                content.shrink_to(KEPT_BYTES);
+                let _ = CONTENT.try_with(|cell| cell.replace(content));
+                Some(record.end)
+            });
+            // The record's lock is free again: admitting may wait.
+            if let Some(Some(end)) = end {
+                self.queue.admit(0, end, |buffer| buffer.extend_from_slice(bytes));
+            }
+        });
+    }
+}
+
+impl<S> tracing_subscriber::Layer<S> for Layer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        self.attachment.register(dispatch);
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        self.attachment.new_span(attributes, id, &context);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        self.attachment.record(id, values);
+    }
+
+    fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
+        let limits = self.attachment.limits();
+        let context = self.attachment.with(follows.into_u64(), |record| record.context()).flatten();
+        let _ = self.attachment.with(id.into_u64(), |record| match context {
+            Some(context) => record.push_link(&limits, |buffer| record::link(buffer, &context)),
+            // A closed span has given its ids back.
+            None => record.dropped_links += 1,
+        });
+    }
+
+    fn event_enabled(&self, _: &Event<'_>, _: Context<'_, S>) -> bool {
+        self.attachment.announce_event();
+        true
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let callsite = event.metadata();
+        self.attachment.event(event, |visited| self.add_event(callsite, visited));
+    }
+
+    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+        self.attachment.enter(id);
+    }
+
+    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+        self.attachment.exit(id);
+    }
+
+    fn on_close(&self, id: Id, _: Context<'_, S>) {
+        self.export(&id);
+    }
+}

@@ -1,0 +1,158 @@
+//! Shape: a span, an event, a link as OTLP bytes. Caller threads; appends to a buffer under the record's lock.
+//! Source: opentelemetry-proto, `trace/v1/trace.proto`.
+
+use lgtm_core::TraceContext;
+use lgtm_core::protobuf::{
+    field_length, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, put_varint, varint_length, varint_tag,
+};
+use lgtm_core::span::{SpanRecord, Status, VisitedEvent};
+use tracing_core::{Level, Metadata};
+
+/// `ScopeSpans.spans`.
+const SPAN: u8 = length_tag(2);
+const TRACE_ID: u8 = length_tag(1);
+const SPAN_ID: u8 = length_tag(2);
+const TRACE_STATE: u8 = length_tag(3);
+const PARENT_SPAN_ID: u8 = length_tag(4);
+const NAME: u8 = length_tag(5);
+const KIND: u8 = varint_tag(6);
+const START: u8 = fixed64_tag(7);
+const END: u8 = fixed64_tag(8);
+const DROPPED_ATTRIBUTES: u8 = varint_tag(10);
+const EVENT: u8 = length_tag(11);
+const DROPPED_EVENTS: u8 = varint_tag(12);
+const LINK: u8 = length_tag(13);
+const DROPPED_LINKS: u8 = varint_tag(14);
+const STATUS: u8 = length_tag(15);
+/// `Span.flags`, field 16 of type fixed32: two bytes of tag.
+const FLAGS: [u8; 2] = [0x85, 0x01];
+
+/// Trace flag of W3C trace context.
+const SAMPLED: u32 = 0x01;
+/// "Whether the parent is remote is known", and "it is".
+const HAS_IS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
+
+/// Appends a finished span, with the tag it has in `ScopeSpans`. `content` is scratch space.
+pub(crate) fn span(buffer: &mut Vec<u8>, content: &mut Vec<u8>, record: &SpanRecord) {
+    content.clear();
+    put_bytes(content, TRACE_ID, &record.trace_id.to_bytes());
+    put_bytes(content, SPAN_ID, &record.span_id.to_bytes());
+    if let Some(state) = &record.trace_state {
+        put_bytes(content, TRACE_STATE, state.as_bytes());
+    }
+    if !record.parent_span_id.is_zero() {
+        put_bytes(content, PARENT_SPAN_ID, &record.parent_span_id.to_bytes());
+    }
+    put_bytes(content, NAME, record.name().as_bytes());
+    put_integer(content, KIND, record.kind as u64);
+    put_fixed64(content, START, record.start);
+    put_fixed64(content, END, record.end);
+    content.extend_from_slice(&record.attributes);
+    put_count(content, DROPPED_ATTRIBUTES, record.dropped_attributes);
+    content.extend_from_slice(&record.events);
+    put_count(content, DROPPED_EVENTS, record.dropped_events);
+    content.extend_from_slice(&record.links);
+    put_count(content, DROPPED_LINKS, record.dropped_links);
+    if record.status != Status::Unset {
+        status(content, record);
+    }
+    let remote = if record.remote_parent { IS_REMOTE } else { 0 };
+    content.extend_from_slice(&FLAGS);
+    content.extend_from_slice(&(SAMPLED | HAS_IS_REMOTE | remote).to_le_bytes());
+    put_bytes(buffer, SPAN, content);
+}
+
+fn put_count(content: &mut Vec<u8>, tag: u8, count: u32) {
+    if count > 0 {
+        put_integer(content, tag, u64::from(count));
+    }
+}
+
+fn status(content: &mut Vec<u8>, record: &SpanRecord) {
+    const MESSAGE: u8 = length_tag(2);
+    const CODE: u8 = varint_tag(3);
+    let message = record.status_description.as_bytes();
+    let message_length = if message.is_empty() { 0 } else { field_length(message.len()) };
+    content.push(STATUS);
+    put_varint(content, (message_length + 2) as u64);
+    if !message.is_empty() {
+        put_bytes(content, MESSAGE, message);
+    }
+    put_integer(content, CODE, record.status as u64);
+}
+
+/// Appends an event, with the tag it has in `Span`.
+pub(crate) fn event(buffer: &mut Vec<u8>, callsite: &Metadata<'_>, event: &VisitedEvent) {
+    const TIME: u8 = fixed64_tag(1);
+    const NAME: u8 = length_tag(2);
+    const DROPPED_ATTRIBUTES: u8 = varint_tag(4);
+    let level = level_text(*callsite.level());
+    let exception = event.exception();
+    // The name of an event with an exception is fixed by the semantic conventions for exceptions.
+    let name = match (exception, event.message()) {
+        (Some(_), _) => "exception",
+        (None, "") => callsite.name(),
+        (None, message) => message,
+    };
+    let own = [
+        ("level", level),
+        ("target", callsite.target()),
+        ("exception.message", exception.map_or("", |exception| exception.message.as_str())),
+        ("exception.stacktrace", exception.map_or("", |exception| exception.chain.as_str())),
+        ("message", if exception.is_some() { event.message() } else { "" }),
+    ];
+    let own = own.iter().filter(|(_, value)| !value.is_empty());
+    let own_length: usize = own.clone().map(|(key, value)| field_length(pair_length(key, value))).sum();
+    let dropped = u64::from(event.dropped_attributes());
+    let dropped_length = if dropped == 0 { 0 } else { 1 + varint_length(dropped) };
+    let length = 9 + field_length(name.len()) + own_length + event.attributes().len() + dropped_length;
+    buffer.push(EVENT);
+    put_varint(buffer, length as u64);
+    put_fixed64(buffer, TIME, event.timestamp);
+    put_bytes(buffer, NAME, name.as_bytes());
+    for (key, value) in own {
+        pair(buffer, key, value);
+    }
+    buffer.extend_from_slice(event.attributes());
+    if dropped > 0 {
+        put_integer(buffer, DROPPED_ATTRIBUTES, dropped);
+    }
+}
+
+/// The levels' names as tracing-opentelemetry writes them.
+fn level_text(level: Level) -> &'static str {
+    level.as_str()
+}
+
+const fn value_length(value: &str) -> usize {
+    field_length(value.len())
+}
+
+const fn pair_length(key: &str, value: &str) -> usize {
+    field_length(key.len()) + field_length(value_length(value))
+}
+
+/// One `KeyValue` of an event.
+fn pair(buffer: &mut Vec<u8>, key: &str, value: &str) {
+    const ATTRIBUTE: u8 = length_tag(3);
+    const KEY: u8 = length_tag(1);
+    const VALUE: u8 = length_tag(2);
+    const STRING_VALUE: u8 = length_tag(1);
+    buffer.push(ATTRIBUTE);
+    put_varint(buffer, pair_length(key, value) as u64);
+    put_bytes(buffer, KEY, key.as_bytes());
+    buffer.push(VALUE);
+    put_varint(buffer, value_length(value) as u64);
+    put_bytes(buffer, STRING_VALUE, value.as_bytes());
+}
+
+/// Appends a link, with the tag it has in `Span`.
+pub(crate) fn link(buffer: &mut Vec<u8>, context: &TraceContext) {
+    const TRACE_ID: u8 = length_tag(1);
+    const SPAN_ID: u8 = length_tag(2);
+    buffer.push(LINK);
+    put_varint(buffer, (field_length(16) + field_length(8)) as u64);
+    put_bytes(buffer, TRACE_ID, &context.trace_id.to_bytes());
+    put_bytes(buffer, SPAN_ID, &context.span_id.to_bytes());
+}
