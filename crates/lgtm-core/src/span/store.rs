@@ -354,18 +354,6 @@ impl SpanStore {
         let _ = SCRATCH.try_with(|scratch| scratch.replace(Some(visited)));
     }
 
-    /// A span whose fields are in cached log contexts changed: they are made anew when next needed.
-    fn forget_log_contexts(&self) {
-        for slot in &self.slots {
-            slot.lock().log.layer = 0;
-        }
-        if self.overflowing.load(Ordering::Relaxed) > 0 {
-            for record in self.overflow.lock().values_mut() {
-                record.log.layer = 0;
-            }
-        }
-    }
-
     fn log_epoch_of(&self, trace: TraceId) -> Option<&AtomicU32> {
         self.log_epochs.get(trace.low_bits() as usize % LOG_EPOCHS)
     }
