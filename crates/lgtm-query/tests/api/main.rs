@@ -7,3 +7,4 @@ mod loki;
 mod prometheus;
 mod server;
 mod tempo;
+mod tls;
