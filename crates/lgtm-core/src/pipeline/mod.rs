@@ -25,6 +25,7 @@ pub use worker::Worker;
 use crate::accounting::{SignalKind, SignalReport};
 use crate::diagnostics;
 use crate::endpoint::{Endpoint, EndpointError};
+use crate::suppress::is_suppressed;
 use control::Control;
 use deliver::{Delivery, Task};
 use grpc::GrpcDelivery;
@@ -87,13 +88,41 @@ pub struct PipelineOptions {
     pub retry: RetryPolicy,
 }
 
-/// A handle to a running pipeline. Clones are handles to the same one.
+/// A handle to a running pipeline. Clones are handles to the same one. When the last one is dropped without a shutdown, what
+/// waits is sent, within 5 s; the queue that a layer keeps is closed then.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     kind: SignalKind,
     queue: Arc<Queue>,
     control: Arc<Control>,
     worker: Worker,
+    /// Dropped with the last handle.
+    _end: Arc<EndOnDrop>,
+}
+
+/// The end of a pipeline whose handles are all gone.
+#[derive(Debug)]
+struct EndOnDrop {
+    control: Arc<Control>,
+    /// Keeps the thread until then.
+    _worker: Worker,
+}
+
+/// How long dropping the last handle may take.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if self.control.deadline().is_some() {
+            return;
+        }
+        let deadline = Instant::now() + DROP_TIMEOUT;
+        self.control.want_end(deadline);
+        // The worker cannot wait for itself.
+        if !is_suppressed() {
+            self.control.wait(deadline, |progress| progress.finished);
+        }
+    }
 }
 
 impl Pipeline {
@@ -137,7 +166,8 @@ impl Pipeline {
             settled: 0,
         };
         worker.handle().spawn(task.run());
-        Ok(Self { kind, queue, control, worker: worker.clone() })
+        let end = Arc::new(EndOnDrop { control: Arc::clone(&control), _worker: worker.clone() });
+        Ok(Self { kind, queue, control, worker: worker.clone(), _end: end })
     }
 
     /// Which signal it carries.
