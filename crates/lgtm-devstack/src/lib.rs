@@ -62,12 +62,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attribute;
+mod builder;
 mod compression;
 mod devstack;
 pub mod exposition;
 mod gate;
 mod ingest;
 mod label_text;
+mod limits;
 mod ports;
 mod read;
 mod routes;
@@ -80,7 +82,9 @@ mod text_scanner;
 pub mod wire;
 
 pub use attribute::{Attributes, Value};
-pub use devstack::{Devstack, DevstackBuilder, Limits, StartError};
+pub use builder::{DevstackBuilder, StartError};
+pub use devstack::Devstack;
+pub use limits::Limits;
 pub use ports::{MovedPort, Ports};
 pub use scrape::{ScrapeError, ScrapeReport, ScrapeStatus, ScrapeTarget};
 pub use script::{Endpoint, Reply, Signal};

@@ -13,12 +13,14 @@ use opentelemetry_proto::tonic::trace::v1::{self as otlp, ResourceSpans, ScopeSp
 use serde_json::{Map, Value as Json, json};
 
 use crate::attribute::{Attributes, Value};
-use crate::span::{Span, SpanEvent, SpanKind, SpanLink, StatusCode};
+use crate::span::{Scope, Span, SpanEvent, SpanKind, SpanLink, StatusCode};
+
+type SpansByScope<'a> = Vec<(&'a Scope, Vec<otlp::Span>)>;
 
 /// Groups spans by resource and scope. A span that was sent again is there once, as in Tempo.
 pub(crate) fn resource_spans(spans: &[Arc<Span>]) -> Vec<ResourceSpans> {
     let mut seen = std::collections::HashSet::new();
-    let mut groups: Vec<(&Attributes, Vec<(&crate::span::Scope, Vec<otlp::Span>)>)> = Vec::new();
+    let mut groups: Vec<(&Attributes, SpansByScope<'_>)> = Vec::new();
     for span in spans {
         if !seen.insert((span.span_id.as_str(), span.kind)) {
             continue;

@@ -23,7 +23,7 @@ pub(crate) use metrics::{MetricStore, SampleError};
 pub(crate) use requests::RequestLog;
 pub(crate) use traces::TraceStore;
 
-use crate::Limits;
+use crate::limits::Limits;
 use crate::span::Span;
 
 /// A name-to-value set: the labels of a stream or a series, or structured metadata.

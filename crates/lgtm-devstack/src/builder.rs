@@ -1,0 +1,223 @@
+//! Settings of the stack, and how it starts: on the caller's runtime, or on a thread of its own.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::devstack::{Addresses, Devstack, Shared};
+use crate::limits::Limits;
+use crate::ports::{MovedPort, Ports};
+use crate::scrape::ScrapeTarget;
+use crate::script::{Endpoint, Reply};
+use crate::store::Store;
+use crate::{routes, server};
+
+/// The stack could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A listener could not be opened.
+    #[error("{service}: cannot listen on {address}: {source}")]
+    Listen {
+        /// What was to listen.
+        service: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The thread or the runtime of the blocking variant could not be made.
+    #[error("cannot start the thread of the development stack: {0}")]
+    Thread(io::Error),
+}
+
+/// Settings of a [`Devstack`] before it starts.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct DevstackBuilder {
+    ports: Ports,
+    fall_back: bool,
+    address: IpAddr,
+    limits: Limits,
+    scripts: Vec<(Endpoint, Vec<Reply>)>,
+    targets: Vec<ScrapeTarget>,
+}
+
+impl Default for DevstackBuilder {
+    fn default() -> Self {
+        Self {
+            ports: Ports::free(),
+            fall_back: true,
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            limits: Limits::default(),
+            scripts: Vec::new(),
+            targets: Vec::new(),
+        }
+    }
+}
+
+impl DevstackBuilder {
+    /// The ports. Defaults to [`Ports::free`].
+    pub fn ports(mut self, ports: Ports) -> Self {
+        self.ports = ports;
+        self
+    }
+
+    /// Whether a port that is taken is replaced by a free one, reported by [`Devstack::moved_ports`], or is an
+    /// error. Defaults to true.
+    pub fn fall_back_to_free_ports(mut self, fall_back: bool) -> Self {
+        self.fall_back = fall_back;
+        self
+    }
+
+    /// The address to listen on. Defaults to 127.0.0.1. There is no authentication: on another address, whoever
+    /// reaches it can read and write everything.
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// The limits. Defaults to [`Limits::default`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Appends replies to the script of an endpoint, as [`Devstack::script`] does.
+    pub fn script(mut self, endpoint: Endpoint, replies: impl IntoIterator<Item = Reply>) -> Self {
+        self.scripts.push((endpoint, replies.into_iter().collect()));
+        self
+    }
+
+    /// Scrapes a target regularly, as [`Devstack::add_scrape_target`] does.
+    pub fn scrape_target(mut self, target: ScrapeTarget) -> Self {
+        self.targets.push(target);
+        self
+    }
+
+    /// Starts on the tokio runtime of the caller, which needs its I/O and time drivers.
+    ///
+    /// # Errors
+    /// If a listener cannot be opened.
+    pub async fn start(self) -> Result<Devstack, StartError> {
+        let limits = Arc::new(self.limits);
+        let body_memory = limits.in_flight_bytes.max(limits.body_bytes).min(Semaphore::MAX_PERMITS);
+        let shared = Shared {
+            store: Store::new(&limits),
+            scripts: Arc::default(),
+            body_memory: Arc::new(Semaphore::new(body_memory)),
+            limits,
+        };
+        for (endpoint, replies) in self.scripts {
+            shared.scripts.extend(endpoint, replies);
+        }
+        let mut moved = Vec::new();
+        let mut listen = async |service, port| {
+            let listener = bind(service, self.address, port, self.fall_back).await?;
+            let address = listener.local_addr().map_err(|source| StartError::Listen {
+                service,
+                address: SocketAddr::new(self.address, port),
+                source,
+            })?;
+            if port != 0 && address.port() != port {
+                moved.push(MovedPort { service, wanted: port, actual: address.port() });
+            }
+            Ok::<_, StartError>((listener, address))
+        };
+        let (loki, loki_address) = listen("Loki", self.ports.loki).await?;
+        let (otlp_grpc, otlp_grpc_address) = listen("OTLP gRPC", self.ports.otlp_grpc).await?;
+        let (otlp_http, otlp_http_address) = listen("OTLP HTTP", self.ports.otlp_http).await?;
+        let (tempo, tempo_address) = listen("Tempo", self.ports.tempo).await?;
+        let (mimir, mimir_address) = listen("Mimir", self.ports.mimir).await?;
+        let shutdown = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        server::serve(loki, routes::loki(&shared), shutdown.clone(), &tasks);
+        server::serve(otlp_grpc, routes::otlp_grpc(&shared), shutdown.clone(), &tasks);
+        server::serve(otlp_http, routes::otlp_http(&shared), shutdown.clone(), &tasks);
+        server::serve(tempo, routes::tempo(&shared), shutdown.clone(), &tasks);
+        server::serve(mimir, routes::mimir(&shared), shutdown.clone(), &tasks);
+        let stack = Devstack {
+            shared,
+            addresses: Addresses {
+                loki: loki_address,
+                otlp_grpc: otlp_grpc_address,
+                otlp_http: otlp_http_address,
+                tempo: tempo_address,
+                mimir: mimir_address,
+            },
+            moved,
+            shutdown,
+            tasks,
+            runtime: Handle::current(),
+            scrapes: Mutex::default(),
+            thread: None,
+        };
+        for target in self.targets {
+            stack.add_scrape_target(target);
+        }
+        Ok(stack)
+    }
+
+    /// Starts on a thread of its own with a runtime of its own, for callers without one, and for tests whose
+    /// runtime must not do the server's work.
+    ///
+    /// # Errors
+    /// If the thread, its runtime or a listener cannot be made.
+    pub fn start_blocking(self) -> Result<Devstack, StartError> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("lgtm-devstack".to_owned())
+            .spawn(move || {
+                let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        let _ = sender.send(Err(StartError::Thread(error)));
+                        return;
+                    }
+                };
+                runtime.block_on(async move {
+                    match self.start().await {
+                        Ok(stack) => {
+                            let (shutdown, tasks) = (stack.shutdown.clone(), stack.tasks.clone());
+                            if sender.send(Ok(stack)).is_ok() {
+                                shutdown.cancelled().await;
+                                tasks.close();
+                                tasks.wait().await;
+                            }
+                        }
+                        Err(error) => {
+                            let _ = sender.send(Err(error));
+                        }
+                    }
+                });
+            })
+            .map_err(StartError::Thread)?;
+        let mut stack = receiver
+            .recv()
+            .unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("it ended before it had started"))))?;
+        stack.thread = Some(thread);
+        Ok(stack)
+    }
+}
+
+async fn bind(service: &'static str, address: IpAddr, port: u16, fall_back: bool) -> Result<TcpListener, StartError> {
+    let wanted = SocketAddr::new(address, port);
+    match TcpListener::bind(wanted).await {
+        Err(error)
+            if fall_back
+                && port != 0
+                && matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
+        {
+            let free = SocketAddr::new(address, 0);
+            TcpListener::bind(free).await.map_err(|source| StartError::Listen { service, address: free, source })
+        }
+        bound => bound.map_err(|source| StartError::Listen { service, address: wanted, source }),
+    }
+}

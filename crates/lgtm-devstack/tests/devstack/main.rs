@@ -1,0 +1,13 @@
+//! The development stack against raw clients, which send bytes made by the independent types and read the answers as
+//! any client would.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its helpers")]
+
+mod client;
+mod lifecycle;
+mod loki;
+mod otlp;
+mod remote_write;
+mod scrape;
+mod script;
+mod tempo;
