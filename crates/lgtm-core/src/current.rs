@@ -105,8 +105,8 @@ pub(crate) fn exit(store: u32, layer: u32, attached: u32, span: u64) {
         entry.layers &= attached & !layer;
         if entry.layers == 0 {
             stack.remove(place);
-            forget_detached(&mut stack, store, attached);
             TOP.with(|top| top.set(stack.last().and_then(|entry| entry.trace)));
+            forget_detached(&mut stack, store, attached);
         }
     });
 }
@@ -114,7 +114,9 @@ pub(crate) fn exit(store: u32, layer: u32, attached: u32, span: u64) {
 /// Takes off what only layers have entered that are gone: they will not say that they leave it.
 #[inline]
 fn forget_detached(stack: &mut Vec<Entry>, store: u32, attached: u32) {
-    while stack.pop_if(|entry| entry.store == store && entry.layers & attached == 0).is_some() {}
+    while stack.pop_if(|entry| entry.store == store && entry.layers & attached == 0).is_some() {
+        TOP.with(|top| top.set(stack.last().and_then(|entry| entry.trace)));
+    }
 }
 
 /// The innermost span of this registry on the calling thread: the registry's id, and its trace.
@@ -213,7 +215,7 @@ mod tests {
         enter(1, 1, 0b11, 11, || Some(Some(inner)));
         // The layer 1 is gone: 10 was entered by another one too, 11 was not.
         enter(1, 2, 0b10, 12, || None);
-        assert_eq!(innermost(1), Some((10, Some(outer))));
+        assert_eq!((trace(), innermost(1)), (Some(outer), Some((10, Some(outer)))));
         exit(1, 2, 0b10, 10);
         assert_eq!((trace(), innermost(1)), (None, None));
     }

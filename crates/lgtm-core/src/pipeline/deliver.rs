@@ -22,7 +22,7 @@ use crate::accounting::{DropReason, ErrorType};
 
 /// How requests travel.
 pub(super) enum Delivery {
-    Http(HttpDelivery),
+    Http(Box<HttpDelivery>),
     Grpc(Box<GrpcDelivery>),
 }
 
@@ -66,6 +66,15 @@ pub(super) struct Task<S> {
 const LEAST_AGE: Duration = Duration::from_millis(1);
 /// The longest time without a look at what else is to be done.
 const LONGEST_STEP: Duration = Duration::from_secs(1);
+
+/// A try, and what was wanted when it began.
+struct Try {
+    attempt: u32,
+    first: Instant,
+    started: Instant,
+    flush: u64,
+    ending: bool,
+}
 
 /// What follows a failed try.
 enum Next {
@@ -197,9 +206,15 @@ impl<S: Signal> Task<S> {
     async fn send(&mut self, body: Bytes, items: usize) -> Sent {
         let first_try = Instant::now();
         for attempt in 1_u32.. {
-            let started = Instant::now();
+            let tried = Try {
+                attempt,
+                first: first_try,
+                started: Instant::now(),
+                flush: self.control.flush_wanted(),
+                ending: self.control.deadline().is_some(),
+            };
             let answer = self.send_by_deadline(body.clone(), attempt).await;
-            self.measure(started, items);
+            self.measure(tried.started, items);
             let (verdict, unreachable) = match answer {
                 Ok(reply) => (self.signal.classify(&reply), false),
                 Err(lost) => {
@@ -241,7 +256,7 @@ impl<S: Signal> Task<S> {
                     accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
                     self.failed(&format!("does not take {} ({error}): {message}", self.signal.kind().items()));
                     self.publish();
-                    if let Next::GiveUp(reason) = self.pause(attempt, after, first_try, unreachable).await {
+                    if let Next::GiveUp(reason) = self.pause(&tried, after, unreachable).await {
                         self.drop_items(reason, items);
                         return Sent::Settled;
                     }
@@ -275,19 +290,20 @@ impl<S: Signal> Task<S> {
         }
     }
 
-    /// Waits for the next try. A flush that begins meanwhile ends the pause, unless the backend asked for it; a shutdown ends
-    /// it, unless the backend asked for it and time is left.
-    async fn pause(&mut self, attempt: u32, asked: Option<Duration>, first_try: Instant, unreachable: bool) -> Next {
-        let flush = self.control.flush_wanted();
-        let ending = self.control.deadline().is_some();
+    /// Waits for the next try. A flush that has begun since the last one ends the pause, unless the backend asked for it; so
+    /// does a shutdown, unless the backend asked for it and time is left.
+    async fn pause(&mut self, tried: &Try, asked: Option<Duration>, unreachable: bool) -> Next {
+        if self.past_deadline() {
+            self.abandoned = true;
+            return Next::GiveUp(DropReason::Shutdown);
+        }
         // A shutdown has no time for long pauses.
-        let pause = self.retry.pause(if ending { 1 } else { attempt }, asked, fastrand::f64());
+        let pause = self.retry.pause(if tried.ending { 1 } else { tried.attempt }, asked, fastrand::f64());
         let now = Instant::now();
         // Beyond the clock's end lies the end of time.
-        let give_up_at = first_try.checked_add(self.retry.give_up_after);
+        let give_up_at = tried.first.checked_add(self.retry.give_up_after);
         if give_up_at.is_some_and(|at| at <= now) {
-            let late = ending && self.past_deadline();
-            return Next::GiveUp(if late { DropReason::Shutdown } else { DropReason::RetriesExhausted });
+            return Next::GiveUp(DropReason::RetriesExhausted);
         }
         let end = now.checked_add(pause).or(give_up_at);
         let end = end.map(|end| give_up_at.map_or(end, |at| end.min(at)));
@@ -295,15 +311,15 @@ impl<S: Signal> Task<S> {
             let now = Instant::now();
             if let Some(deadline) = self.control.deadline() {
                 let in_time = end.is_some_and(|end| end < deadline);
-                if ending && (unreachable || !in_time) {
+                if tried.ending && (unreachable || !in_time) {
                     self.abandoned = true;
                     return Next::GiveUp(DropReason::Shutdown);
                 }
-                if !ending && (asked.is_none() || !in_time) {
+                if !tried.ending && (asked.is_none() || !in_time) {
                     return Next::Again;
                 }
             }
-            if end.is_some_and(|end| end <= now) || (asked.is_none() && self.control.flush_wanted() > flush) {
+            if end.is_some_and(|end| end <= now) || (asked.is_none() && self.control.flush_wanted() > tried.flush) {
                 return Next::Again;
             }
             let step = now + self.batch_limits.age.clamp(LEAST_AGE, LONGEST_STEP);

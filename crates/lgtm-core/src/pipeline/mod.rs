@@ -113,10 +113,9 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        if self.control.deadline().is_some() {
-            return;
-        }
         let deadline = Instant::now() + DROP_TIMEOUT;
+        // After a shutdown that nobody waited for, the earlier deadline counts.
+        let deadline = self.control.deadline().map_or(deadline, |known| known.min(deadline));
         self.control.want_end(deadline);
         // The worker cannot wait for itself.
         if !is_suppressed() {
@@ -138,7 +137,7 @@ impl Pipeline {
     ) -> Result<Self, EndpointError> {
         let (delivery, mut address) = match &target {
             Target::Http { endpoint, default_path, headers } => (
-                Delivery::Http(HttpDelivery::new(endpoint, default_path, headers)?),
+                Delivery::Http(Box::new(HttpDelivery::new(endpoint, default_path, headers)?)),
                 endpoint.url_with_default_path(default_path),
             ),
             Target::Grpc { endpoint, path } => {
