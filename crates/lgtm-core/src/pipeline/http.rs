@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
-use url::Url;
 
 use super::answer::Reply;
 use crate::accounting::ErrorType;
@@ -18,10 +23,14 @@ use crate::endpoint::{Endpoint, EndpointError, ca_error};
 const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// Sends requests to one URL.
+///
+/// hyper's own client, not reqwest: the TLS feature of reqwest that takes an explicit provider would reach into the program's
+/// own use of reqwest and make its clients panic.
 pub(super) struct HttpDelivery {
-    client: reqwest::Client,
-    url: Url,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    uri: Uri,
     headers: HeaderMap,
+    timeout: Duration,
 }
 
 /// A request that got no answer.
@@ -43,42 +52,60 @@ impl HttpDelivery {
         for (name, value) in headers {
             map.insert(name.clone(), value.clone());
         }
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls_config(endpoint)?)
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(endpoint.timeout)
-            .connect_timeout(endpoint.timeout.min(Duration::from_secs(5)))
+        map.insert(USER_AGENT, HeaderValue::from_static(concat!("lgtm/", env!("CARGO_PKG_VERSION"))));
+        let url = endpoint.url_with_default_path(default_path);
+        let uri = Uri::try_from(url.as_str())
+            .map_err(|error| EndpointError::Url { value: url.to_string(), reason: error.to_string() })?;
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(endpoint.timeout.min(Duration::from_secs(5))));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls_config(endpoint)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(50))
             .pool_max_idle_per_host(2)
-            .user_agent(concat!("lgtm/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| EndpointError::Tls(error.to_string()))?;
-        Ok(Self { client, url: endpoint.url_with_default_path(default_path), headers: map })
+            .build(connector);
+        Ok(Self { client, uri, headers: map, timeout: endpoint.timeout })
     }
 
     pub(super) async fn send(&self, body: Bytes, attempt: u32) -> Result<Reply, NoAnswer> {
-        let mut request = self.client.post(self.url.clone()).headers(self.headers.clone()).body(body);
+        let late =
+            || NoAnswer { error: ErrorType::Timeout, message: "no answer in time".to_owned(), unreachable: false };
+        tokio::time::timeout(self.timeout, self.exchange(body, attempt)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn exchange(&self, body: Bytes, attempt: u32) -> Result<Reply, NoAnswer> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
         if attempt > 1 {
             // Mimir scales its Retry-After by it.
-            request = request.header("retry-attempt", attempt - 1);
+            request.headers_mut().insert("retry-attempt", HeaderValue::from(attempt - 1));
         }
-        let mut response = request.send().await.map_err(|error| no_answer(&error))?;
+        let response = self.client.request(request).await.map_err(|error| no_answer(&error))?;
         let status = response.status().as_u16();
         let retry_after = response
             .headers()
-            .get(http::header::RETRY_AFTER)
+            .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, SystemTime::now()));
+        let mut rest = response.into_body();
         let mut answer = Vec::new();
         while answer.len() < ANSWER_LIMIT {
-            match response.chunk().await {
-                Ok(Some(part)) => {
+            match rest.frame().await {
+                Some(Ok(frame)) => {
+                    let part = frame.data_ref().map_or(&[][..], |data| data);
                     let room = ANSWER_LIMIT - answer.len();
                     answer.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
                 }
-                Ok(None) => break,
                 // The status is known; a body that breaks off changes nothing about it.
-                Err(_) => break,
+                Some(Err(_)) | None => break,
             }
         }
         Ok(Reply::Http { status, retry_after, body: answer })
@@ -118,29 +145,45 @@ fn tls_config(endpoint: &Endpoint) -> Result<rustls::ClientConfig, EndpointError
     Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
-fn no_answer(error: &reqwest::Error) -> NoAnswer {
+fn no_answer(error: &hyper_util::client::legacy::Error) -> NoAnswer {
     let chain = chain_of(error);
+    let timed_out = |cause: &&(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    };
     let kind = if chain.iter().any(|cause| is_tls(*cause)) {
         ErrorType::Tls
-    } else if error.is_timeout() {
+    } else if chain.iter().any(timed_out) {
         ErrorType::Timeout
     } else {
         ErrorType::Connect
     };
-    // The error's own text carries the URL; the last cause says why.
+    // The last cause says why.
     let message = chain.last().map_or_else(|| "no answer".to_owned(), ToString::to_string);
     NoAnswer { error: kind, message, unreachable: error.is_connect() }
 }
 
-/// rustls' error, or the I/O error it comes in.
+/// rustls' error, or the I/O error it comes in, which may be in another one: those show their inside in no chain of sources.
 pub(super) fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<rustls::Error>().is_some()
-        || cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
+        || cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref).is_some_and(|inner| is_tls(inner))
 }
 
 pub(super) fn chain_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Vec<&'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source()).take(16).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_by_a_date_that_is_not_over() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let asked = |value: &str| retry_after(value, now);
+        assert_eq!(asked(" 120 "), Some(Duration::from_secs(120)));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:50:07 GMT"), Some(Duration::from_secs(30)));
+        for nothing in ["Sun, 06 Nov 1994 08:49:07 GMT", "soon", "-1", "1.5", ""] {
+            assert_eq!(asked(nothing), None, "{nothing}");
+        }
+    }
 }
