@@ -33,6 +33,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// [`start`](DevstackBuilder::start) was called outside a tokio runtime.
+    #[error("the development stack needs a tokio runtime to start on; start_blocking brings its own")]
+    NoRuntime,
     /// The thread or the runtime of the blocking variant could not be made.
     #[error("cannot start the thread of the development stack: {0}")]
     Thread(io::Error),
@@ -105,8 +108,9 @@ impl DevstackBuilder {
     /// Starts on the tokio runtime of the caller, which needs its I/O and time drivers.
     ///
     /// # Errors
-    /// If a listener cannot be opened.
+    /// If a listener cannot be opened, or outside a runtime.
     pub async fn start(self) -> Result<Devstack, StartError> {
+        let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let limits = Arc::new(self.limits);
         let body_memory = limits.in_flight_bytes.max(limits.body_bytes).min(Semaphore::MAX_PERMITS);
         let shared = Shared {
@@ -155,7 +159,7 @@ impl DevstackBuilder {
             moved,
             shutdown,
             tasks,
-            runtime: Handle::current(),
+            runtime,
             scrapes: Mutex::default(),
             thread: None,
         };

@@ -42,7 +42,7 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     let (mut parts, body) = request.into_parts();
     let connection = parts.extensions.get::<Connection>().cloned();
     let reading = tokio::time::timeout(BODY_TIMEOUT, read_body(body, &shared)).await;
-    let (body, refusal, _permit) = match reading {
+    let (body, refusal, permit) = match reading {
         Ok(Ok((body, permit))) => (body, None, permit),
         Ok(Err(error)) => (Bytes::new(), Some(error), None),
         Err(_) => (Bytes::new(), Some(BodyError::TimedOut), None),
@@ -100,7 +100,7 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     };
     shared.store.record_request(received);
     // The body's memory is free while the script lets the client wait.
-    drop(_permit);
+    drop(permit);
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }

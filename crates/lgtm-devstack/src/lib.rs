@@ -51,13 +51,46 @@
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! use lgtm_devstack::{Devstack, Ports};
+//! use lgtm_devstack::{Devstack, Ports, ScrapeTarget};
 //!
-//! let stack = Devstack::builder().ports(Ports::usual()).start().await?;
+//! let stack = Devstack::builder()
+//!     .ports(Ports::usual()) // a free one where one is taken
+//!     .scrape_target(ScrapeTarget::new("http://127.0.0.1:9090/metrics").job("shop"))
+//!     .start()
+//!     .await?;
 //! eprint!("{}", stack.startup_note()); // also names the ports that were taken
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What it serves
+//!
+//! | listener, usual port | ingest | read |
+//! |---|---|---|
+//! | Loki, 3100 | `POST /loki/api/v1/push`: protobuf in a snappy block; JSON, also gzipped | `query_range`, `query`, `labels`, `label/{name}/values` under `/loki/api/v1/` |
+//! | OTLP gRPC, 4317 | `TraceService/Export`, also gzipped | |
+//! | OTLP HTTP, 4318 | `POST /v1/traces`: protobuf and JSON, also gzipped | |
+//! | Tempo, 3200 | | `/api/traces/{id}`, `/api/v2/traces/{id}`, `/api/search`, `/api/echo` |
+//! | Mimir, 9009 | `POST /api/v1/push` and `/api/v1/write`: remote write 1 | `query`, `query_range`, `query_exemplars`, `series`, `labels`, `label/{name}/values`, `metadata` under `/prometheus/api/v1/` and `/api/v1/` |
+//!
+//! Each HTTP listener has `/ready`, and says at `/` what it is. What arrives is in the [`Store`]; what was asked and
+//! answered, byte for byte, in [`Store::requests`].
+//!
+//! # Limits
+//!
+//! Memory is bounded by [`Limits`]: about 64 MiB a signal, oldest evicted and counted in [`SignalCounts::evicted`]. A
+//! span takes roughly 1 KiB, so a test that reads back 100,000 of them raises [`Limits::trace_bytes`].
+//!
+//! The query languages are parts of the real ones; what is missing is an error that says so, never a wrong answer:
+//! - LogQL: stream selectors, line filters, `json`, label filters. No metric queries.
+//! - TraceQL: one spanset filter whose comparisons are joined by `&&`.
+//! - PromQL: vector selectors with matchers. No functions and no operators, except in `query_exemplars`, which only
+//!   looks for the selectors in an expression.
+//!
+//! Validation follows the real servers with their default settings, and is stricter in three places, so that a test
+//! sees what the real servers let pass or repair: labels in remote write must be sorted and not empty, span ids must
+//! be 8 bytes and not all zero, and a content type that Loki does not know is refused. Rate limits, tenants, native
+//! histograms and remote write 2 are not there.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

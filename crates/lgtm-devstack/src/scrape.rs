@@ -170,10 +170,12 @@ impl Scraper {
         let took = started.elapsed();
         store.with_metrics(|metrics| {
             let outcome = parsed.map(|(exposition, format)| {
-                for (family, known) in exposition.families {
-                    metrics.describe(family, known);
-                }
                 let mut report = ScrapeReport { format, samples: 0, exemplars: 0, problems: Vec::new() };
+                for (family, known) in exposition.families {
+                    if !metrics.describe(family, known) {
+                        report.problems.push("a family exceeds the limit of families or of their length".to_owned());
+                    }
+                }
                 let mut series = BTreeSet::new();
                 for sample in exposition.samples {
                     let labels = with_target_labels(&sample.labels, &self.target.labels);

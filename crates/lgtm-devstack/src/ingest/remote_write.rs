@@ -84,10 +84,11 @@ fn store(shared: &Shared, request: WriteRequest) -> Vec<String> {
     shared.store.with_metrics(|metrics| {
         for metadata in request.metadata {
             let metric_type = MetricType::try_from(metadata.r#type).unwrap_or(MetricType::Unknown);
-            metrics.describe(
-                metadata.metric_family_name,
-                MetricMetadata { metric_type, help: metadata.help, unit: metadata.unit },
-            );
+            let family: String = metadata.metric_family_name.chars().take(100).collect();
+            let known = MetricMetadata { metric_type, help: metadata.help, unit: metadata.unit };
+            if !metrics.describe(metadata.metric_family_name, known) {
+                problems.push(format!("metadata of {family} exceeds the limit of families or of their length"));
+            }
         }
         for series in request.timeseries {
             store_series(metrics, series, latest_ms, &mut problems);

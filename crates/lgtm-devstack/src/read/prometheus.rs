@@ -95,7 +95,8 @@ pub(crate) async fn query_range(State(shared): State<Shared>, parameters: Parame
                 "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer",
             ));
         }
-        if (end - start) / step > MAX_POINTS {
+        let last_step = end.saturating_sub(start) / step;
+        if last_step > MAX_POINTS {
             return Err(Failure::bad_data(
                 "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
             ));
@@ -104,7 +105,7 @@ pub(crate) async fn query_range(State(shared): State<Shared>, parameters: Parame
         let result: Vec<Value> = select(&shared, &selector)
             .iter()
             .filter_map(|series| {
-                let values: Vec<Value> = (0..=(end - start) / step)
+                let values: Vec<Value> = (0..=last_step)
                     .map(|index| start + index * step)
                     .filter_map(|time| {
                         sample_at(series, time).map(|sample| json!([seconds(time), number(sample.value)]))
@@ -241,7 +242,7 @@ fn number(value: f64) -> String {
 
 fn sample_at(series: &Series, time_ms: i64) -> Option<Sample> {
     let newest = series.samples.iter().rev().find(|sample| sample.timestamp_ms <= time_ms)?;
-    let fresh = newest.timestamp_ms > time_ms - LOOKBACK_MS && !newest.is_stale_marker();
+    let fresh = newest.timestamp_ms > time_ms.saturating_sub(LOOKBACK_MS) && !newest.is_stale_marker();
     fresh.then_some(*newest)
 }
 

@@ -96,7 +96,7 @@ fn run_search(shared: &Shared, parameters: &Parameters) -> Result<Value, String>
     let filter = SpanFilter::parse(parameters.first("q").unwrap_or_default())?;
     let limit = parameters.number("limit", DEFAULT_LIMIT)?;
     let spans_per_set = parameters.number("spss", DEFAULT_SPANS_PER_SET)?;
-    let start_ns = parameters.number("start", 0)? as u64 * 1_000_000_000;
+    let start_ns = (parameters.number("start", 0)? as u64).saturating_mul(1_000_000_000);
     let end_ns = (parameters.number("end", 0)? as u64).saturating_mul(1_000_000_000);
     let end_ns = if end_ns == 0 { u64::MAX } else { end_ns };
     let shortest = parameters.duration("minDuration")?.unwrap_or(Duration::ZERO);

@@ -10,7 +10,10 @@ pub use crate::wire::prometheus::MetricType;
 const SAMPLE_BYTES: u64 = 40;
 
 /// The most metric families whose type and help are kept.
-const MAX_METADATA: usize = 20_000;
+const MAX_FAMILIES: usize = 10_000;
+
+/// The longest name, help or unit of a family, in bytes: Mimir's limit.
+const MAX_METADATA_BYTES: usize = 1024;
 
 /// One series.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,11 +166,18 @@ impl MetricStore {
         &self.metadata
     }
 
-    /// Remembers type and help of a family; beyond 20,000 families new ones are ignored.
-    pub(crate) fn describe(&mut self, family: String, metadata: MetricMetadata) {
-        if self.metadata.len() < MAX_METADATA || self.metadata.contains_key(&family) {
+    /// Remembers type and help of a family. Long help is cut, as Mimir cuts it; false if there are too many
+    /// families or the name or unit is too long.
+    #[must_use]
+    pub(crate) fn describe(&mut self, family: String, mut metadata: MetricMetadata) -> bool {
+        let fits = family.len() <= MAX_METADATA_BYTES
+            && metadata.unit.len() <= MAX_METADATA_BYTES
+            && (self.metadata.len() < MAX_FAMILIES || self.metadata.contains_key(&family));
+        if fits {
+            metadata.help.truncate(metadata.help.floor_char_boundary(MAX_METADATA_BYTES));
             self.metadata.insert(family, metadata);
         }
+        fits
     }
 
     pub(super) fn series(&self) -> Vec<Series> {

@@ -143,7 +143,8 @@ impl Store {
         self.notify();
     }
 
-    /// Waits until `condition` is true. It is asked now and after every change.
+    /// Waits until `condition` is true. It is asked now and after every change; with many items, ask
+    /// [`counts`](Self::counts), which copies nothing.
     ///
     /// # Errors
     /// After `timeout`, an error that tells what the store held.
@@ -176,7 +177,9 @@ impl Store {
         mut condition: impl FnMut(&Self) -> bool,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let deadline = Instant::now() + timeout;
+        // A deadline beyond what the clock can tell is a year away.
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(365 * 86_400));
         loop {
             let seen = *self.inner.version.lock();
             if condition(self) {

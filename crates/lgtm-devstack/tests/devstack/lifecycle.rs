@@ -1,5 +1,6 @@
 //! Starting, waiting, eviction, and the end.
 
+use std::future::Future;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -126,6 +127,14 @@ fn without_a_runtime_the_stack_runs_on_its_own_thread() {
     drop(stack);
     assert!(std::net::TcpStream::connect(address).is_err(), "the listener is closed");
     assert_eq!(store.logs().len(), 1, "the store can be read on");
+}
+
+#[test]
+fn starting_outside_a_runtime_is_an_error() {
+    let waker = std::task::Waker::noop();
+    let mut starting = Box::pin(Devstack::start());
+    let polled = starting.as_mut().poll(&mut std::task::Context::from_waker(waker));
+    assert!(matches!(polled, std::task::Poll::Ready(Err(StartError::NoRuntime))));
 }
 
 #[tokio::test]

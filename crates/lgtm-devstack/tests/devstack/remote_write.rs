@@ -180,6 +180,7 @@ async fn a_range_query_answers_a_matrix() {
         &[("start", from.as_str()), ("end", &to)][..],
         &[("start", &to), ("end", &from), ("step", "1")],
         &[("start", &from), ("end", &to), ("step", "0.001")],
+        &[("start", "-9000000000000000"), ("end", "9000000000000000"), ("step", "1")],
     ] {
         let (status, text) = get_text(&url, &[&[("query", "a")], bad].concat()).await;
         assert_eq!(status, 400, "{text}");

@@ -156,6 +156,8 @@ async fn a_search_result_has_tempo_s_shape() {
     assert_eq!(trace["spanSets"], json!([expected]));
     let limited = get_json(&url, &[("q", "{}"), ("limit", "1")]).await;
     assert_eq!(limited["traces"].as_array().map(Vec::len), Some(1));
+    let far = usize::MAX.to_string();
+    assert_eq!(get_json(&url, &[("q", "{}"), ("start", &far), ("end", &far)]).await["traces"], json!([]));
     let later = get_json(&url, &[("q", "{}"), ("start", "1700000010"), ("end", "1700000020")]).await;
     assert_eq!(later["traces"], Value::Array(Vec::new()));
 }
