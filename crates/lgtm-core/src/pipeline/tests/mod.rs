@@ -1,0 +1,8 @@
+//! The pipeline against servers that answer by a script. `support` is the server and the signal; the rest by theme.
+
+mod conservation;
+mod grpc;
+mod lifecycle;
+mod limits;
+mod replies;
+mod support;
