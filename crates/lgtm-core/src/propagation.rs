@@ -106,7 +106,9 @@ pub fn set_parent(span: &Span, headers: &HeaderMap) -> Result<(), SetParentError
 /// As [`set_parent`].
 pub fn set_remote_parent(span: &Span, parent: &RemoteParent) -> Result<(), SetParentError> {
     span.with_subscriber(|(id, dispatch)| {
-        find_store(dispatch).ok_or(SetParentError::UnknownSpan)?.set_parent(id, parent)
+        let store = find_store(dispatch).ok_or(SetParentError::UnknownSpan)?;
+        store.set_parent_at_source(span, id.into_u64(), parent)?;
+        store.set_parent(id, parent)
     })
     .unwrap_or(Err(SetParentError::UnknownSpan))
 }

@@ -8,6 +8,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::event::{self, VisitedEvent};
+use super::ids::IdSource;
 use super::record::{Limits, LogContext, SpanRecord};
 use super::store::{self, SpanStore};
 use crate::sampler::Sampler;
@@ -33,6 +34,7 @@ pub enum Role {
 pub struct Attachment {
     role: Role,
     sampler: Option<Sampler>,
+    id_source: Option<Arc<dyn IdSource>>,
     attached: OnceLock<Attached>,
 }
 
@@ -56,7 +58,14 @@ impl Attachment {
     /// A tie that is not attached yet. The first sampler on a registry decides for all its layers.
     #[must_use]
     pub fn new(role: Role, sampler: Option<Sampler>) -> Self {
-        Self { role, sampler, attached: OnceLock::new() }
+        Self { role, sampler, id_source: None, attached: OnceLock::new() }
+    }
+
+    /// The ids of the spans that this layer sees are assigned by another library. The first source on a registry counts.
+    #[must_use]
+    pub fn with_id_source(mut self, source: Arc<dyn IdSource>) -> Self {
+        self.id_source = Some(source);
+        self
     }
 
     /// Attaches to the registry of this subscriber: for `Layer::on_register_dispatch`.
@@ -68,6 +77,9 @@ impl Attachment {
 
     fn attach(&self, store: Arc<SpanStore>) -> Attached {
         let bit = store.attach(self.role == Role::Exporter, self.sampler.as_ref()).unwrap_or(0);
+        if let Some(source) = &self.id_source {
+            let _ = store.id_source.set(Arc::clone(source));
+        }
         Attached { store, bit }
     }
 
@@ -103,6 +115,9 @@ impl Attachment {
             let known = |id: &Id| store.with(id.into_u64(), |_| ()).is_some();
             context.span_scope(parent)?.map(|span| span.id()).find(known).map(|id| id.into_u64())
         });
+        if self.id_source.is_some() {
+            store.await_ids(id.into_u64());
+        }
     }
 
     /// For `Layer::on_record`.
@@ -167,8 +182,8 @@ impl Attachment {
     }
 
     /// Shows this layer's cached log context of a span, made by `build` if there is none. `build` gets the spans from the
-    /// leaf to the root through its argument, one call a span. `build` and `use_context` may run under a record's lock: they
-    /// must neither block nor call user code, nor look at another record.
+    /// leaf to the root through its argument, one call a span. `None` for the first line of a span, and for a span without
+    /// record: then [`Attachment::ancestry`] shows its spans.
     #[inline]
     pub fn log_context<R>(
         &self,
@@ -179,7 +194,14 @@ impl Attachment {
         let Attached { store, bit } = self.attached()?;
         let mut use_context = Some(use_context);
         let cached = store.with(span, |record| {
-            if store.is_fresh(*bit, record) { use_context.take().map(|show| show(&record.log)) } else { None }
+            if store.is_fresh(*bit, record) {
+                return use_context.take().map(|show| show(&record.log));
+            }
+            if !std::mem::replace(&mut record.log.asked, true) {
+                // The first line makes none: most spans log once.
+                use_context = None;
+            }
+            None
         })?;
         if cached.is_some() {
             return cached;

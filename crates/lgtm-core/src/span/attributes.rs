@@ -1,15 +1,15 @@
 //! Reads attributes back: the fields of a span or event, as [`fields`](super::fields) encoded them.
 //!
 //! A field list is kept as repeated OTLP `KeyValue` messages: what Tempo receives is copied, and everybody else reads it
-//! through this iterator. Source: opentelemetry-proto, `common/v1/common.proto`.
+//! through these iterators. Source: opentelemetry-proto, `common/v1/common.proto`.
 
 use crate::protobuf::{Field, Fields};
 
-/// A field's value.
+/// A field's value. Text is UTF-8; as bytes, because encoders only copy it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     /// Text; also integers that do not fit into 64 signed bits, and whatever only implements `Debug`.
-    Text(&'a str),
+    Text(&'a [u8]),
     /// A number without fraction.
     Integer(i64),
     /// A number with fraction; may be NaN or infinite.
@@ -21,8 +21,8 @@ pub enum Value<'a> {
 /// A field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attribute<'a> {
-    /// Its name.
-    pub key: &'a str,
+    /// Its name, as UTF-8.
+    pub key: &'a [u8],
     /// Its value.
     pub value: Value<'a>,
 }
@@ -49,12 +49,12 @@ impl<'a> Iterator for Attributes<'a> {
         let Some(Field::Bytes(1, key)) = fields.next() else { return None };
         let Some(Field::Bytes(2, value)) = fields.next() else { return None };
         let value = match Fields(value).next()? {
-            Field::Bytes(1, text) => Value::Text(std::str::from_utf8(text).ok()?),
+            Field::Bytes(1, text) => Value::Text(text),
             Field::Varint(2, flag) => Value::Bool(flag != 0),
             Field::Varint(3, number) => Value::Integer(number.cast_signed()),
             Field::Fixed64(4, bits) => Value::Double(f64::from_bits(bits)),
             _ => return None,
         };
-        Some(Attribute { key: std::str::from_utf8(key).ok()?, value })
+        Some(Attribute { key, value })
     }
 }

@@ -6,12 +6,14 @@
 //! - `record.rs` is the record;
 //! - `store.rs` keeps the records beside a registry;
 //! - `attachment.rs` ties a layer to the store of its registry;
-//! - `event.rs` visits an event once for all layers.
+//! - `event.rs` visits an event once for all layers;
+//! - `ids.rs` takes over ids that another library assigns.
 
 mod attachment;
 mod attributes;
 mod event;
 mod fields;
+mod ids;
 mod record;
 mod store;
 
@@ -19,6 +21,10 @@ pub use attachment::{Attachment, Role, VisitSpan};
 pub use attributes::{Attribute, Attributes, Value};
 pub use event::VisitedEvent;
 pub use fields::{Exception, SpanKind, Status};
+pub use ids::{AssignedIds, IdSource};
 pub use record::{Limits, LogContext, SpanRecord};
 pub use store::SetParentError;
 pub(crate) use store::find_store;
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use tracing_core::Metadata;
 
 use super::attributes::Attributes;
 use super::fields::{SpanKind, Status, Visited};
+use super::ids::IdState;
 use crate::current::TraceContext;
 use crate::ids::{SpanId, TraceId};
 use crate::protobuf;
@@ -46,6 +47,8 @@ impl Default for Limits {
 pub struct LogContext {
     /// The layer whose text this is; 0: none.
     pub(crate) layer: u32,
+    /// Whether a line has asked for the text before.
+    pub(crate) asked: bool,
     /// The trace's epoch (see the store) at which the text was made.
     pub(crate) epoch: u32,
     /// The first part of the text.
@@ -68,6 +71,8 @@ pub struct SpanRecord {
     pub(crate) layers: u32,
     /// The nearest exported span: this one, or an ancestor. Zero: none.
     pub(crate) anchor: SpanId,
+    /// Who says the ids.
+    pub(super) ids: IdState,
     /// Whether an id of this span has left the process.
     pub(crate) exposed: bool,
     /// Whether a cached [`LogContext`], of this span or of a descendant, contains this span's fields.
@@ -240,7 +245,7 @@ impl SpanRecord {
         }
     }
 
-    fn remove_attribute(&mut self, key: &str) {
+    fn remove_attribute(&mut self, key: &[u8]) {
         let mut rest = self.attributes.as_slice();
         while let Some((pair, after)) = split_first(rest) {
             if Attributes::new(pair).next().is_some_and(|attribute| attribute.key == key) {
@@ -258,6 +263,7 @@ impl SpanRecord {
         self.id = 0;
         self.layers = 0;
         self.anchor = SpanId::ZERO;
+        self.ids = IdState::Own;
         self.exposed = false;
         self.logged = false;
         self.event_bytes_full = false;
@@ -280,6 +286,7 @@ impl SpanRecord {
         self.link_count = 0;
         self.dropped_links = 0;
         self.log.layer = 0;
+        self.log.asked = false;
         for buffer in
             [&mut self.attributes, &mut self.events, &mut self.links, &mut self.log.fields, &mut self.log.spans]
         {

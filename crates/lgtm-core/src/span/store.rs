@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use tracing_core::{Dispatch, Metadata};
 use tracing_core::span::{Attributes, Id, Record};
+use tracing_core::{Dispatch, Metadata};
 use tracing_subscriber::Registry;
 
 use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, VisitLimits, Visited};
+use super::ids::IdSource;
 use super::record::{Limits, SpanRecord};
 use crate::clock;
 use crate::current::{self, TraceContext};
@@ -49,6 +50,8 @@ pub(crate) struct SpanStore {
     /// The bits of those that export spans.
     exporters: AtomicU32,
     sampler: OnceLock<Sampler>,
+    /// Who assigns ids in the store's place.
+    pub(super) id_source: OnceLock<Arc<dyn IdSource>>,
 }
 
 thread_local! {
@@ -111,6 +114,7 @@ impl SpanStore {
             attached: AtomicU32::new(0),
             exporters: AtomicU32::new(0),
             sampler: OnceLock::new(),
+            id_source: OnceLock::new(),
         }
     }
 
@@ -152,7 +156,7 @@ impl SpanStore {
     }
 
     #[inline]
-    fn slot_index(id: u64) -> usize {
+    pub(super) fn slot_index(id: u64) -> usize {
         (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS)) as usize
     }
 
@@ -181,8 +185,11 @@ impl SpanStore {
     pub(crate) fn expose(&self, id: u64) {
         if let Some(exposed) = self.exposed.get(Self::slot_index(id))
             && exposed.load(Ordering::Relaxed) != id
-            && self.with(id, |record| record.exposed = true).is_some()
         {
+            self.settle_ids(id);
+            if self.with(id, |record| record.exposed = true).is_none() {
+                return;
+            }
             exposed.store(id, Ordering::Relaxed);
         }
     }
@@ -205,7 +212,10 @@ impl SpanStore {
         attributes.record(&mut FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() });
         let (parent, inherited) = self.parent_of(attributes, ancestor);
         let metadata = attributes.metadata();
-        self.insert(bit, Opening { id, parent, inherited, metadata, visited: &mut visited, start: clock::unix_nanos() });
+        self.insert(
+            bit,
+            Opening { id, parent, inherited, metadata, visited: &mut visited, start: clock::unix_nanos() },
+        );
         LAST_OPENED.with(|last| last.set((self.id, id)));
         visited.trim(16 * 1024);
         let _ = SCRATCH.try_with(|scratch| scratch.replace(Some(visited)));
@@ -319,6 +329,7 @@ impl SpanStore {
             })
         };
         let Some(parent) = parent else { return (0, None) };
+        self.settle_ids(parent);
         let inherited = self.with(parent, |record| {
             record.exposed = true;
             Inherited {
@@ -370,6 +381,7 @@ impl SpanStore {
 
     pub(crate) fn enter(&self, bit: u32, id: &Id) {
         let id = id.into_u64();
+        self.settle_ids(id);
         let attached = self.attached.load(Ordering::Relaxed);
         current::enter(self.id, bit, attached, id, || self.with(id, |record| record.context()));
     }
@@ -381,6 +393,7 @@ impl SpanStore {
     /// A layer sees a span close: `use_record` reads it, and the last layer frees it.
     pub(crate) fn close<R>(&self, bit: u32, id: &Id, use_record: impl FnOnce(&mut SpanRecord) -> R) -> Option<R> {
         let id = id.into_u64();
+        self.settle_ids(id);
         let mut slot = self.slots.get(Self::slot_index(id))?.lock();
         if slot.id == id {
             return close_record(&mut slot, bit, use_record).map(|(used, _)| used);
@@ -425,6 +438,20 @@ impl SpanStore {
             .ok_or(SetParentError::UnknownSpan)??;
         current::replace(self.id, id, context);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl SpanStore {
+    /// How many spans have a record.
+    pub(super) fn open_records(&self) -> usize {
+        let in_slots = self.slots.iter().filter(|slot| slot.lock().id != 0).count();
+        let counts = self.overflow.iter().map(|overflow| {
+            let length = overflow.spans.lock().len();
+            assert_eq!(overflow.count.load(Ordering::Relaxed), length);
+            length
+        });
+        in_slots + counts.sum::<usize>()
     }
 }
 
@@ -485,5 +512,6 @@ pub(crate) fn context_of_event(
         return current::innermost(store.id);
     }
     let parent = event.parent()?.into_u64();
+    store.settle_ids(parent);
     store.with(parent, |record| (parent, record.context()))
 }

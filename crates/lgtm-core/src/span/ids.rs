@@ -1,0 +1,110 @@
+//! Ids that another library assigns: where spans are also kept by an OpenTelemetry tracer, the tracer's ids count, and it
+//! assigns them late. The records adopt them before anything that shows ids happens to a span. Caller threads.
+
+use std::sync::Arc;
+
+use tracing::Span;
+
+use super::record::SpanRecord;
+use super::store::{SetParentError, SpanStore};
+use crate::ids::{SpanId, TraceId};
+use crate::propagation::RemoteParent;
+
+/// The ids of a span, as an [`IdSource`] assigns them.
+#[derive(Clone, Debug)]
+pub struct AssignedIds {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The span.
+    pub span_id: SpanId,
+    /// Whether the span is recorded.
+    pub sampled: bool,
+    /// W3C `tracestate`.
+    pub trace_state: Option<Arc<str>>,
+}
+
+/// Assigns ids in place of the store. At most one a registry: [`Attachment::with_id_source`](super::Attachment::with_id_source).
+pub trait IdSource: Send + Sync {
+    /// The ids of this open span, by the registry's id, from now on for good. Asked once a span, with no lock of the store
+    /// held, when the span is entered or closed, has a child, or its ids are shown. `None` if the source does not know the
+    /// span; it then counts as not recorded.
+    fn assign(&self, span: u64) -> Option<AssignedIds>;
+
+    /// Makes a span whose ids are not assigned yet the child of one in another process. False if it is too late.
+    fn set_parent(&self, span: &Span, parent: &RemoteParent) -> bool;
+}
+
+/// Who says a record's ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum IdState {
+    /// The store.
+    #[default]
+    Own,
+    /// The source, which has not been asked yet: what the record says is provisional.
+    Awaited,
+    /// The source, and the record says so.
+    Assigned,
+}
+
+impl SpanStore {
+    /// This span's ids are the source's. Called when the span opens.
+    pub(super) fn await_ids(&self, id: u64) {
+        self.with(id, |record| record.ids = IdState::Awaited);
+    }
+
+    /// This span's ids are about to be used: asks the source for them if they are not known yet. No lock may be held.
+    #[inline]
+    pub(super) fn settle_ids(&self, id: u64) {
+        if let Some(source) = self.id_source.get() {
+            self.settle_from(&**source, id);
+        }
+    }
+
+    fn settle_from(&self, source: &dyn IdSource, id: u64) {
+        if self.with(id, |record| record.ids) != Some(IdState::Awaited) {
+            return;
+        }
+        let assigned = source.assign(id);
+        self.with(id, |record| {
+            // Another thread may have been faster; the source tells both the same.
+            if record.ids == IdState::Awaited {
+                record.adopt(assigned);
+            }
+        });
+    }
+
+    /// Tells the source of a remote parent, where it is the one that assigns this span's ids.
+    pub(crate) fn set_parent_at_source(
+        &self,
+        span: &Span,
+        id: u64,
+        parent: &RemoteParent,
+    ) -> Result<(), SetParentError> {
+        let Some(source) = self.id_source.get() else { return Ok(()) };
+        match self.with(id, |record| (record.ids, record.parent != 0 || record.exposed)) {
+            Some((IdState::Awaited, false)) if source.set_parent(span, parent) => Ok(()),
+            Some((IdState::Awaited, false) | (IdState::Assigned, _)) => Err(SetParentError::InUse),
+            // The store's own answer says why not.
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SpanRecord {
+    fn adopt(&mut self, assigned: Option<AssignedIds>) {
+        self.ids = IdState::Assigned;
+        let Some(AssignedIds { trace_id, span_id, sampled, trace_state }) = assigned else {
+            self.sampled = false;
+            return;
+        };
+        // The cached log context goes with the trace that it was made in.
+        self.log.layer = 0;
+        if self.is_exported() {
+            self.anchor = span_id;
+        }
+        self.trace_id = trace_id;
+        self.span_id = span_id;
+        self.sampled = sampled;
+        self.trace_state = trace_state;
+    }
+}
