@@ -1,1 +1,170 @@
-//! Logs to Loki, traces to Tempo, metrics to Mimir: one line in main
+//! One line in `main`, and every `tracing` span, every `tracing` event and every `metrics` sample of a program reaches Tempo,
+//! Loki and Mimir, linked to each other in Grafana.
+//!
+//! ```no_run
+//! fn main() -> Result<(), lgtm::Error> {
+//!     let telemetry = lgtm::init()?; // the environment says where
+//!     run();
+//!     drop(telemetry); // sends what is left, within one deadline
+//!     Ok(())
+//! }
+//!
+//! #[tracing::instrument]
+//! fn run() {
+//!     tracing::info!(order = 17, "order placed"); // to Loki, with trace_id and span_id
+//!     metrics::counter!("orders_total").increment(1); // to Mimir
+//! }
+//! ```
+//!
+//! The package is `lgtm-telemetry`, the library `lgtm`. It is safe to leave on: a backend that is slow, broken or absent never
+//! slows, grows or breaks the program; what is lost is counted, with its reason.
+//!
+//! # Configuration
+//!
+//! [`init`] reads the environment. [`builder`] says the same in code, and code wins. Empty variables count as unset. A
+//! value that cannot work is an error that names the variable, the value (unless it is a secret) and the accepted form.
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `OTEL_SERVICE_NAME` | the service's name | the executable's name |
+//! | `OTEL_RESOURCE_ATTRIBUTES` | `key=value,...`, percent-encoded: `service.version`, `service.namespace`, `service.instance.id`, `deployment.environment.name`, others | a random instance id |
+//! | `LOKI_URL` | Loki, or `off` | `http://localhost:3100` |
+//! | `TEMPO_ENDPOINT` | Tempo or another OTLP receiver, or `off` | `http://localhost:4317` |
+//! | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the same, used as it is | |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | the same; over HTTP `/v1/traces` is appended | |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL`, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL` | `grpc` or `http/protobuf` | what the endpoint says: port 4317 gRPC, port 4318 HTTP, else HTTP with a path and gRPC without |
+//! | `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS` | `key=value,...`, percent-encoded: headers for traces | none |
+//! | `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT` | bound on one request, in milliseconds | `10000` |
+//! | `MIMIR_ENDPOINT` | Mimir, pushed to by remote write, or `off`; without a path `/api/v1/push` is appended, a path is used as it is (`/api/v1/write` for Prometheus) | `http://localhost:9009` |
+//! | `LGTM_METRICS_ADDR` | `host:port` where metrics can be scraped, at `/metrics` | off |
+//! | `OTEL_TRACES_SAMPLER` | `always_on`, `always_off`, `traceidratio`, `parentbased_always_on`, `parentbased_always_off`, `parentbased_traceidratio` | that of the profile |
+//! | `OTEL_TRACES_SAMPLER_ARG` | the ratio, 0 to 1; looked at only beside a ratio sampler | `1` |
+//! | `LGTM_PROFILE` | `development`: every trace. `production`: one trace in a hundred. `gateway`: every trace, whatever the parent says | `development` |
+//! | `RUST_LOG` | which events are recorded | `info` |
+//! | `LGTM_SPAN_FILTER` | which spans are recorded, in the same form: `RUST_LOG=warn` does not take the traces away | `info` |
+//! | `LGTM_TENANT` | tenant, sent as `X-Scope-OrgID` | none |
+//! | `LGTM_USERNAME`, `LGTM_PASSWORD` or `LGTM_PASSWORD_FILE` | basic authentication | none |
+//! | `LGTM_TOKEN` or `LGTM_TOKEN_FILE` | bearer token | none |
+//! | `LGTM_CA_FILE` | a PEM file of authorities to trust besides the platform's | none |
+//! | `LGTM_LOKI_TENANT`, `LGTM_TEMPO_TOKEN`, `LGTM_MIMIR_CA_FILE`, ... | the same for one signal | those for all |
+//! | `LGTM_OVERFLOW` | when a queue is full: `drop_newest`, or `block:<time>` such as `block:5s` | `drop_newest` |
+//! | `LGTM_SHUTDOWN_TIMEOUT` | bound on flush and shutdown: `500ms`, `5s`, `1m` | `5s` |
+//! | `LGTM_CONSOLE` | what standard error shows: `auto` (pretty on a terminal, else JSON), `pretty`, `json`, `off` | `auto` |
+//! | `OTEL_SDK_DISABLED` | `true`: console logs only | `false` |
+//!
+//! - The specific wins over the general: `TEMPO_ENDPOINT` over `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` over
+//!   `OTEL_EXPORTER_OTLP_ENDPOINT`; `OTEL_TRACES_SAMPLER` over `LGTM_PROFILE`; a signal's credentials over those in its URL
+//!   (`https://user:password@host`), and they over those for all signals. One `LGTM_PASSWORD` serves several signals with user
+//!   names of their own, as in Grafana Cloud.
+//! - A protocol together with the usual port of the other one is refused.
+//! - A program is scraped or it pushes: with `LGTM_METRICS_ADDR` alone metrics are not pushed. If `MIMIR_ENDPOINT` is set too,
+//!   both happen: then no scraper may feed the same Mimir, or everything is counted twice.
+//! - Profile `production` decides at the start of a trace, by chance; it does not look for failed or slow ones.
+//! - The two filters stand before all layers: an event that `RUST_LOG` refuses is neither in Loki nor on its span in Tempo.
+//!
+//! # Features
+//!
+//! `loki`, `tempo`, `mimir`, `span-metrics` (counts and times of spans), `system` (CPU, memory, tokio tasks) and `console`; all
+//! are on by default. A feature adds what it names and changes nothing else.
+//!
+//! # Life and end
+//!
+//! [`Telemetry`] is the guard. It sends what is left when it is dropped, also while a panic unwinds: logs and spans first,
+//! then the metrics a last time, so that the last losses are in them; it returns by its deadline (default 5 s) even if nobody
+//! answers. [`Telemetry::shutdown`] does the same and says what became of everything. `std::process::exit` runs no
+//! destructors: call it after the shutdown.
+//!
+//! ```no_run
+//! # async fn serve() {}
+//! # async fn example() -> Result<(), lgtm::Error> {
+//! let telemetry = lgtm::init()?;
+//! serve().await;
+//! let report = telemetry.shutdown_async().await;
+//! if report.lost() > 0 {
+//!     eprintln!("{report}"); // spans: 1200 created, 1150 delivered, 50 dropped (queue_full)
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Exporting runs on one thread of its own: the program needs no runtime, and a blocked one does not hold telemetry up. One
+//! `lgtm-worker` thread serves all signals.
+//!
+//! # Across services
+//!
+//! [`propagation`] reads and writes the W3C headers: [`propagation::set_parent`] on a server's span, right after creating it,
+//! [`propagation::inject`] before a client's request.
+//!
+//! # Troubleshooting
+//!
+//! - *Nothing arrives.* Standard error says once for each backend when it begins to fail and when it recovers, with the
+//!   address. The report of [`Telemetry::report`] has the counts, and so has the metric `otlp_spans_exported_total` with its
+//!   siblings. Is `OTEL_SDK_DISABLED` set? Is the guard bound to a name? `let _ = lgtm::init()?` drops it at once.
+//! - *The last seconds are missing.* The guard was not dropped: `std::process::exit`, or a kill.
+//! - *Logs without `trace_id`.* The event is outside of all spans, or its span is filtered away: see `LGTM_SPAN_FILTER`.
+//! - *"a global tracing subscriber is set already".* Remove the other one, or add its layer with [`Builder::layer`].
+//! - *Traces of some requests are missing.* The sampler decided so: `trace_sampled` on the log line is `false`.
+//!
+//! # The thread boundary
+//!
+//! ```text
+//! once: environment, builder -> settings -> compose
+//! callers: filter -> the layers (tempo, span-metrics, loki, console) and the recorder | worker: everything else
+//! end: guard -> report
+//! ```
+
+#![cfg_attr(
+    not(all(
+        feature = "loki",
+        feature = "tempo",
+        feature = "mimir",
+        feature = "span-metrics",
+        feature = "system",
+        feature = "console"
+    )),
+    allow(dead_code, unused_imports, unused_mut, unused_variables, reason = "what serves a feature that is off")
+)]
+
+mod builder;
+mod compose;
+#[cfg(feature = "console")]
+mod console;
+mod environment;
+mod error;
+mod filter;
+mod guard;
+mod optional;
+#[cfg(feature = "tempo")]
+mod protocol;
+mod report;
+mod settings;
+
+pub use builder::{Builder, builder};
+pub use error::Error;
+pub use guard::Telemetry;
+pub use lgtm_core::pipeline::Overflow;
+pub use lgtm_core::sampler::{Root, Sampler};
+pub use lgtm_core::{
+    Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Secret, SignalKind, SignalReport, TraceContext,
+    propagation,
+};
+#[cfg(feature = "tempo")]
+pub use lgtm_tempo::Protocol;
+pub use report::{FlushError, Report};
+pub use settings::{Console, Profile};
+
+/// The calling thread's place in its trace: what a log line written now points at. `None` outside of all exported spans.
+#[must_use]
+pub fn current_trace() -> Option<TraceContext> {
+    lgtm_core::current::trace()
+}
+
+/// Starts telemetry as the environment says; see [the table](crate#configuration). Keep what it returns until the end of
+/// `main`.
+///
+/// # Errors
+/// [`Error`] names the variable that cannot work, its value and the accepted form; or what is installed already. An unreachable
+/// backend is no error.
+pub fn init() -> Result<Telemetry, Error> {
+    builder().init()
+}

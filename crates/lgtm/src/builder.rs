@@ -1,0 +1,320 @@
+//! The settings in code. Runs once, at the start.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lgtm_core::Sampler;
+use lgtm_core::pipeline::Overflow;
+use tokio::runtime::Handle;
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::Layer;
+
+use crate::compose;
+use crate::environment;
+use crate::error::Error;
+use crate::filter::{self, Directives};
+use crate::guard::Telemetry;
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
+use crate::settings::Destination;
+use crate::settings::{Console, Profile, Settings};
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
+use lgtm_core::Endpoint;
+
+/// The smallest budget: below it a queue would hold less than a batch.
+const LEAST_MEMORY: usize = 4 * 1024 * 1024;
+
+/// Starts from the environment; what is set here wins over it.
+pub fn builder() -> Builder {
+    Builder {
+        settings: Settings::default(),
+        use_environment: true,
+        log_filter: None,
+        span_filter: None,
+        layer: None,
+        runtime: None,
+    }
+}
+
+/// Configures and starts telemetry. Everything has a default, see [the crate's table](crate#configuration); each method
+/// wins over the variable that says the same.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), lgtm::Error> {
+/// let telemetry = lgtm::builder()
+///     .service_name("shop")
+///     .resource_attribute("service.version", env!("CARGO_PKG_VERSION"))
+///     .shutdown_timeout(Duration::from_secs(2))
+///     .init()?;
+/// # drop(telemetry);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing happens before init()"]
+pub struct Builder {
+    settings: Settings,
+    use_environment: bool,
+    log_filter: Option<String>,
+    span_filter: Option<String>,
+    layer: Option<Box<dyn Layer<Registry> + Send + Sync>>,
+    runtime: Option<Handle>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Builder")
+            .field("settings", &self.settings)
+            .field("use_environment", &self.use_environment)
+            .field("log_filter", &self.log_filter)
+            .field("span_filter", &self.span_filter)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Reads no environment variable: what is not set in code has its default. (`NO_COLOR` still speaks for the terminal.)
+    pub fn ignore_environment(mut self) -> Self {
+        self.use_environment = false;
+        self
+    }
+
+    /// `service.name`. Defaults to the executable's name.
+    pub fn service_name(mut self, name: impl Into<String>) -> Self {
+        self.settings.service_name = Some(name.into());
+        self
+    }
+
+    /// A resource attribute by its OpenTelemetry name, such as `service.version`, `service.namespace`, `service.instance.id`
+    /// or `deployment.environment.name`. Of two with one name the later wins.
+    pub fn resource_attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.resource_attributes.push((name.into(), value.into()));
+        self
+    }
+
+    /// Where logs go. Defaults to `http://localhost:3100`. The endpoint is taken as it is: credentials of the environment are
+    /// not sent to it.
+    #[cfg(feature = "loki")]
+    pub fn loki(mut self, endpoint: Endpoint) -> Self {
+        self.settings.loki = Some(Destination::To(endpoint));
+        self
+    }
+
+    /// Sends no logs to Loki; the console is not concerned.
+    #[cfg(feature = "loki")]
+    pub fn without_loki(mut self) -> Self {
+        self.settings.loki = Some(Destination::Off);
+        self
+    }
+
+    /// Where traces go. Defaults to `http://localhost:4317`. The endpoint is taken as it is: credentials and headers of the
+    /// environment are not sent to it.
+    #[cfg(feature = "tempo")]
+    pub fn tempo(mut self, endpoint: Endpoint) -> Self {
+        self.settings.tempo = Some(Destination::To(endpoint));
+        self
+    }
+
+    /// The protocol of traces. Defaults to what the endpoint says: port 4317 gRPC, port 4318 HTTP, else HTTP if it has a path
+    /// and gRPC if it has none.
+    #[cfg(feature = "tempo")]
+    pub fn tempo_protocol(mut self, protocol: lgtm_tempo::Protocol) -> Self {
+        self.settings.tempo_protocol = Some(protocol);
+        self
+    }
+
+    /// Sends no traces. Logs and exemplars keep their ids.
+    #[cfg(feature = "tempo")]
+    pub fn without_tempo(mut self) -> Self {
+        self.settings.tempo = Some(Destination::Off);
+        self
+    }
+
+    /// Where metrics are pushed. Defaults to `http://localhost:9009`, unless [`Builder::metrics_addr`] is set: a program
+    /// is scraped or it pushes. Set both only where no scraper reads what is pushed already, else everything is counted
+    /// twice. The endpoint is taken as it is: credentials of the environment are not sent to it.
+    #[cfg(feature = "mimir")]
+    pub fn mimir(mut self, endpoint: Endpoint) -> Self {
+        self.settings.mimir = Some(Destination::To(endpoint));
+        self
+    }
+
+    /// Where metrics can be scraped, at `/metrics`; port 0 takes a free one, see [`Telemetry::metrics_addr`]. Set alone,
+    /// metrics are not pushed. Default: nowhere.
+    #[cfg(feature = "mimir")]
+    pub fn metrics_addr(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.settings.metrics_addr = Some(address.into());
+        self
+    }
+
+    /// Neither pushes metrics nor offers them for scraping, and leaves the global recorder to the program.
+    #[cfg(feature = "mimir")]
+    pub fn without_metrics(mut self) -> Self {
+        self.settings.mimir = Some(Destination::Off);
+        self.settings.without_metrics = true;
+        self
+    }
+
+    /// Which traces are recorded. Defaults to that of the profile.
+    pub fn sampler(mut self, sampler: Sampler) -> Self {
+        self.settings.sampler = Some(sampler);
+        self
+    }
+
+    /// The purpose, which chooses the sampler. Defaults to [`Profile::Development`].
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.settings.profile = Some(profile);
+        self
+    }
+
+    /// What happens when a queue is full. Defaults to dropping (and counting) the newest item.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.settings.overflow = Some(overflow);
+        self
+    }
+
+    /// Which events are recorded, as directives of `RUST_LOG`. Defaults to `info`.
+    pub fn log_filter(mut self, directives: impl Into<String>) -> Self {
+        self.log_filter = Some(directives.into());
+        self
+    }
+
+    /// Which spans are recorded, as directives of `RUST_LOG`. Defaults to `info`.
+    pub fn span_filter(mut self, directives: impl Into<String>) -> Self {
+        self.span_filter = Some(directives.into());
+        self
+    }
+
+    /// What standard error shows. Defaults to [`Console::Auto`].
+    pub fn console(mut self, console: Console) -> Self {
+        self.settings.console = Some(console);
+        self
+    }
+
+    /// The bound on a flush and on the shutdown. Defaults to 5 s.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.shutdown_timeout = Some(timeout);
+        self
+    }
+
+    /// Bytes that waiting telemetry may take, of all signals together: 3/8 each for logs and spans, 1/8 for metrics, the rest
+    /// for requests in flight. Defaults to 64 MiB; 4 MiB is the least.
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.settings.memory_budget = Some(bytes);
+        self
+    }
+
+    /// Sends nothing, and records no metrics: only the console shows events. The same as `OTEL_SDK_DISABLED=true`.
+    pub fn disabled(mut self, disabled: bool) -> Self {
+        self.settings.disabled = Some(disabled);
+        self
+    }
+
+    /// The runtime whose tasks are counted. Defaults to the one in which `init` is called; outside of runtimes the gauge
+    /// `otlp_system_tasks_count` is absent.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// A layer of the program's own, behind the same filters. Several are added one by one.
+    pub fn layer(mut self, layer: impl Layer<Registry> + Send + Sync) -> Self {
+        self.layer = Some(match self.layer {
+            None => Box::new(layer),
+            Some(others) => Box::new(others.and_then(layer)),
+        });
+        self
+    }
+
+    /// Starts telemetry: installs the global subscriber and the global recorder. Call it once, early in `main`, in or outside
+    /// of a runtime. An unreachable backend is no error: what is recorded waits in its queue.
+    ///
+    /// # Errors
+    /// [`Error`] names the setting or variable that cannot work, its value and the accepted form; or what is installed already.
+    pub fn init(self) -> Result<Telemetry, Error> {
+        let code = Settings {
+            log_filter: directives("log_filter", self.log_filter)?,
+            span_filter: directives("span_filter", self.span_filter)?,
+            ..self.settings
+        };
+        refuse_bad_numbers(&code)?;
+        let environment = if self.use_environment { environment::of_process()? } else { environment::read(|_| None)? };
+        let runtime = self.runtime.or_else(|| Handle::try_current().ok());
+        compose::start(&code.or(environment), self.layer, runtime)
+    }
+}
+
+fn directives(setting: &'static str, text: Option<String>) -> Result<Option<Directives>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    Directives::parse(&text).map(Some).map_err(|reason| Error::Setting {
+        setting,
+        problem: format!("`{text}` is not a filter ({reason})"),
+        accepted: filter::FORM,
+    })
+}
+
+fn refuse_bad_numbers(settings: &Settings) -> Result<(), Error> {
+    if let Some(bytes) = settings.memory_budget
+        && bytes < LEAST_MEMORY
+    {
+        let problem = format!("{bytes} bytes are too few");
+        return Err(Error::Setting { setting: "memory_budget", problem, accepted: "4194304 bytes (4 MiB) or more" });
+    }
+    if let Some(timeout) = settings.shutdown_timeout
+        && timeout > Duration::from_secs(24 * 60 * 60)
+    {
+        let problem = format!("{timeout:?} is too long");
+        return Err(Error::Setting { setting: "shutdown_timeout", problem, accepted: "a day at most" });
+    }
+    if let Some(name) = settings.service_name.as_ref().filter(|name| name.trim().is_empty()) {
+        let problem = format!("`{name}` is empty");
+        return Err(Error::Setting { setting: "service_name", problem, accepted: "a name" });
+    }
+    let ratio = match settings.sampler {
+        Some(Sampler::TraceIdRatio(ratio) | Sampler::ParentBased(lgtm_core::sampler::Root::TraceIdRatio(ratio))) => {
+            ratio
+        }
+        _ => 0.0,
+    };
+    if !(0.0..=1.0).contains(&ratio) {
+        let problem = format!("the ratio {ratio} cannot be used");
+        return Err(Error::Setting { setting: "sampler", problem, accepted: "a number from 0 to 1, such as 0.01" });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_settings_are_errors_that_name_setting_value_and_form() {
+        let base = || builder().ignore_environment();
+        let table: [(Builder, [&str; 3]); 5] = [
+            (base().log_filter("info,x=loud"), ["log_filter", "info,x=loud", "debug"]),
+            (base().span_filter("=="), ["span_filter", "==", "debug"]),
+            (base().memory_budget(1000), ["memory_budget", "1000", "4194304"]),
+            (base().sampler(Sampler::TraceIdRatio(f64::NAN)), ["sampler", "NaN", "0 to 1"]),
+            (base().shutdown_timeout(Duration::MAX), ["shutdown_timeout", "18446744073709551615", "a day"]),
+        ];
+        for (builder, parts) in table {
+            let error = builder.init().unwrap_err();
+            for part in parts {
+                assert!(error.to_string().contains(part), "`{part}` is not in `{error}`");
+            }
+            assert_eq!(format!("{error:?}"), error.to_string(), "main prints Debug");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        #[cfg(feature = "loki")]
+        {
+            let endpoint = Endpoint::parse("http://me:hunter2@localhost").unwrap();
+            let shown = format!("{:?}", builder().loki(endpoint));
+            assert!(shown.contains("localhost") && !shown.contains("hunter2"), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Puts the parts together: one worker, one recorder, one subscriber of all layers, one guard. Runs once, at the start.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lgtm_core::pipeline::PipelineOptions;
+use lgtm_core::{Identity, Worker};
+use tokio::runtime::Handle;
+use tracing_core::{Dispatch, Subscriber, dispatcher};
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::guard::Telemetry;
+use crate::optional::Optional;
+use crate::settings::{Console, Destination, Settings};
+
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+const MEMORY_BUDGET: usize = 64 * 1024 * 1024;
+
+/// Whether telemetry runs in this process.
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Holds the claim on the process until it is certain; a start that fails gives it back.
+struct Claim {
+    keep: bool,
+}
+
+impl Claim {
+    fn take() -> Result<Self, Error> {
+        if RUNNING.swap(true, Ordering::SeqCst) { Err(Error::AlreadyInitialized) } else { Ok(Self { keep: false }) }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.keep {
+            RUNNING.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The layers that were chosen.
+#[derive(Default)]
+struct Layers {
+    #[cfg(feature = "tempo")]
+    tempo: Option<lgtm_tempo::Layer>,
+    #[cfg(feature = "loki")]
+    loki: Option<lgtm_loki::Layer>,
+    #[cfg(feature = "span-metrics")]
+    span_metrics: Option<lgtm_spanmetrics::Layer>,
+}
+
+/// What all parts need.
+struct Parts<'a> {
+    settings: &'a Settings,
+    identity: Identity,
+    worker: Worker,
+    telemetry: Telemetry,
+    layers: Layers,
+}
+
+/// Starts everything that the settings choose.
+pub(crate) fn start(
+    settings: &Settings,
+    extra: Option<Box<dyn Layer<Registry> + Send + Sync>>,
+    runtime: Option<Handle>,
+) -> Result<Telemetry, Error> {
+    let mut claim = Claim::take()?;
+    let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT));
+    let (telemetry, layers) = if settings.disabled == Some(true) {
+        (telemetry, Layers::default())
+    } else {
+        let worker = Worker::spawn().map_err(Error::Worker)?;
+        let identity = settings.identity();
+        let mut parts = Parts { settings, identity, worker, telemetry, layers: Layers::default() };
+        // First: what the others record about themselves must find the recorder.
+        #[cfg(feature = "mimir")]
+        parts.start_metrics()?;
+        parts.start_span_metrics(runtime);
+        #[cfg(feature = "tempo")]
+        parts.start_traces()?;
+        #[cfg(feature = "loki")]
+        parts.start_logs()?;
+        parts.telemetry.keep_alive(parts.worker);
+        (parts.telemetry, parts.layers)
+    };
+    let filter = Filter::new(
+        &settings.log_filter.clone().unwrap_or_default(),
+        &settings.span_filter.clone().unwrap_or_default(),
+    );
+    let console = settings.console.unwrap_or_default();
+    match extra {
+        Some(extra) => install(tracing_subscriber::registry().with(extra), filter, layers, console)?,
+        None => install(tracing_subscriber::registry(), filter, layers, console)?,
+    }
+    claim.keep = true;
+    Ok(telemetry)
+}
+
+impl Parts<'_> {
+    #[cfg(feature = "loki")]
+    fn start_logs(&mut self) -> Result<(), Error> {
+        let Some(Destination::To(endpoint)) = &self.settings.loki else { return Ok(()) };
+        let (layer, pipeline) = lgtm_loki::builder()
+            .endpoint(endpoint.clone())
+            .identity(self.identity.clone())
+            .worker(self.worker.clone())
+            .options(self.options(3))
+            .build()?;
+        self.layers.loki = Some(layer);
+        self.telemetry.add_events(pipeline);
+        Ok(())
+    }
+
+    #[cfg(feature = "tempo")]
+    fn start_traces(&mut self) -> Result<(), Error> {
+        let Some(Destination::To(endpoint)) = &self.settings.tempo else { return Ok(()) };
+        let protocol = self.settings.tempo_protocol.unwrap_or_else(|| crate::protocol::of_endpoint(endpoint));
+        let (layer, pipeline) = lgtm_tempo::builder()
+            .endpoint(endpoint.clone())
+            .protocol(protocol)
+            .sampler(self.settings.sampler())
+            .identity(self.identity.clone())
+            .worker(self.worker.clone())
+            .options(self.options(3))
+            .build()?;
+        self.layers.tempo = Some(layer);
+        self.telemetry.add_events(pipeline);
+        Ok(())
+    }
+
+    #[cfg(feature = "mimir")]
+    fn start_metrics(&mut self) -> Result<(), Error> {
+        let push = match self.settings.push() {
+            Some(Destination::To(endpoint)) => Some(endpoint),
+            _ => None,
+        };
+        let address = self.settings.metrics_addr.filter(|_| !self.settings.without_metrics);
+        if push.is_none() && address.is_none() {
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    fn start_span_metrics(&mut self, runtime: Option<Handle>) {
+        #[cfg(feature = "span-metrics")]
+        {
+            self.layers.span_metrics = Some(lgtm_spanmetrics::layer(&self.identity));
+        }
+        #[cfg(feature = "system")]
+        self.telemetry.keep_alive(lgtm_spanmetrics::system::start(&self.worker, runtime));
+    }
+
+    /// The options of a pipeline with this many eighths of the memory.
+    fn options(&self, eighths: usize) -> PipelineOptions {
+        let bytes = self.settings.memory_budget.unwrap_or(MEMORY_BUDGET) / 8 * eighths;
+        let mut options = PipelineOptions::default();
+        options.queue.bytes = bytes;
+        options.queue.item_bytes = options.queue.item_bytes.min(bytes / 4);
+        options.batch.bytes = options.batch.bytes.min(bytes / 4);
+        options.overflow = self.settings.overflow.unwrap_or_default();
+        options
+    }
+}
+
+fn install<B>(base: B, filter: Filter, layers: Layers, console: Console) -> Result<(), Error>
+where
+    B: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    // The filter stands nearest to the registry; every layer after it is behind it all the same, because all are asked.
+    let subscriber = base.with(filter);
+    #[cfg(feature = "tempo")]
+    let subscriber = subscriber.with(Optional(layers.tempo));
+    #[cfg(feature = "span-metrics")]
+    let subscriber = subscriber.with(Optional(layers.span_metrics));
+    #[cfg(feature = "loki")]
+    let subscriber = subscriber.with(Optional(layers.loki));
+    #[cfg(feature = "console")]
+    let subscriber = subscriber.with(Optional(crate::console::layer(console)));
+    dispatcher::set_global_default(Dispatch::new(subscriber)).map_err(|_| Error::SubscriberAlreadySet)
+}

@@ -1,0 +1,136 @@
+//! The environment table: variables to settings. Pure but for the files that `*_FILE` variables name, so that tests need no
+//! real environment. Runs once, in `init()`.
+
+mod credentials;
+#[cfg(feature = "tempo")]
+mod otlp;
+mod value;
+mod variables;
+
+#[cfg(test)]
+mod tests;
+
+use lgtm_core::Endpoint;
+use lgtm_core::sampler::{Sampler, SamplerError};
+
+use crate::error::Error;
+use crate::filter::{self, Directives};
+use crate::settings::{Console, Destination, Profile, Settings};
+use variables::Variables;
+
+const LOKI_DEFAULT: &str = "http://localhost:3100";
+const MIMIR_DEFAULT: &str = "http://localhost:9009";
+
+/// The settings of the process's environment.
+pub(crate) fn of_process() -> Result<Settings, Error> {
+    read(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+}
+
+/// The settings that these variables choose.
+pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, Error> {
+    let variables = Variables::new(&lookup);
+    let mut settings = Settings {
+        service_name: variables.text("OTEL_SERVICE_NAME"),
+        resource_attributes: resource_attributes(&variables)?,
+        sampler: sampler(&variables)?,
+        profile: variables.parse("LGTM_PROFILE", "development, production or gateway", |text| match text {
+            "development" => Some(Profile::Development),
+            "production" => Some(Profile::Production),
+            "gateway" => Some(Profile::Gateway),
+            _ => None,
+        })?,
+        log_filter: directives(&variables, "RUST_LOG")?,
+        span_filter: directives(&variables, "LGTM_SPAN_FILTER")?,
+        overflow: variables.parse("LGTM_OVERFLOW", value::OVERFLOW_FORM, value::overflow)?,
+        shutdown_timeout: variables.parse("LGTM_SHUTDOWN_TIMEOUT", value::DURATION_FORM, value::duration)?,
+        metrics_addr: variables.parse("LGTM_METRICS_ADDR", value::ADDRESS_FORM, value::address)?,
+        console: variables.parse("LGTM_CONSOLE", "auto, pretty, json or off", |text| match text {
+            "auto" => Some(Console::Auto),
+            "pretty" => Some(Console::Pretty),
+            "json" => Some(Console::Json),
+            "off" => Some(Console::Off),
+            _ => None,
+        })?,
+        disabled: variables.parse("OTEL_SDK_DISABLED", "true or false", |text| {
+            match text.to_ascii_lowercase().as_str() {
+                "true" => Some(true),
+                "false" => Some(false),
+                _ => None,
+            }
+        })?,
+        ..Settings::default()
+    };
+    if settings.disabled == Some(true) {
+        // Nothing is sent: where to need not be right.
+        return Ok(settings);
+    }
+    if cfg!(feature = "loki") {
+        settings.loki = Some(destination(&variables, "LOKI_URL", "LOKI", LOKI_DEFAULT)?);
+    }
+    #[cfg(feature = "tempo")]
+    {
+        let (tempo, protocol) = otlp::read(&variables)?;
+        settings.tempo = Some(tempo);
+        settings.tempo_protocol = protocol;
+    }
+    if cfg!(feature = "mimir") {
+        let chosen = variables.text("MIMIR_ENDPOINT").is_some();
+        if chosen || settings.metrics_addr.is_none() {
+            match destination(&variables, "MIMIR_ENDPOINT", "MIMIR", MIMIR_DEFAULT)? {
+                Destination::To(endpoint) if !chosen => settings.default_mimir = Some(endpoint),
+                destination => settings.mimir = Some(destination),
+            }
+        }
+    }
+    Ok(settings)
+}
+
+/// The destination that `variable` names, with the credentials of `signal`.
+fn destination(variables: &Variables<'_>, variable: &str, signal: &str, default: &str) -> Result<Destination, Error> {
+    let text = variables.text(variable);
+    match text.as_deref() {
+        Some("off") => Ok(Destination::Off),
+        Some(text) => endpoint(variables, variable, text, signal),
+        None => endpoint(variables, variable, default, signal),
+    }
+}
+
+fn endpoint(variables: &Variables<'_>, variable: &str, text: &str, signal: &str) -> Result<Destination, Error> {
+    let mut endpoint = Endpoint::parse(text).map_err(|error| value::url_error(variable, &error))?;
+    credentials::apply(variables, signal, &mut endpoint)?;
+    Ok(Destination::To(endpoint))
+}
+
+fn resource_attributes(variables: &Variables<'_>) -> Result<Vec<(String, String)>, Error> {
+    const NAME: &str = "OTEL_RESOURCE_ATTRIBUTES";
+    let Some(text) = variables.text(NAME) else { return Ok(Vec::new()) };
+    value::pairs(&text).map_err(|reason| {
+        let form = "key=value pairs separated by commas, other characters percent-encoded";
+        Error::environment(NAME, format!("`{text}` cannot be used ({reason})"), form)
+    })
+}
+
+fn directives(variables: &Variables<'_>, name: &str) -> Result<Option<Directives>, Error> {
+    let Some(text) = variables.text(name) else { return Ok(None) };
+    match Directives::parse(&text) {
+        Ok(directives) => Ok(Some(directives)),
+        Err(reason) => Err(Error::environment(name, format!("`{text}` is not a filter ({reason})"), filter::FORM)),
+    }
+}
+
+fn sampler(variables: &Variables<'_>) -> Result<Option<Sampler>, Error> {
+    const NAME: &str = "OTEL_TRACES_SAMPLER";
+    const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
+    let Some(name) = variables.text(NAME) else { return Ok(None) };
+    Sampler::parse(&name, variables.text(ARGUMENT).as_deref()).map(Some).map_err(|error| {
+        let (variable, value, accepted) = match error {
+            SamplerError::Ratio(value) => (ARGUMENT, value, "a number from 0 to 1, such as 0.01"),
+            _ => (
+                NAME,
+                name,
+                "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio",
+            ),
+        };
+        Error::environment(variable, format!("`{value}` is not a sampler's value"), accepted)
+    })
+}

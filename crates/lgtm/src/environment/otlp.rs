@@ -1,0 +1,111 @@
+//! Where traces go: `TEMPO_ENDPOINT` and the variables of the OpenTelemetry exporter.
+//! Source: OpenTelemetry specification, "OpenTelemetry Protocol Exporter".
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use lgtm_core::Endpoint;
+use lgtm_tempo::Protocol;
+
+use super::variables::Variables;
+use super::{credentials, value};
+use crate::error::Error;
+use crate::protocol::{self, GRPC_PORT, HTTP_PORT};
+use crate::settings::Destination;
+
+const GENERAL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const TRACES_PATH: &str = "/v1/traces";
+
+pub(super) fn read(variables: &Variables<'_>) -> Result<(Destination, Option<Protocol>), Error> {
+    let stated = stated_protocol(variables)?;
+    let address = variables.first(&["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", GENERAL]);
+    let (variable, text) = match &address {
+        Some((_, text)) if text == "off" => return Ok((Destination::Off, None)),
+        Some((variable, text)) => (*variable, text.as_str()),
+        None => ("TEMPO_ENDPOINT", protocol::default_url(stated.as_ref().map(|stated| stated.protocol))),
+    };
+    let mut endpoint = Endpoint::parse(text).map_err(|error| value::url_error(variable, &error))?;
+    if let Some(stated) = &stated {
+        refuse_mismatch(stated, variable, &endpoint)?;
+    }
+    let protocol = stated.map(|stated| stated.protocol);
+    let effective = protocol.unwrap_or_else(|| protocol::of_endpoint(&endpoint));
+    if variable == GENERAL && effective == Protocol::Http {
+        let path = format!("{}{TRACES_PATH}", endpoint.url.path().trim_end_matches('/'));
+        endpoint.url.set_path(&path);
+    }
+    credentials::apply(variables, "TEMPO", &mut endpoint)?;
+    add_headers(variables, &mut endpoint)?;
+    if let Some(timeout) = timeout(variables)? {
+        endpoint.timeout = timeout;
+    }
+    Ok((Destination::To(endpoint), Some(effective)))
+}
+
+struct StatedProtocol {
+    variable: &'static str,
+    value: String,
+    protocol: Protocol,
+}
+
+fn stated_protocol(variables: &Variables<'_>) -> Result<Option<StatedProtocol>, Error> {
+    let names = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+    let Some((variable, value)) = variables.first(&names) else { return Ok(None) };
+    let protocol = match value.as_str() {
+        "grpc" => Protocol::Grpc,
+        "http/protobuf" => Protocol::Http,
+        _ => {
+            let problem = if value == "http/json" {
+                "`http/json` is not supported".to_owned()
+            } else {
+                format!("`{value}` is not a protocol")
+            };
+            return Err(Error::environment(variable, problem, "grpc or http/protobuf"));
+        }
+    };
+    Ok(Some(StatedProtocol { variable, value, protocol }))
+}
+
+/// The usual port of the other protocol is a mistake that would else show itself as a connection error.
+fn refuse_mismatch(stated: &StatedProtocol, variable: &str, endpoint: &Endpoint) -> Result<(), Error> {
+    let (usual, other) = match stated.protocol {
+        Protocol::Http => (HTTP_PORT, GRPC_PORT),
+        _ => (GRPC_PORT, HTTP_PORT),
+    };
+    if endpoint.url.port() != Some(other) {
+        return Ok(());
+    }
+    let StatedProtocol { variable: protocol_variable, value, .. } = stated;
+    Err(Error::environment(
+        variable,
+        format!("`{}` has the port of the other protocol: {protocol_variable} is `{value}`", endpoint.url),
+        format!(
+            "port {usual} with {value}, or {protocol_variable} unset: then port {GRPC_PORT} means grpc and port {HTTP_PORT} http/protobuf"
+        ),
+    ))
+}
+
+fn add_headers(variables: &Variables<'_>, endpoint: &mut Endpoint) -> Result<(), Error> {
+    const FORM: &str = "key=value pairs separated by commas, values percent-encoded";
+    let names = ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
+    let Some((variable, text)) = variables.first(&names) else { return Ok(()) };
+    let refuse = |problem: String| Error::environment(variable, format!("{problem} (values are not shown)"), FORM);
+    for (key, value) in value::pairs(&text).map_err(refuse)? {
+        let Ok(name) = HeaderName::try_from(&key) else {
+            return Err(refuse(format!("`{key}` is not the name of an HTTP header")));
+        };
+        if HeaderValue::from_str(&value).is_err() {
+            return Err(refuse(format!("the value of `{key}` cannot be sent as an HTTP header")));
+        }
+        endpoint.headers.push((name, value.into()));
+    }
+    Ok(())
+}
+
+fn timeout(variables: &Variables<'_>) -> Result<Option<Duration>, Error> {
+    let names = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+    let Some((variable, _)) = variables.first(&names) else { return Ok(None) };
+    variables.parse(variable, "a whole number of milliseconds from 1 to 3600000", |text| {
+        text.parse().ok().filter(|milliseconds| (1..=3_600_000).contains(milliseconds)).map(Duration::from_millis)
+    })
+}

@@ -1,0 +1,285 @@
+//! The environment table, row by row.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use lgtm_core::pipeline::Overflow;
+use lgtm_core::{Auth, Secret};
+
+use super::*;
+
+fn settings(variables: &[(&str, &str)]) -> Result<Settings, Error> {
+    read(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+}
+
+fn endpoint(destination: Option<Destination>) -> Endpoint {
+    match destination {
+        Some(Destination::To(endpoint)) => endpoint,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[cfg(all(feature = "loki", feature = "tempo", feature = "mimir"))]
+mod all_signals {
+    use super::*;
+    use lgtm_tempo::Protocol;
+
+    fn tempo(variables: &[(&str, &str)]) -> (String, Protocol) {
+        let settings = settings(variables).unwrap();
+        (endpoint(settings.tempo).url.to_string(), settings.tempo_protocol.unwrap())
+    }
+
+    #[test]
+    fn nothing_set_means_the_usual_local_addresses() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!(endpoint(settings.loki.clone()).url.as_str(), "http://localhost:3100/");
+        assert_eq!(endpoint(settings.tempo.clone()).url.as_str(), "http://localhost:4317/");
+        assert_eq!(endpoint(settings.push()).url.as_str(), "http://localhost:9009/");
+        assert_eq!(settings.tempo_protocol, Some(Protocol::Grpc));
+        assert_eq!(settings.sampler(), Sampler::default());
+        assert!(settings.metrics_addr.is_none() && settings.disabled.is_none());
+    }
+
+    #[test]
+    fn the_specific_trace_endpoint_wins_and_the_protocol_follows_statement_port_and_path() {
+        let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://general:4318");
+        let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4318/custom");
+        let own = ("TEMPO_ENDPOINT", "http://tempo:4317");
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        let http = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+        let url = |text: &str, protocol| (text.to_owned(), protocol);
+        assert_eq!(tempo(&[general, traces, own]), url("http://tempo:4317/", Protocol::Grpc));
+        assert_eq!(tempo(&[general, traces]), url("http://traces:4318/custom", Protocol::Http));
+        assert_eq!(tempo(&[general]), url("http://general:4318/v1/traces", Protocol::Http));
+        assert_eq!(tempo(&[http]), url("http://localhost:4318/", Protocol::Http));
+        let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://gateway.example/otlp");
+        assert_eq!(tempo(&[base]), url("https://gateway.example/otlp/v1/traces", Protocol::Http));
+        let plain = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example");
+        assert_eq!(tempo(&[plain]), url("https://collector.example/", Protocol::Grpc));
+        assert_eq!(tempo(&[plain, grpc]), url("https://collector.example/", Protocol::Grpc));
+        assert_eq!(tempo(&[plain, http]), url("https://collector.example/v1/traces", Protocol::Http));
+        let specific = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf");
+        assert_eq!(tempo(&[plain, grpc, specific]), url("https://collector.example/v1/traces", Protocol::Http));
+    }
+
+    #[test]
+    fn headers_and_timeout_reach_the_trace_endpoint() {
+        let settings = settings(&[
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-general=no"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Basic%20abc%3D,x-scope-orgid=team"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+        ])
+        .unwrap();
+        let endpoint = endpoint(settings.tempo);
+        let headers: Vec<_> = endpoint.headers.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect();
+        assert_eq!(headers, [("authorization", "Basic abc="), ("x-scope-orgid", "team")]);
+        assert_eq!(endpoint.timeout, Duration::from_millis(2500));
+    }
+
+    #[test]
+    fn metrics_are_scraped_instead_of_pushed_when_only_the_address_is_set() {
+        let scraped = ("LGTM_METRICS_ADDR", "127.0.0.1:9090");
+        let pushed = ("MIMIR_ENDPOINT", "http://mimir:9009");
+        let push = |variables: &[(&str, &str)]| settings(variables).unwrap().push();
+        assert!(matches!(push(&[scraped]), Some(Destination::Off)));
+        assert_eq!(endpoint(push(&[scraped, pushed])).url.as_str(), "http://mimir:9009/");
+        let addr = settings(&[("LGTM_METRICS_ADDR", "localhost:0")]).unwrap().metrics_addr;
+        assert_eq!(addr, Some(([127, 0, 0, 1], 0).into()));
+    }
+
+    #[test]
+    fn a_signal_is_switched_off() {
+        let settings = settings(&[("LOKI_URL", "off"), ("TEMPO_ENDPOINT", "off"), ("MIMIR_ENDPOINT", "off")]).unwrap();
+        assert!(matches!(settings.loki, Some(Destination::Off)));
+        assert!(matches!(settings.tempo, Some(Destination::Off)));
+        assert!(matches!(settings.push(), Some(Destination::Off)));
+    }
+
+    #[test]
+    fn the_signals_credentials_win_over_the_urls_and_they_over_those_for_all() {
+        let settings = settings(&[
+            ("LGTM_TENANT", "everyone"),
+            ("LGTM_MIMIR_TENANT", "metrics"),
+            ("LGTM_TOKEN", "for-all"),
+            ("LGTM_LOKI_USERNAME", "12345"),
+            ("LGTM_LOKI_PASSWORD", "for-loki"),
+            ("LOKI_URL", "http://url-user:url-password@loki:3100"),
+            ("MIMIR_ENDPOINT", "http://url-user:url-password@mimir"),
+        ])
+        .unwrap();
+        let (loki, tempo, mimir) = (endpoint(settings.loki), endpoint(settings.tempo), endpoint(settings.mimir));
+        let basic = |username: &str, password: &str| (username.to_owned(), password.to_owned());
+        let of = |auth: &Auth| match auth {
+            Auth::Basic { username, password } => basic(username, password.reveal()),
+            Auth::Bearer(token) => basic("bearer", token.reveal()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(of(&loki.auth), basic("12345", "for-loki"));
+        assert_eq!(of(&tempo.auth), basic("bearer", "for-all"));
+        assert_eq!(of(&mimir.auth), basic("url-user", "url-password"));
+        assert_eq!(loki.tenant.as_deref(), Some("everyone"));
+        assert_eq!(mimir.tenant.as_deref(), Some("metrics"));
+    }
+
+    #[test]
+    fn one_password_serves_signals_with_user_names_of_their_own() {
+        let settings = settings(&[
+            ("LGTM_PASSWORD", "cloud-token"),
+            ("LGTM_LOKI_USERNAME", "1"),
+            ("LGTM_MIMIR_USERNAME", "2"),
+            ("MIMIR_ENDPOINT", "https://mimir.example"),
+        ])
+        .unwrap();
+        let password = Secret::new("cloud-token");
+        assert!(matches!(endpoint(settings.loki).auth, Auth::Basic { username, password: given }
+            if username == "1" && given == password));
+        assert!(matches!(endpoint(settings.mimir).auth, Auth::Basic { username, .. } if username == "2"));
+        assert!(matches!(endpoint(settings.tempo).auth, Auth::None));
+    }
+
+    #[test]
+    fn a_secret_is_read_from_a_file_without_its_line_end() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "from-file").unwrap();
+        let path = file.path().to_str().unwrap();
+        let loki = endpoint(settings(&[("LGTM_LOKI_TOKEN_FILE", path)]).unwrap().loki);
+        assert!(matches!(loki.auth, Auth::Bearer(token) if token.reveal() == "from-file"));
+        let error = settings(&[("LGTM_TOKEN_FILE", path), ("LGTM_TOKEN", "direct")]).unwrap_err().to_string();
+        assert!(error.contains("LGTM_TOKEN_FILE") && !error.contains("direct"), "{error}");
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let path = empty.path().to_str().unwrap();
+        let error = settings(&[("LGTM_TOKEN_FILE", path)]).unwrap_err().to_string();
+        assert!(error.contains("LGTM_TOKEN_FILE") && error.contains(path) && error.contains("empty"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_an_error_that_names_variable_value_and_form() {
+        let table: &[(&str, &str, &str)] = &[
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.version", "key=value"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "=1", "key=value"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "team=%ff", "key=value"),
+            ("LOKI_URL", "localhost:3100", "http://localhost:3100"),
+            ("TEMPO_ENDPOINT", "localhost:4317", "http://"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://tempo", "http://"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "/v1/traces", "http://"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "grpc or http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp", "grpc or http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "milliseconds"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0", "milliseconds"),
+            ("MIMIR_ENDPOINT", "mimir", "http://"),
+            ("LGTM_METRICS_ADDR", "9090", "host:port"),
+            ("LGTM_METRICS_ADDR", "http://localhost:9090", "host:port"),
+            ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),
+            ("LGTM_PROFILE", "prod", "development, production or gateway"),
+            ("RUST_LOG", "info,my_crate=loud", "my_crate=debug"),
+            ("LGTM_SPAN_FILTER", "info,=", "my_crate=debug"),
+            ("LGTM_TENANT", "te\nam", "visible ASCII"),
+            ("LGTM_LOKI_TENANT", "te\u{7f}am", "visible ASCII"),
+            ("LGTM_USERNAME", "", ""),
+            ("LGTM_LOKI_USERNAME", "me", "password"),
+            ("LGTM_PASSWORD_FILE", "no/such/file", "readable file"),
+            ("LGTM_TEMPO_TOKEN_FILE", "no/such/file", "readable file"),
+            ("LGTM_CA_FILE", "no/such/file.pem", "PEM"),
+            ("LGTM_MIMIR_CA_FILE", "no/such/file.pem", "PEM"),
+            ("LGTM_OVERFLOW", "drop_oldest", "block:<time>"),
+            ("LGTM_OVERFLOW", "block", "block:<time>"),
+            ("LGTM_OVERFLOW", "block:5", "block:<time>"),
+            ("LGTM_SHUTDOWN_TIMEOUT", "5", "500ms, 5s or 1m"),
+            ("LGTM_SHUTDOWN_TIMEOUT", "0s", "500ms, 5s or 1m"),
+            ("LGTM_SHUTDOWN_TIMEOUT", "99999999999999999999s", "500ms, 5s or 1m"),
+            ("LGTM_CONSOLE", "yes", "auto, pretty, json or off"),
+            ("OTEL_SDK_DISABLED", "1", "true or false"),
+        ];
+        for (variable, value, form) in table {
+            let result = settings(&[(variable, value)]);
+            if value.is_empty() {
+                assert!(result.is_ok(), "{variable}: an empty variable counts as unset");
+                continue;
+            }
+            let error = result.expect_err(variable).to_string();
+            for part in [variable, value, form] {
+                assert!(error.contains(part), "{variable}={value}: `{part}` is not in `{error}`");
+            }
+        }
+        let error = settings(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")]);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("OTEL_TRACES_SAMPLER_ARG") && error.contains("`2`"), "{error}");
+    }
+
+    #[test]
+    fn a_protocol_with_the_port_of_the_other_one_is_an_error_that_names_both() {
+        for (endpoint, value) in [("http://tempo:4318", "grpc"), ("http://tempo:4317", "http/protobuf")] {
+            for variable in ["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+                let given = [(variable, endpoint), ("OTEL_EXPORTER_OTLP_PROTOCOL", value)];
+                let error = settings(&given).unwrap_err().to_string();
+                for part in [variable, endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL", value] {
+                    assert!(error.contains(part), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_error_shows_a_secret() {
+        let table: &[&[(&str, &str)]] = &[
+            &[("LGTM_TOKEN", "hunter\n2")],
+            &[("LGTM_TOKEN", "hunter2"), ("LGTM_USERNAME", "me")],
+            &[("LGTM_TOKEN", "hunter2"), ("LGTM_PASSWORD", "hunter2")],
+            &[("LGTM_PASSWORD", "hunter2")],
+            &[("LGTM_LOKI_PASSWORD", "hunter2")],
+            &[("LGTM_USERNAME", "me")],
+            &[("LOKI_URL", "loki://me:hunter2@host")],
+            &[("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")],
+            &[("OTEL_EXPORTER_OTLP_HEADERS", "x y=hunter2")],
+            &[("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2%0a")],
+        ];
+        for variables in table {
+            let error = settings(variables).unwrap_err().to_string();
+            assert!(!error.contains("hunter"), "{error}");
+            assert!(variables.iter().any(|(variable, _)| error.contains(variable)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_disabled_sdk_needs_no_right_addresses() {
+        let settings = settings(&[("OTEL_SDK_DISABLED", "TRUE"), ("LOKI_URL", "nonsense")]).unwrap();
+        assert_eq!(settings.disabled, Some(true));
+        assert!(settings.loki.is_none());
+    }
+}
+
+#[test]
+fn good_values_arrive() {
+    let settings = settings(&[
+        ("OTEL_SERVICE_NAME", " shop "),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment.name=live, team=caf%C3%A9%2C1"),
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("LGTM_PROFILE", "production"),
+        ("LGTM_OVERFLOW", "block:5s"),
+        ("LGTM_SHUTDOWN_TIMEOUT", "250ms"),
+        ("LGTM_CONSOLE", "json"),
+        ("OTEL_SDK_DISABLED", "false"),
+        ("RUST_LOG", "warn,shop=debug"),
+        ("LGTM_SPAN_FILTER", "off"),
+    ])
+    .unwrap();
+    let identity = settings.identity();
+    assert_eq!(identity.service_name, "shop");
+    assert_eq!(identity.environment.as_deref(), Some("live"));
+    assert_eq!(identity.attributes, [("team".to_owned(), "café,1".to_owned())]);
+    assert_eq!(settings.sampler(), Sampler::TraceIdRatio(0.25), "the sampler wins over the profile");
+    assert_eq!(settings.overflow, Some(Overflow::Block(Duration::from_secs(5))));
+    assert_eq!(settings.shutdown_timeout, Some(Duration::from_millis(250)));
+    assert_eq!(settings.console, Some(Console::Json));
+    assert_eq!(settings.log_filter, Some(Directives::parse("warn,shop=debug").unwrap()));
+    assert_eq!(settings.span_filter, Some(Directives::parse("off").unwrap()));
+}
+
+#[test]
+fn empty_variables_count_as_unset() {
+    let settings = read(|_| Some(String::new())).unwrap();
+    assert!(settings.service_name.is_none() && settings.sampler.is_none() && settings.console.is_none());
+    let settings = self::settings(&[("RUST_LOG", " "), ("LGTM_CONSOLE", "\t")]).unwrap();
+    assert!(settings.log_filter.is_none() && settings.console.is_none());
+}

@@ -1,0 +1,76 @@
+//! The forms of single values. Pure functions.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use lgtm_core::EndpointError;
+use lgtm_core::pipeline::Overflow;
+use percent_encoding::percent_decode_str;
+
+use crate::error::Error;
+
+pub(super) const URL_FORM: &str = "a URL such as http://localhost:3100 or https://user:password@host";
+pub(super) const DURATION_FORM: &str = "a time above zero with its unit, such as 500ms, 5s or 1m";
+pub(super) const OVERFLOW_FORM: &str = "drop_newest, or block:<time> such as block:5s";
+pub(super) const ADDRESS_FORM: &str = "host:port with an IP address or localhost, such as 127.0.0.1:9090 or [::]:9090";
+
+/// A whole number with the unit ms, s or m.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    let duration = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.checked_mul(60)?),
+        _ => return None,
+    };
+    // A day bounds it: later sums with the clock must not overflow.
+    (Duration::ZERO < duration && duration <= Duration::from_secs(24 * 60 * 60)).then_some(duration)
+}
+
+/// What happens when a queue is full.
+pub(super) fn overflow(text: &str) -> Option<Overflow> {
+    match text.split_once(':') {
+        None if text == "drop_newest" => Some(Overflow::DropNewest),
+        Some(("block", time)) => duration(time).map(Overflow::Block),
+        _ => None,
+    }
+}
+
+/// `host:port`, without asking a name server.
+pub(super) fn address(text: &str) -> Option<SocketAddr> {
+    if let Some(port) = text.strip_prefix("localhost:") {
+        return Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?));
+    }
+    text.parse().ok()
+}
+
+/// `key=value` pairs separated by commas, percent-decoded, in the order given. The error names the key or, without one, the
+/// number of the pair: values may be secrets.
+pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let mut pairs = Vec::new();
+    for (index, pair) in text.split(',').enumerate().filter(|(_, pair)| !pair.trim().is_empty()) {
+        let number = index + 1;
+        let (key, value) = pair.split_once('=').ok_or_else(|| format!("pair {number} has no `=`"))?;
+        let key = decoded(key).filter(|key| !key.is_empty()).ok_or_else(|| format!("pair {number} has no key"))?;
+        let value =
+            decoded(value).ok_or_else(|| format!("the value of `{key}` is not UTF-8 after percent-decoding"))?;
+        pairs.push((key, value));
+    }
+    Ok(pairs)
+}
+
+fn decoded(text: &str) -> Option<String> {
+    percent_decode_str(text.trim()).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// The error for a URL: it shows no credentials.
+pub(super) fn url_error(variable: &str, error: &EndpointError) -> Error {
+    match error {
+        EndpointError::Url { value, reason } => {
+            Error::environment(variable, format!("`{value}` is not a URL of a backend ({reason})"), URL_FORM)
+        }
+        other => Error::environment(variable, other.to_string(), URL_FORM),
+    }
+}

@@ -1,0 +1,200 @@
+//! The guard: flush and shutdown under one deadline, and the report. Any thread: sync or async code, any tokio flavour or
+//! none, also while a panic unwinds. The work itself is the worker's.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use lgtm_core::pipeline::Pipeline;
+use parking_lot::Mutex;
+
+use crate::report::{FlushError, Report};
+
+/// Running telemetry. Keep it until the end of `main`: dropping it sends what is left, within the shutdown's deadline.
+///
+/// The subscriber and the recorder stay in place after the end; what comes later is dropped and counted.
+#[must_use = "dropping it ends telemetry: bind it to a name (not `_`) until the end of main"]
+pub struct Telemetry {
+    /// Logs and spans: they end first.
+    events: Vec<Pipeline>,
+    /// Ends last, so that the last losses of the others are in it.
+    metrics: Option<Pipeline>,
+    metrics_addr: Option<SocketAddr>,
+    timeout: Duration,
+    state: Mutex<State>,
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Telemetry")
+            .field("events", &self.events)
+            .field("metrics", &self.metrics)
+            .field("metrics_addr", &self.metrics_addr)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// When the shutdown that has begun must be over.
+    deadline: Option<Instant>,
+    ended: bool,
+    /// What lives until the shutdown: the worker, the system monitor, the scrape listener.
+    keep_alive: Vec<Box<dyn Send>>,
+}
+
+/// The parts of a shutdown's time: logs and spans get four fifths, metrics the rest, and each some slack to settle in.
+struct Schedule {
+    /// Logs and spans drop what is left.
+    events: Instant,
+    /// Metrics begin even if logs and spans have not ended.
+    handover: Instant,
+    /// Metrics drop what is left.
+    metrics: Instant,
+    /// The caller goes on.
+    end: Instant,
+}
+
+impl Schedule {
+    fn new(begin: Instant, timeout: Duration) -> Self {
+        Self {
+            events: begin + timeout.mul_f64(0.75),
+            handover: begin + timeout.mul_f64(0.8),
+            metrics: begin + timeout.mul_f64(0.95),
+            end: begin + timeout,
+        }
+    }
+}
+
+impl Telemetry {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { events: Vec::new(), metrics: None, metrics_addr: None, timeout, state: Mutex::default() }
+    }
+
+    pub(crate) fn add_events(&mut self, pipeline: Pipeline) {
+        self.events.push(pipeline);
+    }
+
+    pub(crate) fn set_metrics(&mut self, pipeline: Option<Pipeline>, addr: Option<SocketAddr>) {
+        self.metrics = pipeline;
+        self.metrics_addr = addr;
+    }
+
+    pub(crate) fn keep_alive(&mut self, part: impl Send + 'static) {
+        self.state.get_mut().keep_alive.push(Box::new(part));
+    }
+
+    /// Sends everything produced so far, metrics included, and waits for it, at most as long as a shutdown may take
+    /// (default: 5 s). Blocks the thread; in async code prefer [`Telemetry::flush_async`].
+    ///
+    /// # Errors
+    /// [`FlushError`] if the deadline came first: what waits stays in the queues and is tried further.
+    pub fn flush(&self) -> Result<Report, FlushError> {
+        let deadline = Instant::now() + self.timeout;
+        let events = begin_flush(&self.events);
+        let mut done = true;
+        for (pipeline, flush) in &events {
+            done &= pipeline.wait_flushed(flush, deadline);
+        }
+        // Second, so that the pipelines' own counts of this flush are in it.
+        if let Some(metrics) = &self.metrics {
+            done &= metrics.wait_flushed(&metrics.begin_flush(), deadline);
+        }
+        self.outcome(done)
+    }
+
+    /// As [`Telemetry::flush`], without blocking the thread. Works in any runtime.
+    ///
+    /// # Errors
+    /// As [`Telemetry::flush`].
+    pub async fn flush_async(&self) -> Result<Report, FlushError> {
+        let deadline = Instant::now() + self.timeout;
+        let events = begin_flush(&self.events);
+        let mut done = true;
+        for (pipeline, flush) in &events {
+            done &= pipeline.flushed(flush, deadline).await;
+        }
+        if let Some(metrics) = &self.metrics {
+            done &= metrics.flushed(&metrics.begin_flush(), deadline).await;
+        }
+        self.outcome(done)
+    }
+
+    fn outcome(&self, done: bool) -> Result<Report, FlushError> {
+        let report = self.report();
+        if done { Ok(report) } else { Err(FlushError { report }) }
+    }
+
+    /// Ends telemetry: sends logs and spans, then the metrics for the last time, and returns by the deadline (default: 5 s).
+    /// What is left then, and what comes later, is dropped and counted. A second call waits for the first one's deadline at
+    /// most. Blocks the thread; in async code prefer [`Telemetry::shutdown_async`].
+    pub fn shutdown(&self) -> Report {
+        let schedule = self.begin_shutdown();
+        for pipeline in &self.events {
+            let _ = pipeline.wait_ended(schedule.handover);
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.begin_shutdown(schedule.metrics);
+            let _ = metrics.wait_ended(schedule.end);
+        }
+        self.end()
+    }
+
+    /// As [`Telemetry::shutdown`], without blocking the thread. Works in any runtime.
+    pub async fn shutdown_async(&self) -> Report {
+        let schedule = self.begin_shutdown();
+        for pipeline in &self.events {
+            let _ = pipeline.ended(schedule.handover).await;
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.begin_shutdown(schedule.metrics);
+            let _ = metrics.ended(schedule.end).await;
+        }
+        self.end()
+    }
+
+    fn begin_shutdown(&self) -> Schedule {
+        let now = Instant::now();
+        let end = *self.state.lock().deadline.get_or_insert(now + self.timeout);
+        let schedule = Schedule::new(now, end.saturating_duration_since(now));
+        for pipeline in &self.events {
+            pipeline.begin_shutdown(schedule.events);
+        }
+        schedule
+    }
+
+    fn end(&self) -> Report {
+        let mut state = self.state.lock();
+        state.ended = true;
+        let parts = std::mem::take(&mut state.keep_alive);
+        drop(state);
+        drop(parts);
+        self.report()
+    }
+
+    /// What has become of everything so far.
+    pub fn report(&self) -> Report {
+        Report::new(self.events.iter().chain(&self.metrics).map(Pipeline::report).collect())
+    }
+
+    /// Where metrics can be scraped, if they can: says which port was given where port 0 was asked for.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        // Also after an asynchronous shutdown that was cancelled half-way.
+        if !self.state.get_mut().ended {
+            let _ = self.shutdown();
+        }
+    }
+}
+
+fn begin_flush(pipelines: &[Pipeline]) -> Vec<(&Pipeline, lgtm_core::pipeline::Flush)> {
+    pipelines.iter().map(|pipeline| (pipeline, pipeline.begin_flush())).collect()
+}

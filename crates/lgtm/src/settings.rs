@@ -1,0 +1,205 @@
+//! Every setting as it was chosen, in code or in the environment, and what the two together mean.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lgtm_core::pipeline::Overflow;
+use lgtm_core::sampler::{Root, Sampler};
+use lgtm_core::{Endpoint, Identity};
+
+use crate::filter::Directives;
+
+/// Where a signal goes.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "three of them exist, once, at the start")]
+pub(crate) enum Destination {
+    /// Nowhere.
+    Off,
+    /// There.
+    To(Endpoint),
+}
+
+/// Which traces are kept, by purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// Every trace, unless its remote parent is not recorded. The default.
+    #[default]
+    Development,
+    /// One trace in a hundred, whole: a remote parent's decision is honoured and passed on.
+    Production,
+    /// Every trace: a collector behind it decides.
+    Gateway,
+}
+
+impl Profile {
+    pub(crate) const fn sampler(self) -> Sampler {
+        match self {
+            Self::Development => Sampler::ParentBased(Root::AlwaysOn),
+            Self::Production => Sampler::ParentBased(Root::TraceIdRatio(0.01)),
+            Self::Gateway => Sampler::AlwaysOn,
+        }
+    }
+}
+
+/// What the program's own standard error shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Console {
+    /// [`Console::Pretty`] if standard error is a terminal, else [`Console::Json`]. The default.
+    #[default]
+    Auto,
+    /// One line an event, for people, in colour on a terminal (unless `NO_COLOR` is set).
+    Pretty,
+    /// One JSON object an event.
+    Json,
+    /// Nothing.
+    Off,
+}
+
+/// Each setting, if it was chosen.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) service_name: Option<String>,
+    /// Later ones win.
+    pub(crate) resource_attributes: Vec<(String, String)>,
+    pub(crate) loki: Option<Destination>,
+    pub(crate) tempo: Option<Destination>,
+    #[cfg(feature = "tempo")]
+    pub(crate) tempo_protocol: Option<lgtm_tempo::Protocol>,
+    pub(crate) mimir: Option<Destination>,
+    /// Where metrics are pushed if neither a destination nor an address to be scraped at is chosen.
+    pub(crate) default_mimir: Option<Endpoint>,
+    pub(crate) metrics_addr: Option<SocketAddr>,
+    pub(crate) sampler: Option<Sampler>,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) overflow: Option<Overflow>,
+    pub(crate) log_filter: Option<Directives>,
+    pub(crate) span_filter: Option<Directives>,
+    pub(crate) console: Option<Console>,
+    pub(crate) shutdown_timeout: Option<Duration>,
+    pub(crate) memory_budget: Option<usize>,
+    pub(crate) disabled: Option<bool>,
+    /// The program keeps its own recorder.
+    pub(crate) without_metrics: bool,
+}
+
+impl Settings {
+    /// What is not chosen here is taken from `other`.
+    pub(crate) fn or(self, other: Self) -> Self {
+        // A profile in code stands above a sampler in the environment.
+        let (sampler, profile) = match (self.sampler, self.profile) {
+            (None, None) => (other.sampler, other.profile),
+            chosen => chosen,
+        };
+        let mut resource_attributes = other.resource_attributes;
+        resource_attributes.extend(self.resource_attributes);
+        Self {
+            service_name: self.service_name.or(other.service_name),
+            resource_attributes,
+            loki: self.loki.or(other.loki),
+            // A protocol belongs to its endpoint: that of the environment says nothing about an endpoint in code.
+            #[cfg(feature = "tempo")]
+            tempo_protocol: self.tempo_protocol.or(if self.tempo.is_some() { None } else { other.tempo_protocol }),
+            tempo: self.tempo.or(other.tempo),
+            mimir: self.mimir.or(other.mimir),
+            default_mimir: self.default_mimir.or(other.default_mimir),
+            metrics_addr: self.metrics_addr.or(other.metrics_addr),
+            sampler,
+            profile,
+            overflow: self.overflow.or(other.overflow),
+            log_filter: self.log_filter.or(other.log_filter),
+            span_filter: self.span_filter.or(other.span_filter),
+            console: self.console.or(other.console),
+            shutdown_timeout: self.shutdown_timeout.or(other.shutdown_timeout),
+            memory_budget: self.memory_budget.or(other.memory_budget),
+            disabled: self.disabled.or(other.disabled),
+            without_metrics: self.without_metrics || other.without_metrics,
+        }
+    }
+
+    /// Who sends.
+    pub(crate) fn identity(&self) -> Identity {
+        let mut identity = Identity::default();
+        for (name, value) in &self.resource_attributes {
+            identity.set(name, value.clone());
+        }
+        if let Some(name) = &self.service_name {
+            identity.service_name.clone_from(name);
+        }
+        identity
+    }
+
+    /// Which traces are recorded.
+    pub(crate) fn sampler(&self) -> Sampler {
+        self.sampler.clone().unwrap_or_else(|| self.profile.unwrap_or_default().sampler())
+    }
+
+    /// Where metrics are pushed, if they are.
+    pub(crate) fn push(&self) -> Option<Destination> {
+        match (&self.mimir, self.metrics_addr) {
+            (Some(chosen), _) => Some(chosen.clone()),
+            // A program is scraped or it pushes.
+            (None, Some(_)) => Some(Destination::Off),
+            (None, None) => self.default_mimir.clone().map(Destination::To),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_wins_over_the_environment_setting_by_setting() {
+        let code = Settings {
+            service_name: Some("code".to_owned()),
+            resource_attributes: vec![("region".to_owned(), "eu".to_owned())],
+            ..Settings::default()
+        };
+        let environment = Settings {
+            service_name: Some("environment".to_owned()),
+            resource_attributes: vec![
+                ("region".to_owned(), "us".to_owned()),
+                ("service.version".to_owned(), "2".to_owned()),
+            ],
+            console: Some(Console::Off),
+            ..Settings::default()
+        };
+        let both = code.or(environment);
+        assert_eq!(both.console, Some(Console::Off));
+        let identity = both.identity();
+        assert_eq!(identity.service_name, "code");
+        assert_eq!(identity.service_version.as_deref(), Some("2"));
+        assert_eq!(identity.attributes, [("region".to_owned(), "eu".to_owned())]);
+    }
+
+    #[test]
+    fn a_profile_in_code_stands_above_a_sampler_of_the_environment() {
+        let code = Settings { profile: Some(Profile::Gateway), ..Settings::default() };
+        let environment = Settings { sampler: Some(Sampler::AlwaysOff), ..Settings::default() };
+        assert_eq!(code.or(environment).sampler(), Sampler::AlwaysOn);
+        let environment =
+            Settings { sampler: Some(Sampler::AlwaysOff), profile: Some(Profile::Gateway), ..Settings::default() };
+        assert_eq!(Settings::default().or(environment).sampler(), Sampler::AlwaysOff);
+        assert_eq!(Settings::default().sampler(), Sampler::default());
+    }
+
+    #[test]
+    fn metrics_are_scraped_or_pushed_and_both_only_if_both_are_chosen() {
+        let endpoint = || Endpoint::parse("http://localhost:9009").unwrap();
+        let pushed = |chosen: bool, scraped: bool| {
+            let settings = Settings {
+                mimir: chosen.then(|| Destination::To(endpoint())),
+                metrics_addr: scraped.then(|| ([127, 0, 0, 1], 9090).into()),
+                default_mimir: Some(endpoint()),
+                ..Settings::default()
+            };
+            matches!(settings.push(), Some(Destination::To(_)))
+        };
+        assert!(pushed(false, false));
+        assert!(!pushed(false, true));
+        assert!(pushed(true, true));
+        assert!(pushed(true, false));
+    }
+}

@@ -1,0 +1,162 @@
+//! The programs. Each is what a user's `main` looks like.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::harness::say;
+
+pub(crate) fn run(name: &str) {
+    match name {
+        "order" => order_and_report(),
+        "order in current_thread" => in_runtime(&mut tokio::runtime::Builder::new_current_thread()),
+        "order in multi_thread" => in_runtime(tokio::runtime::Builder::new_multi_thread().worker_threads(2)),
+        "order, then drop" => drop_in_runtime(),
+        "order, then panic" => panic_after_order(),
+        "order, then flush" => flush(),
+        "order in code" => in_code(),
+        "scraped" => scraped(),
+        "cancelled shutdown" => cancelled_shutdown(),
+        "late" => late(),
+        "init only" => init_only(),
+        "init twice" => init_twice(),
+        "subscriber set" => subscriber_set(),
+        "recorder set" => recorder_set(),
+        other => panic!("no program `{other}`"),
+    }
+}
+
+/// A span with a child and an event, a counter, and a histogram inside the span.
+#[tracing::instrument(fields(otel.kind = "server"))]
+fn order(id: u64) {
+    metrics::counter!("orders_total", "kind" => "book").increment(1);
+    metrics::histogram!("order_duration_seconds").record(0.25);
+    tracing::info!(copies = 3, "order placed");
+    tracing::info_span!("store", db.system.name = "sqlite").in_scope(|| tracing::debug!("stored"));
+}
+
+fn order_and_report() {
+    let telemetry = lgtm::init().unwrap();
+    order(17);
+    say(&telemetry.shutdown().json());
+}
+
+fn in_runtime(builder: &mut tokio::runtime::Builder) {
+    builder.enable_all().build().unwrap().block_on(async {
+        let telemetry = lgtm::init().unwrap();
+        order(17);
+        telemetry.flush_async().await.unwrap();
+        say(&telemetry.shutdown_async().await.json());
+    });
+}
+
+fn drop_in_runtime() {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let telemetry = lgtm::init().unwrap();
+        order(17);
+        drop(telemetry);
+    });
+}
+
+fn panic_after_order() {
+    let _telemetry = lgtm::init().unwrap();
+    order(17);
+    panic!("the program's own mistake");
+}
+
+fn flush() {
+    let telemetry = lgtm::init().unwrap();
+    order(17);
+    let report = telemetry.flush().unwrap();
+    assert_eq!(report.pending(), 0, "{report}");
+    say(&report.json());
+    // No destructor runs: what arrived, arrived by the flush.
+    std::process::exit(0);
+}
+
+fn in_code() {
+    let endpoint = |variable: &str| lgtm::Endpoint::parse(&std::env::var(variable).unwrap()).unwrap();
+    let telemetry = lgtm::builder()
+        .ignore_environment()
+        .service_name("code")
+        .resource_attribute("deployment.environment.name", "test")
+        .loki(endpoint("LOKI_URL"))
+        .tempo(endpoint("TEMPO_ENDPOINT"))
+        .tempo_protocol(lgtm::Protocol::Grpc)
+        .mimir(endpoint("MIMIR_ENDPOINT"))
+        .console(lgtm::Console::Off)
+        .sampler(lgtm::Sampler::AlwaysOn)
+        .log_filter("debug")
+        .span_filter("info")
+        .overflow(lgtm::Overflow::Block(Duration::from_secs(30)))
+        .memory_budget(8 * 1024 * 1024)
+        .shutdown_timeout(Duration::from_secs(30))
+        .init()
+        .unwrap();
+    order(17);
+    say(&telemetry.shutdown().json());
+}
+
+fn scraped() {
+    let telemetry = lgtm::init().unwrap();
+    order(17);
+    let mut connection = TcpStream::connect(telemetry.metrics_addr().unwrap()).unwrap();
+    connection
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept: application/openmetrics-text; version=1.0.0\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    for line in answer.lines() {
+        say(line);
+    }
+    say(&telemetry.shutdown().json());
+}
+
+/// What an asynchronous shutdown began, dropping the guard ends.
+fn cancelled_shutdown() {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let telemetry = lgtm::init().unwrap();
+        order(17);
+        tokio::select! {
+            biased;
+            report = telemetry.shutdown_async() => panic!("ended at once: {report}"),
+            () = std::future::ready(()) => {}
+        }
+        drop(telemetry);
+    });
+}
+
+/// Events after the end are counted, and the shutdown's duration is said.
+fn late() {
+    let telemetry = lgtm::init().unwrap();
+    order(17);
+    let begin = Instant::now();
+    let _ = telemetry.shutdown();
+    say(&begin.elapsed().as_millis().to_string());
+    tracing::warn!("too late");
+    say(&telemetry.report().json());
+}
+
+fn init_only() {
+    match lgtm::init() {
+        Ok(_) => say("started"),
+        Err(error) => say(&format!("{error:?}")),
+    }
+}
+
+fn init_twice() {
+    let _first = lgtm::init().unwrap();
+    say(&lgtm::init().unwrap_err().to_string());
+}
+
+fn subscriber_set() {
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    tracing_subscriber::registry().init();
+    say(&lgtm::init().unwrap_err().to_string());
+}
+
+fn recorder_set() {
+    metrics::set_global_recorder(metrics::NoopRecorder).unwrap();
+    say(&lgtm::init().unwrap_err().to_string());
+    say(&lgtm::builder().without_metrics().init().is_ok().to_string());
+}

@@ -1,0 +1,19 @@
+//! Real programs, as child processes that only environment variables configure, against embedded backends.
+//!
+//! A global subscriber is set once in a process, so each case has one of its own: this test binary starts itself again, with
+//! the name of the program to run.
+
+mod children;
+mod errors;
+mod harness;
+mod lifecycle;
+mod signals;
+
+/// Not a test of its own: the entry of the child processes.
+#[test]
+#[ignore = "the other tests run it as a child process"]
+fn child() {
+    if let Ok(name) = std::env::var(harness::PROGRAM) {
+        children::run(&name);
+    }
+}
