@@ -1,0 +1,219 @@
+//! The instrumented programs of the demo: the two services of `examples/shop`, built by cargo and configured by environment
+//! variables only.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use cargo_metadata::Message;
+use lgtm_core::TraceId;
+use serde::Deserialize;
+use tokio::process::Command;
+use tokio::time::Instant;
+use url::Url;
+
+use super::addresses::Ingest;
+use super::children::{Ended, Program};
+use crate::cargo;
+
+/// How long a service may take until it listens.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the services may take to end: 5 s for requests in flight, 10 s for telemetry, and some slack.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+/// Variables that would change what the services do or send: only those that are set here reach them.
+const NOT_INHERITED: [&str; 7] = ["OTEL_", "LGTM_", "LOKI_", "TEMPO_", "MIMIR_", "SHOP_", "RUST_LOG"];
+
+/// `service.namespace` of both services.
+pub(super) const NAMESPACE: &str = "shop";
+
+/// One of the two services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Storefront,
+    Inventory,
+}
+
+impl Role {
+    pub(super) const ALL: [Self; 2] = [Self::Storefront, Self::Inventory];
+
+    /// `service.name`.
+    pub(super) const fn service_name(self) -> &'static str {
+        match self {
+            Self::Storefront => "storefront",
+            Self::Inventory => "inventory",
+        }
+    }
+}
+
+/// One run of a service.
+#[derive(Debug, Clone)]
+pub(super) struct Instance {
+    pub(super) role: Role,
+    /// `service.instance.id`, another at each run: by it the run's items are told from all others in a backend.
+    pub(super) id: String,
+}
+
+/// The running services.
+#[derive(Default)]
+pub(super) struct Shops {
+    running: Vec<(Instance, Program)>,
+}
+
+/// A service that has ended.
+pub(super) struct Finished {
+    pub(super) instance: Instance,
+    /// What it says that became of its telemetry.
+    pub(super) report: Report,
+}
+
+/// What a service prints at its end: `lgtm::Report::json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) struct Report {
+    pub(super) logs: SignalReport,
+    pub(super) spans: SignalReport,
+    pub(super) metrics: SignalReport,
+}
+
+/// What became of one signal's items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) struct SignalReport {
+    pub(super) admitted: u64,
+    pub(super) delivered: u64,
+    pub(super) rejected: u64,
+    pub(super) pending: u64,
+}
+
+/// Builds the shop and gives the path of its executable.
+///
+/// # Errors
+/// If cargo fails; it has said why on standard error.
+pub(super) async fn build() -> anyhow::Result<PathBuf> {
+    let mut command = Command::new(cargo::program());
+    command
+        .args(["build", "--package", "shop", "--message-format", "json-render-diagnostics"])
+        .current_dir(cargo::workspace_root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    eprintln!("$ cargo build --package shop");
+    let output = command.spawn().context("cannot start cargo")?.wait_with_output().await?;
+    if !output.status.success() {
+        bail!("`cargo build --package shop` failed: {}", output.status);
+    }
+    let messages = Message::parse_stream(output.stdout.as_slice());
+    let executable = messages.filter_map(Result::ok).find_map(|message| match message {
+        Message::CompilerArtifact(artifact) if artifact.target.name == "shop" => artifact.executable,
+        _ => None,
+    });
+    executable.map(PathBuf::from).context("cargo has built the package shop, but names no executable of it")
+}
+
+impl Shops {
+    /// Starts both services, and gives the address of the storefront. What has been started is in `self` also after an error.
+    ///
+    /// # Errors
+    /// If one does not start; with its last lines on standard error.
+    pub(super) async fn start(&mut self, executable: &PathBuf, ingest: &Ingest) -> anyhow::Result<Url> {
+        let inventory = self.start_one(Role::Inventory, executable, ingest, &[]).await?;
+        let inventory = [("SHOP_INVENTORY_URL", inventory.to_string())];
+        self.start_one(Role::Storefront, executable, ingest, &inventory).await
+    }
+
+    async fn start_one(
+        &mut self,
+        role: Role,
+        executable: &PathBuf,
+        ingest: &Ingest,
+        more: &[(&str, String)],
+    ) -> anyhow::Result<Url> {
+        let name = role.service_name();
+        let id = format!("{name}-{}", TraceId::random());
+        let attributes =
+            format!("service.namespace={NAMESPACE},service.instance.id={id},deployment.environment.name=demo");
+        let mut command = Command::new(executable);
+        for (inherited, _) in std::env::vars_os() {
+            if NOT_INHERITED.iter().any(|start| inherited.to_string_lossy().starts_with(start)) {
+                command.env_remove(inherited);
+            }
+        }
+        command
+            .env("SHOP_ROLE", name)
+            .env("SHOP_LISTEN", "127.0.0.1:0")
+            .env("SHOP_REPORT", "1")
+            .env("OTEL_SERVICE_NAME", name)
+            .env("OTEL_RESOURCE_ATTRIBUTES", attributes)
+            // The last lines are shown if it dies.
+            .env("LGTM_CONSOLE", "pretty")
+            .env("NO_COLOR", "1")
+            .envs(ingest.variables())
+            .envs(more.iter().map(|(name, value)| (name, value)));
+        let program = Program::start(name, command)?;
+        self.running.push((Instance { role, id }, program));
+        let Some((_, program)) = self.running.last_mut() else { bail!("{name} was not started") };
+        let address = program.says("listening on ", START_DEADLINE).await?;
+        Url::parse(&address).with_context(|| format!("{name} listens on `{address}`, which is not a URL"))
+    }
+
+    /// Waits until one of the services ends by itself, and gives that as an error.
+    pub(super) async fn one_died(&mut self) -> anyhow::Error {
+        let waiting: Vec<_> = self.running.iter_mut().map(|(_, program)| Box::pin(program.died())).collect();
+        if waiting.is_empty() {
+            return std::future::pending().await;
+        }
+        futures_util::future::select_all(waiting).await.0
+    }
+
+    /// Ends the services in order: first the storefront, which calls the other. All are ended and reaped, whatever goes wrong.
+    ///
+    /// # Errors
+    /// The first thing that went wrong: a service that had to be killed, failed, or gave no report.
+    pub(super) async fn stop(&mut self) -> anyhow::Result<Vec<Finished>> {
+        let mut finished = Vec::new();
+        let mut first_error = None;
+        while let Some((instance, program)) = self.running.pop() {
+            let ended = program.stop(Instant::now() + STOP_DEADLINE).await;
+            match ended.and_then(|ended| report_of(&ended)) {
+                Ok(report) => finished.push(Finished { instance, report }),
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        first_error.map_or(Ok(finished), Err)
+    }
+}
+
+fn report_of(ended: &Ended) -> anyhow::Result<Report> {
+    let Ended { name, status, killed, last_lines } = ended;
+    let lines = || last_lines.join("\n  ");
+    if *killed {
+        bail!("{name} did not end within {STOP_DEADLINE:?} of SIGTERM and was killed; its last lines:\n  {}", lines());
+    }
+    if !status.success() {
+        bail!("{name} ended with {status}; its last lines:\n  {}", lines());
+    }
+    let report = last_lines.iter().rev().find_map(|line| serde_json::from_str(line).ok());
+    report.with_context(|| format!("{name} gave no report at its end; its last lines:\n  {}", lines()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_is_found_among_the_last_lines() {
+        let signal = r#"{"admitted":3,"delivered":2,"rejected":0,"pending":0,"dropped":{"shutdown":1},"errors":{}}"#;
+        let line = format!(r#"{{"logs":{signal},"spans":{signal},"metrics":{signal}}}"#);
+        let ended = |last_lines: &[&str]| Ended {
+            name: "shop".to_owned(),
+            status: std::process::ExitStatus::default(),
+            killed: false,
+            last_lines: last_lines.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        let expected = SignalReport { admitted: 3, delivered: 2, rejected: 0, pending: 0 };
+        assert_eq!(report_of(&ended(&["a warning", &line])).unwrap().spans, expected);
+        let error = report_of(&ended(&["a warning"])).unwrap_err().to_string();
+        assert_eq!(error, "shop gave no report at its end; its last lines:\n  a warning");
+    }
+}
