@@ -71,6 +71,8 @@ pub(crate) const METRICS: PipelineMetrics = PipelineMetrics {
 pub const SPANS_CREATED_TOTAL: &str = "otlp_spans_created_total";
 /// How long spans took, by service and kind.
 pub const SPANS_DURATION_SECONDS: &str = "otlp_spans_duration_seconds";
+/// Series of metrics that are not exposed as they were used, by reason.
+pub const METRICS_SERIES_REFUSED_TOTAL: &str = "otlp_metrics_series_refused_total";
 /// CPU usage of the host.
 pub const SYSTEM_CPU_USAGE_PERCENT: &str = "otlp_system_cpu_usage_percent";
 /// Memory in use.
@@ -164,6 +166,11 @@ pub const CATALOGUE: &[Metric] = &[
         &["exporter", "protocol"],
         EXPORT_SECONDS,
         "Duration of remote write requests",
+    ),
+    counter(
+        METRICS_SERIES_REFUSED_TOTAL,
+        &["reason"],
+        "Uses of metrics that are not exposed as they were meant: beyond a limit, of another type, not a number",
     ),
     gauge(METRICS.queue_size, metrics::Unit::Count, &["exporter"], "Samples that wait for their remote write"),
     gauge(SYSTEM_CPU_USAGE_PERCENT, metrics::Unit::Percent, &[], "CPU usage of the host, 0 to 100"),

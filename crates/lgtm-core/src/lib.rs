@@ -31,6 +31,7 @@
 //! admitted = delivered + rejected + dropped + pending, always.
 
 pub mod accounting;
+pub mod callsite;
 pub mod catalogue;
 mod clock;
 pub mod current;

@@ -22,23 +22,23 @@ pub const fn length_tag(field: u32) -> u8 {
 
 /// Appends a base-128 varint.
 #[inline]
-pub fn put_varint(buffer: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(buffer: &mut Vec<u8>, value: u64) {
     if value < 0x80 {
         buffer.push(value as u8);
-        return;
+    } else if value < 0x4000 {
+        buffer.extend_from_slice(&[(value as u8) | 0x80, (value >> 7) as u8]);
+    } else {
+        put_long_varint(buffer, value);
     }
-    let mut bytes = [0_u8; 10];
-    let mut length = 0;
-    for byte in &mut bytes {
-        length += 1;
-        if value < 0x80 {
-            *byte = value as u8;
-            break;
-        }
-        *byte = (value as u8) | 0x80;
+}
+
+#[inline(never)]
+fn put_long_varint(buffer: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        buffer.push((value as u8) | 0x80);
         value >>= 7;
     }
-    buffer.extend_from_slice(bytes.get(..length).unwrap_or_default());
+    buffer.push(value as u8);
 }
 
 /// The number of bytes [`put_varint`] appends.
@@ -59,8 +59,12 @@ pub const fn field_length(content: usize) -> usize {
 /// Appends a length-delimited field.
 #[inline]
 pub fn put_bytes(buffer: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    buffer.push(tag);
-    put_varint(buffer, bytes.len() as u64);
+    if bytes.len() < 0x80 {
+        buffer.extend_from_slice(&[tag, bytes.len() as u8]);
+    } else {
+        buffer.push(tag);
+        put_varint(buffer, bytes.len() as u64);
+    }
     buffer.extend_from_slice(bytes);
 }
 
@@ -97,7 +101,18 @@ pub enum Field<'a> {
 pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
+        let (byte, rest) = self.0.split_first()?;
+        if *byte < 0x80 {
+            self.0 = rest;
+            return Some(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for shift in (0..70).step_by(7) {
             let (byte, rest) = self.0.split_first()?;
@@ -110,6 +125,7 @@ impl<'a> Fields<'a> {
         None
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lgtm_core::pipeline::Queue;
 use lgtm_core::protobuf::{length_tag, put_bytes};
-use lgtm_core::span::{Attachment, LogContext, Role, VisitedEvent};
+use lgtm_core::span::{Attachment, Role, VisitedEvent};
 use lgtm_core::with_buffer;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Metadata, Subscriber};
@@ -31,10 +31,10 @@ impl Layer {
 
     fn admit(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
         with_buffer(|text| {
-            line::begin(text, callsite, event);
+            let keys = line::begin(text, callsite, event);
             if event.span != 0 {
                 self.attachment.expose(event.span);
-                self.append_spans(text, event);
+                self.append_spans(text, event.span, keys);
             }
             line::end(text);
             if text.len() > line::MAX_LINE_BYTES {
@@ -51,24 +51,19 @@ impl Layer {
         });
     }
 
-    fn append_spans(&self, text: &mut Vec<u8>, event: &VisitedEvent) {
-        let collides = self.attachment.log_context(
-            event.span,
-            |context, spans| line::context(context, &[], spans),
-            |context| {
-                if line::may_collide(event, context.keys) {
-                    return true;
-                }
+    /// Takes the span's share of its lines, or writes this line's own: for the first line, and where a field of the event
+    /// may have the name of a span's.
+    fn append_spans(&self, text: &mut Vec<u8>, span: u64, keys: u64) {
+        let shared = self.attachment.log_context(span, line::context, |context| {
+            let shared = context.keys & keys == 0;
+            if shared {
                 text.extend_from_slice(&context.fields);
                 text.extend_from_slice(&context.spans);
-                false
-            },
-        );
-        if collides == Some(true) {
-            let mut context = LogContext::default();
-            line::context(&mut context, event.attributes(), &mut |visit| self.attachment.ancestry(event.span, visit));
-            text.extend_from_slice(&context.fields);
-            text.extend_from_slice(&context.spans);
+            }
+            shared
+        });
+        if shared != Some(true) {
+            line::append_spans(text, keys, &mut |visit| self.attachment.ancestry(span, visit));
         }
     }
 }

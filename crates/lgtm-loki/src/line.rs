@@ -1,5 +1,8 @@
-//! Shape: the JSON line. Caller threads; appends to a reused buffer.
+//! Shape: the JSON line. Caller threads; appends to reused buffers.
 
+use std::cell::RefCell;
+
+use lgtm_core::callsite::remembered;
 use lgtm_core::span::{Attributes, LogContext, Value, VisitSpan, VisitedEvent};
 use tracing_core::Metadata;
 
@@ -13,21 +16,30 @@ const TRUNCATED_MESSAGE_BYTES: usize = 32 * 1024;
 /// Names with a meaning of their own.
 const RESERVED: [&str; 7] = ["message", "level", "target", "spans", "trace_id", "span_id", "trace_sampled"];
 
-/// Writes the line up to the fields of the spans.
-pub(crate) fn begin(line: &mut Vec<u8>, metadata: &Metadata<'_>, event: &VisitedEvent) {
-    head(line, metadata, event.message());
+/// What this module remembers of a callsite.
+const LEVEL_AND_TARGET: u8 = 1;
+
+/// Writes the line up to the fields of the spans. Gives a bit for each key of the event.
+pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> u64 {
+    head(line, callsite, event.message());
+    let mut keys = 0;
     for attribute in Attributes::new(event.attributes()) {
+        keys |= key_bit(attribute.key);
         field(line, attribute.key, attribute.value);
     }
+    keys
 }
 
-fn head(line: &mut Vec<u8>, metadata: &Metadata<'_>, message: &str) {
+fn head(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, message: &str) {
     line.extend_from_slice(b"{\"message\":");
-    string(line, message);
-    line.extend_from_slice(b",\"level\":\"");
-    line.extend_from_slice(level_name(*metadata.level()).as_bytes());
-    line.extend_from_slice(b"\",\"target\":");
-    string(line, metadata.target());
+    string(line, message.as_bytes());
+    let make = |bytes: &mut Vec<u8>| {
+        bytes.extend_from_slice(b",\"level\":\"");
+        bytes.extend_from_slice(level_name(*callsite.level()).as_bytes());
+        bytes.extend_from_slice(b"\",\"target\":");
+        string(bytes, callsite.target().as_bytes());
+    };
+    remembered(callsite, LEVEL_AND_TARGET, make, |bytes| line.extend_from_slice(bytes));
 }
 
 /// Ends the line, outside all spans or after them.
@@ -36,63 +48,122 @@ pub(crate) fn end(line: &mut Vec<u8>) {
 }
 
 /// Replaces a line over the limit by one that says so.
-pub(crate) fn truncate(line: &mut Vec<u8>, metadata: &Metadata<'_>, event: &VisitedEvent) {
+pub(crate) fn truncate(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
     line.clear();
     let message = event.message();
-    head(line, metadata, message.get(..message.floor_char_boundary(TRUNCATED_MESSAGE_BYTES)).unwrap_or_default());
+    head(line, callsite, message.get(..message.floor_char_boundary(TRUNCATED_MESSAGE_BYTES)).unwrap_or_default());
     line.extend_from_slice(b",\"truncated\":true}");
 }
 
-/// The fields of an event's spans, leaf first, as they stand in the line, without those that `hidden` names.
-pub(crate) fn context(context: &mut LogContext, hidden: &[u8], spans: &mut dyn FnMut(VisitSpan<'_>)) {
-    let mut seen: Vec<String> = Attributes::new(hidden).map(|attribute| attribute.key.to_owned()).collect();
-    let mut names: Vec<Vec<u8>> = Vec::new();
-    spans(&mut |record| {
-        for attribute in record.attributes() {
-            if !seen.iter().any(|known| known == attribute.key) {
-                seen.push(attribute.key.to_owned());
-                context.keys |= key_bit(attribute.key);
-                field(&mut context.fields, attribute.key, attribute.value);
-            }
-        }
-        let mut name = Vec::new();
-        string(&mut name, record.name());
-        names.push(name);
-    });
-    context.spans.extend_from_slice(b",\"spans\":[");
-    for (place, name) in names.iter().rev().enumerate() {
-        if place > 0 {
-            context.spans.push(b',');
-        }
-        context.spans.extend_from_slice(name);
-    }
-    context.spans.push(b']');
+/// The names of a line's spans, from the leaf to the root, while they are collected.
+#[derive(Default)]
+struct Names {
+    text: Vec<u8>,
+    ends: Vec<usize>,
 }
 
-/// Whether a field of the event may stand among those of its spans: then the event's wins.
-pub(crate) fn may_collide(event: &VisitedEvent, keys: u64) -> bool {
-    keys != 0 && Attributes::new(event.attributes()).any(|attribute| keys & key_bit(attribute.key) != 0)
+thread_local! {
+    static NAMES: RefCell<Names> = const { RefCell::new(Names { text: Vec::new(), ends: Vec::new() }) };
+}
+
+/// Calls its argument with every span of a line, leaf first.
+pub(crate) type Spans<'a> = &'a mut dyn FnMut(VisitSpan<'_>);
+
+/// Writes fields and names of an event's spans behind its own fields; `keys` are those of the event.
+pub(crate) fn append_spans(line: &mut Vec<u8>, mut keys: u64, spans: Spans<'_>) {
+    with_names(|names| {
+        collect(line, names, &mut keys, spans);
+        names.write(line);
+    });
+}
+
+/// Writes fields and names of a span and its ancestors for all lines that are still to come.
+pub(crate) fn context(context: &mut LogContext, spans: Spans<'_>) {
+    with_names(|names| {
+        collect(&mut context.fields, names, &mut context.keys, spans);
+        names.write(&mut context.spans);
+    });
+}
+
+fn with_names(work: impl FnOnce(&mut Names)) {
+    let mut names = NAMES.try_with(RefCell::take).unwrap_or_default();
+    names.text.clear();
+    names.ends.clear();
+    work(&mut names);
+    names.text.shrink_to(4096);
+    let _ = NAMES.try_with(|cell| cell.replace(names));
+}
+
+/// The leaf's field wins over the root's of the same name, and what stands in `fields` already wins over both.
+fn collect(fields: &mut Vec<u8>, names: &mut Names, keys: &mut u64, spans: Spans<'_>) {
+    spans(&mut |record| {
+        for attribute in record.attributes() {
+            let bit = key_bit(attribute.key);
+            let start = fields.len();
+            if *keys & bit == 0 || !stands_already(fields, attribute.key) {
+                *keys |= bit;
+                field(fields, attribute.key, attribute.value);
+            } else {
+                fields.truncate(start);
+            }
+        }
+        string(&mut names.text, record.name().as_bytes());
+        names.ends.push(names.text.len());
+    });
+}
+
+impl Names {
+    /// `,"spans":["root","leaf"]`
+    fn write(&self, line: &mut Vec<u8>) {
+        line.extend_from_slice(b",\"spans\":[");
+        for (place, end) in self.ends.iter().enumerate().rev() {
+            let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+            line.extend_from_slice(self.text.get(start..*end).unwrap_or_default());
+            line.push(if place == 0 { b']' } else { b',' });
+        }
+        if self.ends.is_empty() {
+            line.push(b']');
+        }
+    }
+}
+
+/// Whether a field of this name stands in the text. Writes the name behind it, for the caller to take off again.
+///
+/// Inside a JSON string every quote has a backslash before it, so `,"name":` is found at the top level only.
+fn stands_already(fields: &mut Vec<u8>, key: &[u8]) -> bool {
+    let start = fields.len();
+    field_name(fields, key);
+    let (before, name) = fields.split_at(start);
+    let found = before.windows(name.len()).any(|window| window == name);
+    fields.truncate(start);
+    found
 }
 
 /// One of 64 bits, by length and ends of the key.
-fn key_bit(key: &str) -> u64 {
-    let bytes = key.as_bytes();
-    let (first, last) = (bytes.first().copied().unwrap_or(0), bytes.last().copied().unwrap_or(0));
-    let hash =
-        usize::from(first).wrapping_mul(31).wrapping_add(usize::from(last).wrapping_mul(7)).wrapping_add(bytes.len());
-    1 << (hash & 63)
+#[inline]
+fn key_bit(key: &[u8]) -> u64 {
+    let (first, last) = (key.first().copied().unwrap_or(0), key.last().copied().unwrap_or(0));
+    1 << ((usize::from(first) * 31 + usize::from(last) * 7 + key.len()) & 63)
 }
 
-fn field(line: &mut Vec<u8>, key: &str, value: Value<'_>) {
+/// `,"name":`
+#[inline]
+fn field_name(line: &mut Vec<u8>, key: &[u8]) {
     line.push(b',');
-    if RESERVED.contains(&key) {
+    // The reserved names have 5 to 13 letters: most names are compared with none.
+    if (5..=13).contains(&key.len()) && RESERVED.iter().any(|name| name.as_bytes() == key) {
         line.extend_from_slice(b"\"field_");
-        line.extend_from_slice(key.as_bytes());
+        line.extend_from_slice(key);
         line.push(b'"');
     } else {
         string(line, key);
     }
     line.push(b':');
+}
+
+#[inline]
+fn field(line: &mut Vec<u8>, key: &[u8], value: Value<'_>) {
+    field_name(line, key);
     match value {
         Value::Text(text) => string(line, text),
         Value::Integer(number) => line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
@@ -103,11 +174,11 @@ fn field(line: &mut Vec<u8>, key: &str, value: Value<'_>) {
         Value::Double(number) => string(
             line,
             if number.is_nan() {
-                "NaN"
+                b"NaN"
             } else if number > 0.0 {
-                "+Inf"
+                b"+Inf"
             } else {
-                "-Inf"
+                b"-Inf"
             },
         ),
         Value::Bool(true) => line.extend_from_slice(b"true"),
@@ -115,11 +186,21 @@ fn field(line: &mut Vec<u8>, key: &str, value: Value<'_>) {
     }
 }
 
-/// A JSON string (RFC 8259, section 7).
-fn string(line: &mut Vec<u8>, text: &str) {
+/// A JSON string (RFC 8259, section 7) of UTF-8 text.
+#[inline]
+fn string(line: &mut Vec<u8>, text: &[u8]) {
     line.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(place) = first_escaped(rest) {
+    match first_escaped(text) {
+        None => line.extend_from_slice(text),
+        Some(place) => escaped(line, text, place),
+    }
+    line.push(b'"');
+}
+
+#[inline(never)]
+fn escaped(line: &mut Vec<u8>, text: &[u8], first: usize) {
+    let (mut rest, mut next) = (text, Some(first));
+    while let Some(place) = next {
         let (plain, tail) = rest.split_at(place);
         line.extend_from_slice(plain);
         let Some((byte, tail)) = tail.split_first() else { break };
@@ -135,31 +216,46 @@ fn string(line: &mut Vec<u8>, text: &str) {
             }
         }
         rest = tail;
+        next = first_escaped(rest);
     }
     line.extend_from_slice(rest);
-    line.push(b'"');
 }
 
 /// The place of the first byte that must be escaped, eight bytes at a time.
 #[inline]
 fn first_escaped(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
     let mut place = 0;
     let mut chunks = bytes.chunks_exact(8);
     for chunk in &mut chunks {
-        let word = <[u8; 8]>::try_from(chunk).map_or(0, u64::from_le_bytes);
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-        let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES) & !(word ^ (ONES * u64::from(b'"')));
-        let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES) & !(word ^ (ONES * u64::from(b'\\')));
-        let found = (below_space | quote | backslash) & HIGH;
+        let found = escaped_in(<[u8; 8]>::try_from(chunk).map_or(0, u64::from_le_bytes));
         if found != 0 {
             return Some(place + found.trailing_zeros() as usize / 8);
         }
         place += 8;
     }
+    // The last eight bytes once more, as far as they have not been seen.
+    if place != bytes.len()
+        && let Some(last) = bytes.last_chunk::<8>()
+    {
+        let seen = 8 - (bytes.len() - place);
+        let found = escaped_in(u64::from_le_bytes(*last)) >> (8 * seen);
+        return (found != 0).then(|| place + found.trailing_zeros() as usize / 8);
+    }
     let escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
     chunks.remainder().iter().position(escaped).map(|offset| place + offset)
+}
+
+/// The lowest set bit says where the first byte stands that must be escaped.
+#[inline]
+fn escaped_in(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let is = |byte: u8| {
+        let zero = word ^ (ONES * u64::from(byte));
+        zero.wrapping_sub(ONES) & !zero
+    };
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    (below_space | is(b'"') | is(b'\\')) & HIGH
 }
 
 #[cfg(test)]
@@ -171,7 +267,7 @@ mod tests {
         #[test]
         fn any_text_is_one_json_string_that_reads_back(text: String) {
             let mut line = Vec::new();
-            string(&mut line, &text);
+            string(&mut line, text.as_bytes());
             prop_assert!(!line.contains(&b'\n'));
             prop_assert_eq!(serde_json::from_slice::<String>(&line).unwrap(), text);
         }
@@ -179,8 +275,8 @@ mod tests {
         #[test]
         fn any_number_reads_back(double: f64, integer: i64) {
             let mut line = b"{\"x\":0".to_vec();
-            field(&mut line, "double", Value::Double(double));
-            field(&mut line, "integer", Value::Integer(integer));
+            field(&mut line, b"double", Value::Double(double));
+            field(&mut line, b"integer", Value::Integer(integer));
             end(&mut line);
             let read: serde_json::Value = serde_json::from_slice(&line).unwrap();
             prop_assert_eq!(read["integer"].as_i64(), Some(integer));
@@ -196,7 +292,7 @@ mod tests {
     fn fields_named_like_ours_are_renamed() {
         for name in RESERVED {
             let mut line = Vec::new();
-            field(&mut line, name, Value::Bool(true));
+            field(&mut line, name.as_bytes(), Value::Bool(true));
             assert_eq!(String::from_utf8(line).unwrap(), format!(",\"field_{name}\":true"));
         }
     }

@@ -1,5 +1,6 @@
 //! Shape: structured metadata, as fields of Loki's `EntryAdapter` message. Caller threads; appends to the queue's buffer.
 
+use lgtm_core::callsite::remembered;
 use lgtm_core::protobuf::{field_length, length_tag, put_bytes, put_varint};
 use lgtm_core::{Identity, TraceContext};
 use tracing_core::Metadata;
@@ -18,22 +19,35 @@ pub(crate) fn of_identity(identity: &Identity) -> Vec<u8> {
     buffer
 }
 
+/// What this module remembers of a callsite.
+const CALLSITE: u8 = 2;
+
 /// What a line's callsite says.
-pub(crate) fn of_callsite(buffer: &mut Vec<u8>, metadata: &Metadata<'_>) {
-    pair(buffer, b"target", metadata.target().as_bytes());
-    if let Some(file) = metadata.file() {
-        pair(buffer, b"code_file_path", file.as_bytes());
-    }
-    if let Some(line) = metadata.line() {
-        pair(buffer, b"code_line_number", itoa::Buffer::new().format(line).as_bytes());
-    }
+pub(crate) fn of_callsite(buffer: &mut Vec<u8>, callsite: &'static Metadata<'static>) {
+    let make = |bytes: &mut Vec<u8>| {
+        pair(bytes, b"target", callsite.target().as_bytes());
+        if let Some(file) = callsite.file() {
+            pair(bytes, b"code_file_path", file.as_bytes());
+        }
+        if let Some(line) = callsite.line() {
+            pair(bytes, b"code_line_number", itoa::Buffer::new().format(line).as_bytes());
+        }
+    };
+    remembered(callsite, CALLSITE, make, |bytes| buffer.extend_from_slice(bytes));
 }
 
-/// What links a line to its trace.
+/// What links a line to its trace: three pairs of known length.
 pub(crate) fn of_trace(buffer: &mut Vec<u8>, trace: &TraceContext) {
-    pair(buffer, b"trace_id", &trace.trace_id.to_hex());
-    pair(buffer, b"span_id", &trace.span_id.to_hex());
-    pair(buffer, b"trace_sampled", if trace.sampled { b"true" } else { b"false" });
+    let mut pairs = *b"\x1a\x2c\x0a\x08trace_id\x12\x20                                \
+        \x1a\x1b\x0a\x07span_id\x12\x10                ";
+    pairs[14..46].copy_from_slice(&trace.trace_id.to_hex());
+    pairs[59..75].copy_from_slice(&trace.span_id.to_hex());
+    buffer.extend_from_slice(&pairs);
+    buffer.extend_from_slice(if trace.sampled {
+        b"\x1a\x15\x0a\x0dtrace_sampled\x12\x04true"
+    } else {
+        b"\x1a\x16\x0a\x0dtrace_sampled\x12\x05false"
+    });
 }
 
 /// One `LabelPairAdapter`.
@@ -43,4 +57,24 @@ fn pair(buffer: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     put_varint(buffer, (field_length(name.len()) + field_length(value.len())) as u64);
     put_bytes(buffer, NAME, name);
     put_bytes(buffer, VALUE, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lgtm_core::{SpanId, TraceId};
+
+    #[test]
+    fn the_pairs_of_known_length_are_those_that_a_writer_of_any_length_writes() {
+        for sampled in [true, false] {
+            let trace = TraceContext::new(TraceId::random(), SpanId::random(), sampled);
+            let mut expected = Vec::new();
+            pair(&mut expected, b"trace_id", &trace.trace_id.to_hex());
+            pair(&mut expected, b"span_id", &trace.span_id.to_hex());
+            pair(&mut expected, b"trace_sampled", if sampled { b"true" } else { b"false" });
+            let mut written = Vec::new();
+            of_trace(&mut written, &trace);
+            assert_eq!(written, expected);
+        }
+    }
 }
