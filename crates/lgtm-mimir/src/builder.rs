@@ -1,0 +1,223 @@
+//! Configuration: from buckets, limits and addresses to a recorder with its pipeline and scrape endpoint.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lgtm_core::catalogue::{CATALOGUE, MetricKind};
+use lgtm_core::pipeline::{Pipeline, PipelineOptions, Target};
+use lgtm_core::{Endpoint, EndpointError, Identity, Worker};
+
+use crate::buckets::{BucketRules, DEFAULT_BUCKETS, Matcher};
+use crate::families::{Families, Kind, Limits};
+use crate::mimir::Mimir;
+use crate::push::Push;
+use crate::registry::Registry;
+use crate::remote_write;
+use crate::scrape::Scrape;
+
+const PUSH_INTERVAL: Duration = Duration::from_secs(15);
+const SERIES: usize = 100_000;
+const SERIES_OF_NAME: usize = 10_000;
+
+/// Why metrics could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Buckets that cannot work.
+    #[error(
+        "buckets of `{metric}`: {value}; 1 to {limit} finite, strictly increasing upper bounds are accepted, such as 0.1, 0.5, 1"
+    )]
+    Buckets {
+        /// Which histograms: a name, or its beginning or end with a `*`.
+        metric: String,
+        /// What is wrong.
+        value: String,
+        /// The most bounds.
+        limit: usize,
+    },
+    /// An interval that cannot work.
+    #[error("push interval {value:?}: at least 100 ms are accepted")]
+    PushInterval {
+        /// What was given.
+        value: Duration,
+    },
+    /// No series could ever be exposed.
+    #[error("series limit {value}: at least 1 is accepted")]
+    SeriesLimit {
+        /// What was given.
+        value: usize,
+    },
+    /// The endpoint cannot work.
+    #[error("remote write endpoint: {0}")]
+    Endpoint(#[from] EndpointError),
+    /// The address cannot be listened on.
+    #[error("scrape endpoint {address}: {source}; a free address such as 127.0.0.1:9464 is accepted")]
+    Listen {
+        /// What was given.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The worker could not be started.
+    #[error("the worker thread could not be started: {0}")]
+    Worker(#[from] io::Error),
+}
+
+/// Begins a recorder of metrics. See [`Builder`] for the defaults.
+#[must_use]
+pub fn builder() -> Builder {
+    Builder::default()
+}
+
+/// Configures a recorder of metrics. Without [`Builder::push`] and [`Builder::listen`] nothing leaves the process but by
+/// [`Mimir::render`].
+#[derive(Debug, Default)]
+pub struct Builder {
+    buckets: Option<Vec<f64>>,
+    rules: Vec<(Matcher, Vec<f64>)>,
+    push: Option<Endpoint>,
+    push_interval: Option<Duration>,
+    listen: Option<SocketAddr>,
+    identity: Option<Identity>,
+    worker: Option<Worker>,
+    series_limit: Option<usize>,
+    name_series_limit: Option<usize>,
+    options: PipelineOptions,
+}
+
+impl Builder {
+    /// The upper bounds of every histogram's buckets; `+Inf` is implied. Each bucket is a time series of each label set.
+    /// Defaults to Prometheus' buckets: 5 ms to 10 s, in seconds.
+    #[must_use]
+    pub fn buckets(mut self, bounds: &[f64]) -> Self {
+        self.buckets = Some(bounds.to_vec());
+        self
+    }
+
+    /// The upper bounds of the buckets of some histograms: those of this name, or those that a [`Matcher`] chooses. lgtm's
+    /// own histograms have theirs.
+    #[must_use]
+    pub fn buckets_for(mut self, histograms: impl Into<Matcher>, bounds: &[f64]) -> Self {
+        self.rules.push((histograms.into(), bounds.to_vec()));
+        self
+    }
+
+    /// Pushes by remote write. An endpoint without a path gets `/api/v1/push`, Mimir's; Prometheus' own is
+    /// `/api/v1/write`. Defaults to no push.
+    #[must_use]
+    pub fn push(mut self, endpoint: Endpoint) -> Self {
+        self.push = Some(endpoint);
+        self
+    }
+
+    /// How often is pushed. At a flush and a shutdown it is pushed besides. Defaults to 15 s.
+    #[must_use]
+    pub fn push_interval(mut self, interval: Duration) -> Self {
+        self.push_interval = Some(interval);
+        self
+    }
+
+    /// Serves `GET /metrics` on this address, without authentication or TLS: choose one that only the scraper reaches. Port 0
+    /// takes a free one ([`Mimir::local_addr`]). Defaults to none.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
+        self
+    }
+
+    /// Who pushes. Defaults to the executable's name.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The worker that pushes and serves. Defaults to the one that all layers without one share.
+    #[must_use]
+    pub fn worker(mut self, worker: Worker) -> Self {
+        self.worker = Some(worker);
+        self
+    }
+
+    /// Most time series; a histogram is one for each bucket, sum and count. Beyond it, each name has one overflow series
+    /// more, with the label `lgtm_overflow="true"`. Defaults to 100,000.
+    #[must_use]
+    pub fn series_limit(mut self, limit: usize) -> Self {
+        self.series_limit = Some(limit);
+        self
+    }
+
+    /// Most label sets of one name; beyond it, as with [`Builder::series_limit`]. Defaults to 10,000.
+    #[must_use]
+    pub fn name_series_limit(mut self, limit: usize) -> Self {
+        self.name_series_limit = Some(limit);
+        self
+    }
+
+    /// Bounds, batches and retries of the push.
+    #[must_use]
+    pub fn options(mut self, options: PipelineOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Starts what was chosen.
+    ///
+    /// # Errors
+    /// [`BuildError`] names what cannot work; a scrape address that is taken is one. An unreachable backend is no error.
+    pub fn build(self) -> Result<Mimir, BuildError> {
+        let interval = self.push_interval.unwrap_or(PUSH_INTERVAL);
+        if interval < Duration::from_millis(100) {
+            return Err(BuildError::PushInterval { value: interval });
+        }
+        let series = self.series_limit.unwrap_or(SERIES);
+        let series_of_name = self.name_series_limit.unwrap_or(SERIES_OF_NAME);
+        if let Some(value) = [series, series_of_name].into_iter().find(|limit| *limit == 0) {
+            return Err(BuildError::SeriesLimit { value });
+        }
+        let own = CATALOGUE.iter().filter(|metric| metric.kind == MetricKind::Histogram);
+        let mut rules: Vec<_> = own.map(|metric| (Matcher::from(metric.name), metric.buckets.to_vec())).collect();
+        rules.extend(self.rules);
+        let rules = BucketRules::new(self.buckets.as_deref().unwrap_or(&DEFAULT_BUCKETS), &rules)?;
+        let families = Families::new(rules, Limits { series, series_of_name });
+        describe_own(&families);
+        let registry = Arc::new(Registry::new(families, series));
+
+        let mut worker = self.worker;
+        let mut needed = || match &worker {
+            Some(worker) => Ok(worker.clone()),
+            None => Worker::shared().inspect(|shared| worker = Some(shared.clone())),
+        };
+        let scrape = match self.listen {
+            Some(address) => {
+                let listening = Scrape::listen(address, Arc::clone(&registry), &needed()?);
+                Some(listening.map_err(|source| BuildError::Listen { address, source })?)
+            }
+            None => None,
+        };
+        let pipeline = match self.push {
+            Some(endpoint) => {
+                let target =
+                    Target::Http { endpoint, default_path: remote_write::PATH, headers: remote_write::headers() };
+                let signal = Push::new(Arc::clone(&registry), interval, &self.identity.unwrap_or_default());
+                Some(Pipeline::start(signal, target, self.options, &needed()?)?)
+            }
+            None => None,
+        };
+        Ok(Mimir::new(registry, pipeline, scrape))
+    }
+}
+
+/// lgtm's metrics have their help whether or not somebody describes them.
+fn describe_own(families: &Families) {
+    for metric in CATALOGUE {
+        let kind = match metric.kind {
+            MetricKind::Counter => Kind::Counter,
+            MetricKind::Gauge => Kind::Gauge,
+            MetricKind::Histogram => Kind::Histogram,
+        };
+        families.describe(metric.name, kind, Some(metric.unit), metric.help);
+    }
+}

@@ -1,0 +1,108 @@
+//! Exemplars: the newest traced sample of each bucket of a histogram.
+//! Written by caller threads, read by the worker; nobody waits for anybody.
+
+use std::sync::OnceLock;
+
+use lgtm_core::{SpanId, TraceContext, TraceId};
+use parking_lot::Mutex;
+
+/// One sample and the span it was recorded in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Exemplar {
+    pub(crate) trace_id: TraceId,
+    pub(crate) span_id: SpanId,
+    pub(crate) value: f64,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) timestamp: i64,
+}
+
+/// A place for an exemplar for each bucket of one histogram. Allocated with the first exemplar, so that programs without
+/// traces pay one pointer.
+#[derive(Debug, Default)]
+pub(crate) struct Exemplars(OnceLock<Box<[Place]>>);
+
+#[derive(Debug, Default)]
+struct Place(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    newest: Option<Exemplar>,
+    /// The timestamp of the last exemplar that was pushed.
+    pushed: i64,
+}
+
+/// The current trace, if it is one that will be kept: a link to another leads nowhere.
+#[inline]
+pub(crate) fn current_trace() -> Option<TraceContext> {
+    lgtm_core::current::trace().filter(|trace| trace.sampled)
+}
+
+impl Exemplars {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// Keeps this sample as the newest of its bucket, unless another thread is at that bucket's place right now: then one
+    /// of the two stays, and both are equally good.
+    #[cold]
+    pub(crate) fn offer(&self, buckets: usize, bucket: usize, trace: TraceContext, value: f64, timestamp: i64) {
+        let places = self.0.get_or_init(|| (0..buckets).map(|_| Place::default()).collect());
+        if let Some(mut kept) = places.get(bucket).and_then(|place| place.0.try_lock()) {
+            kept.newest = Some(Exemplar { trace_id: trace.trace_id, span_id: trace.span_id, value, timestamp });
+        }
+    }
+
+    /// The newest exemplar of a bucket.
+    pub(crate) fn newest(&self, bucket: usize) -> Option<Exemplar> {
+        self.0.get()?.get(bucket)?.0.lock().newest
+    }
+
+    /// The newest exemplar of a bucket if it is newer than the last one that this returned: a backend refuses an exemplar
+    /// that is not, and with it the whole request.
+    pub(crate) fn unpushed(&self, bucket: usize) -> Option<Exemplar> {
+        let mut kept = self.0.get()?.get(bucket)?.0.lock();
+        let newest = kept.newest.filter(|newest| newest.timestamp > kept.pushed)?;
+        kept.pushed = newest.timestamp;
+        Some(newest)
+    }
+}
+
+/// The wall clock in milliseconds since the Unix epoch.
+pub(crate) fn unix_milliseconds() -> i64 {
+    i64::try_from(lgtm_core::unix_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace() -> TraceContext {
+        TraceContext::new(TraceId::random(), SpanId::random(), true)
+    }
+
+    #[test]
+    fn each_exemplar_is_pushed_once_and_only_if_newer() {
+        let exemplars = Exemplars::new();
+        assert_eq!(exemplars.unpushed(0), None);
+        exemplars.offer(2, 0, trace(), 1.0, 10);
+        exemplars.offer(2, 0, trace(), 2.0, 11);
+        assert_eq!(exemplars.unpushed(0).map(|exemplar| exemplar.value), Some(2.0));
+        assert_eq!(exemplars.unpushed(0), None);
+        exemplars.offer(2, 0, trace(), 3.0, 11);
+        assert_eq!(exemplars.unpushed(0), None, "the same millisecond is not newer");
+        assert_eq!(exemplars.newest(0).map(|exemplar| exemplar.value), Some(3.0));
+        exemplars.offer(2, 0, trace(), 4.0, 12);
+        assert_eq!(exemplars.unpushed(0).map(|exemplar| exemplar.value), Some(4.0));
+        assert_eq!(exemplars.newest(1), None);
+    }
+
+    #[test]
+    fn a_place_in_use_is_skipped_instead_of_waited_for() {
+        let exemplars = Exemplars::new();
+        exemplars.offer(1, 0, trace(), 1.0, 1);
+        let held = exemplars.0.get().unwrap()[0].0.lock();
+        exemplars.offer(1, 0, trace(), 2.0, 2);
+        drop(held);
+        assert_eq!(exemplars.newest(0).map(|exemplar| exemplar.value), Some(1.0));
+    }
+}

@@ -1,0 +1,234 @@
+//! Encode: the text of a scrape, in Prometheus' text format 0.0.4 or OpenMetrics 1.0. Worker thread, or the caller of `render`.
+//! Sources: Prometheus, "Exposition formats"; OpenMetrics 1.0.
+
+use std::collections::BTreeSet;
+
+use crate::collect::{Collected, Reading, exemplar_labels};
+use crate::exemplar::Exemplar;
+use crate::families::Kind;
+use crate::naming::escape;
+use crate::number::{put_float, put_integer, put_seconds};
+
+/// A text format of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// Prometheus' text format 0.0.4. It has no exemplars.
+    Text,
+    /// OpenMetrics 1.0, with exemplars.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The value of `Content-Type`.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// The format that a scraper's `Accept` header prefers: OpenMetrics if it is named and not liked less than text.
+    #[must_use]
+    pub fn negotiate(accept: &str) -> Self {
+        let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let (mut quality, mut version) = (1.0_f32, "");
+            for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+                match name.trim().to_ascii_lowercase().as_str() {
+                    "q" => quality = value.trim().parse().unwrap_or(0.0),
+                    "version" => version = value.trim().trim_matches('"'),
+                    _ => {}
+                }
+            }
+            match media.as_str() {
+                "application/openmetrics-text" if matches!(version, "" | "1.0.0" | "0.0.1") => {
+                    open_metrics = quality.max(open_metrics);
+                }
+                "text/plain" => text = quality.max(text),
+                _ => {}
+            }
+        }
+        if open_metrics > 0.0 && open_metrics >= text { Self::OpenMetrics } else { Self::Text }
+    }
+}
+
+/// The exposition of these families, which are ordered by name.
+pub(crate) fn render(families: &[Collected], format: Format) -> String {
+    let names: BTreeSet<&str> = families.iter().map(|family| &*family.name).collect();
+    let mut encoder = Encoder { text: String::new(), format, labels: String::new() };
+    let mut counts = Vec::new();
+    for family in families {
+        encoder.family(family, &names, &mut counts);
+    }
+    if format == Format::OpenMetrics {
+        encoder.text.push_str("# EOF\n");
+    }
+    encoder.text
+}
+
+struct Encoder {
+    text: String,
+    format: Format,
+    /// Of the present series, without braces.
+    labels: String,
+}
+
+impl Encoder {
+    fn family(&mut self, family: &Collected, names: &BTreeSet<&str>, counts: &mut Vec<u64>) {
+        let head = self.head(family, names);
+        self.describe(family, &head);
+        for series in &family.series {
+            self.labels.clear();
+            put_labels(&mut self.labels, &series.labels);
+            match series.read(counts) {
+                Reading::Counter(value) => {
+                    self.begin(head.family, head.sample_suffix, None);
+                    put_integer(&mut self.text, value);
+                    self.text.push('\n');
+                }
+                Reading::Gauge(value) => {
+                    self.begin(head.family, "", None);
+                    put_float(&mut self.text, value);
+                    self.text.push('\n');
+                }
+                Reading::Histogram(histogram) => {
+                    for (bucket, (le, count)) in histogram.bounds().le().zip(&*counts).enumerate() {
+                        self.begin(head.family, "_bucket", Some(le));
+                        put_integer(&mut self.text, *count);
+                        if self.format == Format::OpenMetrics {
+                            self.exemplar(histogram.newest_exemplar(bucket));
+                        }
+                        self.text.push('\n');
+                    }
+                    // OpenMetrics takes a sum for a counter: it must not go down.
+                    if self.format == Format::Text || !histogram.bounds().reach_below_zero() {
+                        self.begin(head.family, "_sum", None);
+                        put_float(&mut self.text, histogram.sum());
+                        self.text.push('\n');
+                    }
+                    self.begin(head.family, "_count", None);
+                    put_integer(&mut self.text, counts.last().copied().unwrap_or_default());
+                    self.text.push('\n');
+                }
+            }
+        }
+    }
+
+    /// How the family is called. OpenMetrics takes `_total` from the name of a counter and gives it to its sample.
+    fn head<'a>(&self, family: &'a Collected, names: &BTreeSet<&str>) -> Head<'a> {
+        let plain = Head { family: &family.name, kind: family.kind.as_str(), sample_suffix: "" };
+        if self.format == Format::Text || family.kind != Kind::Counter {
+            return plain;
+        }
+        let (base, taken) = match family.name.strip_suffix("_total").filter(|base| !base.is_empty()) {
+            Some(base) => (base, names.contains(base)),
+            None => (&*family.name, names.contains(format!("{}_total", family.name).as_str())),
+        };
+        // `jobs` and `jobs_total` side by side would be one family, or one sample: the counter keeps its name without a type.
+        if taken {
+            Head { kind: "unknown", ..plain }
+        } else {
+            Head { family: base, kind: "counter", sample_suffix: "_total" }
+        }
+    }
+
+    fn describe(&mut self, family: &Collected, head: &Head<'_>) {
+        self.comment("TYPE", head.family);
+        self.text.push_str(head.kind);
+        self.text.push('\n');
+        let unit = family.unit.map_or("", |unit| unit.as_str());
+        // OpenMetrics demands the unit at the name's end; a count is no unit.
+        let is_suffix = head.family.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'));
+        if self.format == Format::OpenMetrics && !unit.is_empty() && unit != "count" && is_suffix {
+            self.comment("UNIT", head.family);
+            self.text.push_str(unit);
+            self.text.push('\n');
+        }
+        if !family.help.is_empty() {
+            self.comment("HELP", head.family);
+            escape(&family.help, self.format == Format::OpenMetrics, &mut self.text);
+            self.text.push('\n');
+        }
+    }
+
+    fn comment(&mut self, keyword: &str, family: &str) {
+        for part in ["# ", keyword, " ", family, " "] {
+            self.text.push_str(part);
+        }
+    }
+
+    /// A sample up to its value.
+    fn begin(&mut self, family: &str, suffix: &str, le: Option<&str>) {
+        self.text.push_str(family);
+        self.text.push_str(suffix);
+        if le.is_some() || !self.labels.is_empty() {
+            self.text.push('{');
+            self.text.push_str(&self.labels);
+            if let Some(le) = le {
+                if !self.labels.is_empty() {
+                    self.text.push(',');
+                }
+                self.text.push_str("le=\"");
+                self.text.push_str(le);
+                self.text.push('"');
+            }
+            self.text.push('}');
+        }
+        self.text.push(' ');
+    }
+
+    fn exemplar(&mut self, exemplar: Option<Exemplar>) {
+        let Some(exemplar) = exemplar else { return };
+        self.text.push_str(" # {");
+        put_labels(&mut self.text, &exemplar_labels(&exemplar));
+        self.text.push_str("} ");
+        put_float(&mut self.text, exemplar.value);
+        self.text.push(' ');
+        put_seconds(&mut self.text, exemplar.timestamp);
+    }
+}
+
+struct Head<'a> {
+    family: &'a str,
+    kind: &'static str,
+    sample_suffix: &'static str,
+}
+
+/// Appends labels as they stand between braces.
+fn put_labels<N: AsRef<str>>(text: &mut String, labels: &[(N, String)]) {
+    for (index, (name, value)) in labels.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(name.as_ref());
+        text.push_str("=\"");
+        escape(value, true, text);
+        text.push('"');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scraper_gets_what_it_prefers() {
+        let negotiated = [
+            "",
+            "*/*",
+            "text/plain",
+            "application/openmetrics-text; version=1.0.0",
+            "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+            "application/openmetrics-text; version=1.0.0; q=0.2, text/plain; q=0.9",
+            "application/openmetrics-text; q=0",
+            "application/openmetrics-text; version=2.0.0",
+            "Application/OpenMetrics-Text; Version=\"1.0.0\", text/plain",
+        ]
+        .map(|accept| Format::negotiate(accept) == Format::OpenMetrics);
+        assert_eq!(negotiated, [false, false, false, true, true, false, false, false, true]);
+    }
+}

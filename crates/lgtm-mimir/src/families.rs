@@ -1,0 +1,310 @@
+//! Every metric family and its series, as they are exposed: valid names, no series twice, all bounds kept.
+//! Caller threads add, once per new series; worker and scrape read.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use lgtm_core::catalogue::METRICS_SERIES_REFUSED_TOTAL;
+use metrics::{Key, Unit};
+use parking_lot::{Mutex, RwLock};
+
+use crate::buckets::{Bounds, BucketRules};
+use crate::histogram::Histogram;
+use crate::naming::{self, Labels, OVERFLOW_LABEL};
+use crate::refusal::{Refusal, Refusals};
+use crate::scalar::{Counter, Gauge};
+
+/// Most metric names, and most names that are described.
+const MAX_NAMES: usize = 10_000;
+/// Longest help text, in bytes: Mimir's limit.
+const MAX_HELP_BYTES: usize = 1024;
+
+/// The type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    /// As `# TYPE` writes it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// How much there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Time series of all names.
+    pub(crate) series: usize,
+    /// Label sets of one name.
+    pub(crate) series_of_name: usize,
+}
+
+/// The state of one series.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Counter(Arc<Counter>),
+    Gauge(Arc<Gauge>),
+    Histogram(Arc<Histogram>),
+}
+
+impl Value {
+    pub(crate) fn counter(&self) -> Option<Arc<Counter>> {
+        if let Self::Counter(counter) = self { Some(Arc::clone(counter)) } else { None }
+    }
+
+    pub(crate) fn gauge(&self) -> Option<Arc<Gauge>> {
+        if let Self::Gauge(gauge) = self { Some(Arc::clone(gauge)) } else { None }
+    }
+
+    pub(crate) fn histogram(&self) -> Option<Arc<Histogram>> {
+        if let Self::Histogram(histogram) = self { Some(Arc::clone(histogram)) } else { None }
+    }
+}
+
+/// One label set of a family.
+#[derive(Debug)]
+pub(crate) struct Series {
+    /// Distinct in the whole registry, counted from 0.
+    pub(crate) number: u32,
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) value: Value,
+}
+
+/// All series of one name.
+#[derive(Debug)]
+pub(crate) struct Family {
+    pub(crate) name: Arc<str>,
+    pub(crate) kind: Kind,
+    /// Of histograms.
+    bounds: Option<Arc<Bounds>>,
+    series: Mutex<BTreeMap<Arc<Labels>, Arc<Series>>>,
+}
+
+impl Family {
+    /// The series, ordered by their labels.
+    pub(crate) fn series(&self) -> Vec<Arc<Series>> {
+        self.series.lock().values().map(Arc::clone).collect()
+    }
+
+    /// How many time series one label set is.
+    fn time_series(&self) -> usize {
+        // The buckets, sum and count.
+        self.bounds.as_ref().map_or(1, |bounds| bounds.len() + 2)
+    }
+}
+
+/// What the program says about a metric.
+#[derive(Clone, Debug)]
+pub(crate) struct Description {
+    pub(crate) unit: Option<Unit>,
+    pub(crate) help: String,
+}
+
+/// A series for a key.
+pub(crate) struct Place {
+    pub(crate) series: Arc<Series>,
+    /// The series stands for others too, because a limit is reached.
+    pub(crate) is_overflow: bool,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    families: BTreeMap<Arc<str>, Arc<Family>>,
+    /// Every name that a sample has: histograms have several.
+    samples: HashSet<String>,
+}
+
+/// Every family.
+#[derive(Debug)]
+pub(crate) struct Families {
+    names: RwLock<Names>,
+    descriptions: Mutex<BTreeMap<(String, Kind), Description>>,
+    rules: BucketRules,
+    limits: Limits,
+    time_series: AtomicUsize,
+    next_number: AtomicU32,
+    refusals: Refusals,
+}
+
+impl Families {
+    pub(crate) fn new(rules: BucketRules, limits: Limits) -> Self {
+        let families = Self {
+            names: RwLock::default(),
+            descriptions: Mutex::default(),
+            rules,
+            limits,
+            time_series: AtomicUsize::new(0),
+            next_number: AtomicU32::new(0),
+            refusals: Refusals::default(),
+        };
+        families.expose_refusals();
+        families
+    }
+
+    /// The counts of what is refused are series like any other.
+    fn expose_refusals(&self) {
+        let Some(family) = self.family(METRICS_SERIES_REFUSED_TOTAL, Kind::Counter) else { return };
+        let mut series = family.series.lock();
+        for refusal in Refusal::ALL {
+            let labels = vec![("reason".to_owned(), refusal.as_str().to_owned())];
+            self.insert_value(&mut series, labels, Value::Counter(self.refusals.counter(refusal)));
+        }
+    }
+
+    /// The families, ordered by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Family>> {
+        self.names.read().families.values().map(Arc::clone).collect()
+    }
+
+    /// What is known about a family.
+    pub(crate) fn description(&self, family: &Family) -> Option<Description> {
+        self.descriptions.lock().get(&(family.name.to_string(), family.kind)).cloned()
+    }
+
+    /// Notes what the program says about a metric; the last word counts.
+    pub(crate) fn describe(&self, name: &str, kind: Kind, unit: Option<Unit>, help: &str) {
+        let help = naming::cut(help, MAX_HELP_BYTES).to_owned();
+        let key = (naming::metric_name(name), kind);
+        let mut descriptions = self.descriptions.lock();
+        if descriptions.len() < MAX_NAMES || descriptions.contains_key(&key) {
+            descriptions.insert(key, Description { unit, help });
+        }
+    }
+
+    /// The series that this key's samples belong to; none if the name cannot be exposed with this type.
+    /// Keys that become equal are one series.
+    pub(crate) fn place(&self, key: &Key, kind: Kind) -> Option<Place> {
+        let family = self.family(&naming::metric_name(key.name()), kind)?;
+        let (labels, left_out) = naming::labels(key.labels(), kind);
+        if left_out > 0 {
+            self.refusals.refuse(Refusal::LabelLimit, || {
+                format!(
+                    "a series of metric `{}` has more than {} labels: {left_out} are cut",
+                    family.name,
+                    naming::MAX_LABELS
+                )
+            });
+        }
+        let mut series = family.series.lock();
+        if let Some(known) = series.get(&labels) {
+            return Some(Place { series: Arc::clone(known), is_overflow: false });
+        }
+        let refusal = if series.len() >= self.limits.series_of_name {
+            Refusal::NameSeriesLimit
+        } else if !self.take(family.time_series()) {
+            Refusal::SeriesLimit
+        } else {
+            let series = self.insert(&family, &mut series, labels);
+            return Some(Place { series, is_overflow: false });
+        };
+        let overflow = vec![(OVERFLOW_LABEL.to_owned(), "true".to_owned())];
+        let place = match series.get(&overflow) {
+            Some(known) => Arc::clone(known),
+            None => self.insert(&family, &mut series, overflow),
+        };
+        drop(series);
+        self.refusals.refuse(refusal, || {
+            let limit = match refusal {
+                Refusal::SeriesLimit => format!("the limit of {} time series", self.limits.series),
+                _ => format!("the limit of {} label sets of one name", self.limits.series_of_name),
+            };
+            format!("metric `{}` reached {limit}: further ones count in {OVERFLOW_LABEL}=\"true\"", family.name)
+        });
+        Some(Place { series: place, is_overflow: true })
+    }
+
+    fn insert(&self, family: &Family, series: &mut BTreeMap<Arc<Labels>, Arc<Series>>, labels: Labels) -> Arc<Series> {
+        let value = match family.kind {
+            Kind::Counter => Value::Counter(Arc::default()),
+            Kind::Gauge => Value::Gauge(Arc::default()),
+            Kind::Histogram => {
+                let bounds = family.bounds.clone().unwrap_or_else(|| self.rules.bounds(&family.name));
+                Value::Histogram(Arc::new(Histogram::new(bounds, self.refusals.counter(Refusal::NotANumber))))
+            }
+        };
+        self.insert_value(series, labels, value)
+    }
+
+    fn insert_value(
+        &self,
+        series: &mut BTreeMap<Arc<Labels>, Arc<Series>>,
+        labels: Labels,
+        value: Value,
+    ) -> Arc<Series> {
+        let labels = Arc::new(labels);
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let new = Arc::new(Series { number, labels: Arc::clone(&labels), value });
+        series.insert(labels, Arc::clone(&new));
+        new
+    }
+
+    /// Takes from the budget of time series.
+    fn take(&self, wanted: usize) -> bool {
+        let limit = self.limits.series;
+        self.time_series
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                taken.checked_add(wanted).filter(|sum| *sum <= limit)
+            })
+            .is_ok()
+    }
+
+    /// The family of this name, if it is of this kind or can become one.
+    fn family(&self, name: &str, kind: Kind) -> Option<Arc<Family>> {
+        let known = self.names.read().families.get(name).map(Arc::clone);
+        let refusal = match known {
+            Some(family) if family.kind == kind => return Some(family),
+            Some(_) => Refusal::TypeConflict,
+            None => match self.add_family(name, kind) {
+                Ok(family) => return Some(family),
+                Err(refusal) => refusal,
+            },
+        };
+        self.refusals.refuse(refusal, || match refusal {
+            Refusal::NameLimit => {
+                format!("{MAX_NAMES} metric names are in use: {} `{name}` is not exposed", kind.as_str())
+            }
+            _ => format!(
+                "{} `{name}` is not exposed: the name, or one that its samples would have, belongs to another metric",
+                kind.as_str()
+            ),
+        });
+        None
+    }
+
+    fn add_family(&self, name: &str, kind: Kind) -> Result<Arc<Family>, Refusal> {
+        let mut names = self.names.write();
+        if let Some(family) = names.families.get(name) {
+            return if family.kind == kind { Ok(Arc::clone(family)) } else { Err(Refusal::TypeConflict) };
+        }
+        let suffixes: &[&str] = match kind {
+            Kind::Histogram => &["", "_bucket", "_count", "_sum"],
+            Kind::Counter | Kind::Gauge => &[""],
+        };
+        let samples: Vec<_> = suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect();
+        if samples.iter().any(|sample| names.samples.contains(sample)) {
+            return Err(Refusal::TypeConflict);
+        }
+        if names.families.len() >= MAX_NAMES {
+            return Err(Refusal::NameLimit);
+        }
+        names.samples.extend(samples);
+        let name: Arc<str> = name.into();
+        let family = Arc::new(Family {
+            name: Arc::clone(&name),
+            kind,
+            bounds: (kind == Kind::Histogram).then(|| self.rules.bounds(&name)),
+            series: Mutex::default(),
+        });
+        names.families.insert(name, Arc::clone(&family));
+        Ok(family)
+    }
+}

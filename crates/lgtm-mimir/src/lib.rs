@@ -1,0 +1,88 @@
+//! A recorder for the `metrics` facade: Prometheus remote write to Mimir, a scrape endpoint, and exemplars that lead from a
+//! histogram's bucket to the trace of its newest sample.
+//!
+//! ```no_run
+//! let mimir = lgtm_mimir::builder()
+//!     .push(lgtm_core::Endpoint::parse("http://localhost:9009")?)
+//!     .buckets_for("cart_size_bytes", &[100.0, 1_000.0, 10_000.0])
+//!     .build()?;
+//! mimir.install()?;
+//!
+//! metrics::counter!("orders_total", "kind" => "web").increment(1);
+//! metrics::histogram!("checkout_duration_seconds").record(0.042);
+//!
+//! // ... and before the program ends:
+//! if let Some(pipeline) = mimir.pipeline() {
+//!     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+//!     pipeline.begin_shutdown(deadline);
+//!     let _ = pipeline.wait_ended(deadline);
+//!     println!("{}", pipeline.report());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Pushed or scraped
+//!
+//! - **Pushed** ([`Builder::push`]): every 15 s, at a flush and at the shutdown each series becomes a sample with the labels `job`
+//!   (`service.namespace/service.name`), `instance` (`service.instance.id`) and `environment`, so that two processes never write
+//!   the same series; a label of the program with such a name is sent as `exported_…`. `target_info` carries the resource's other
+//!   attributes. A counter that appears is preceded by a zero, so that `rate()` sees its first value. Type, help and unit go along
+//!   once a minute.
+//! - **Scraped** ([`Builder::listen`]): `GET /metrics` in the text format 0.0.4, or in OpenMetrics 1.0 where the scraper's
+//!   `Accept` prefers it. Only OpenMetrics has exemplars. The scraper adds `job` and `instance`.
+//! - Neither: [`Mimir::render`] for a program's own server.
+//!
+//! Do one of them: a program that is scraped and pushes is counted twice.
+//!
+//! # Exemplars
+//!
+//! A histogram's sample that is recorded inside a sampled span (lgtm's layers know the current one) is kept as its bucket's
+//! exemplar: trace id, span id, value and time. Each bucket has the newest; remote write sends each once.
+//!
+//! # The thread boundary
+//!
+//! ```text
+//! caller                                           | worker
+//! recorder.rs -> registry.rs -> families.rs        | collect.rs: the series as they are
+//!                (naming.rs, buckets.rs: once)     |   -> push.rs, remote_write.rs -> core's pipeline
+//! a handle's sample: scalar.rs, histogram.rs,      |   -> scrape.rs, exposition.rs -> the scraper
+//!                exemplar.rs: atomics alone        |
+//! ```
+//!
+//! # Limits
+//!
+//! - Histograms have fixed buckets ([`Builder::buckets`], [`Builder::buckets_for`]): memory is constant whatever is recorded.
+//! - At most 100,000 time series ([`Builder::series_limit`]), 10,000 label sets of one name ([`Builder::name_series_limit`]) and
+//!   10,000 names. Further label sets count together in one series with the label `lgtm_overflow="true"`.
+//! - Names and labels get valid characters (`http.route` becomes `http_route`); keys that become equal are one series. Label
+//!   values are cut at 1,024 bytes, names at 512, labels at 64.
+//! - The first type of a name wins; what uses the name with another type is not exposed. A histogram also owns the names of its
+//!   samples, `…_bucket`, `…_sum`, `…_count`.
+//! - A sample that is NaN is left out of a histogram.
+//! - Series do not expire: they live as long as the recorder.
+//!
+//! `otlp_metrics_series_refused_total`, by `reason`, counts each use of a metric that a limit changed.
+
+mod buckets;
+mod builder;
+mod collect;
+mod exemplar;
+mod exposition;
+mod families;
+mod histogram;
+mod mimir;
+mod naming;
+mod number;
+mod push;
+mod recorder;
+mod refusal;
+mod registry;
+mod remote_write;
+mod scalar;
+mod scrape;
+
+pub use buckets::{DEFAULT_BUCKETS, Matcher};
+pub use builder::{BuildError, Builder, builder};
+pub use exposition::Format;
+pub use mimir::{InstallError, Mimir};
+pub use recorder::Recorder;

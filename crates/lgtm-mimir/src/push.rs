@@ -1,0 +1,201 @@
+//! Collect for remote write: once an interval every series becomes an item of the pipeline. Worker thread.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lgtm_core::pipeline::{Batch, Queue, Reply, Signal, Verdict};
+use lgtm_core::{Identity, SignalKind, unix_nanos};
+
+use crate::collect::{Collected, Reading, collect};
+use crate::exemplar::Exemplar;
+use crate::families::{Kind, Series};
+use crate::naming::Labels;
+use crate::registry::Registry;
+use crate::remote_write::{
+    self, IdentityLabels, Sample, SeriesName, put_metadata, put_request, put_series, target_info_labels,
+};
+
+/// How often type, help and unit are sent.
+const METADATA_INTERVAL: Duration = Duration::from_secs(60);
+/// The metric that carries the resource's attributes.
+const TARGET_INFO: &str = "target_info";
+
+/// The signal of metrics.
+pub(crate) struct Push {
+    registry: Arc<Registry>,
+    interval: Duration,
+    identity: IdentityLabels,
+    target_info: Labels,
+    /// Milliseconds since the Unix epoch of the last collection; at first, of the start.
+    collected_at: i64,
+    metadata_sent: Option<Instant>,
+    /// Whether the series of this number was collected before.
+    known: Vec<bool>,
+    request: Vec<u8>,
+    snappy: snap::raw::Encoder,
+}
+
+/// One collection.
+struct Round<'a> {
+    queue: &'a Queue,
+    identity: &'a IdentityLabels,
+    timestamp: i64,
+    /// When a series that is new was still zero.
+    before: i64,
+    /// Type, help and unit of the present family, until an item has taken them along.
+    metadata: Vec<u8>,
+}
+
+impl Push {
+    pub(crate) fn new(registry: Arc<Registry>, interval: Duration, identity: &Identity) -> Self {
+        Self {
+            registry,
+            interval,
+            identity: IdentityLabels::new(identity),
+            target_info: target_info_labels(identity),
+            collected_at: milliseconds(unix_nanos()),
+            metadata_sent: None,
+            known: Vec::new(),
+            request: Vec::new(),
+            snappy: snap::raw::Encoder::new(),
+        }
+    }
+
+    fn collect_at(&mut self, queue: &Queue, now: i64) {
+        // Two samples of a series never share a timestamp, and none goes back, whatever the clock does.
+        let timestamp = now.max(self.collected_at + 1);
+        let mut round = Round {
+            queue,
+            identity: &self.identity,
+            timestamp,
+            before: self.collected_at.min(timestamp - 1),
+            metadata: Vec::new(),
+        };
+        let with_metadata = self.metadata_sent.is_none_or(|sent| sent.elapsed() >= METADATA_INTERVAL);
+        let mut counts = Vec::new();
+        let mut has_target_info = false;
+        for family in collect(self.registry.families()) {
+            has_target_info |= &*family.name == TARGET_INFO;
+            round.begin(&family, with_metadata);
+            for series in &family.series {
+                let number = series.number as usize;
+                let known = self.known.get(number).copied().unwrap_or(false);
+                if round.series(&family, series, known, &mut counts) {
+                    if self.known.len() <= number {
+                        self.known.resize(number + 1, false);
+                    }
+                    if let Some(known) = self.known.get_mut(number) {
+                        *known = true;
+                    }
+                }
+            }
+        }
+        if !has_target_info {
+            round.target_info(&self.target_info, with_metadata);
+        }
+        self.collected_at = timestamp;
+        if with_metadata {
+            self.metadata_sent = Some(Instant::now());
+        }
+    }
+}
+
+impl Round<'_> {
+    fn begin(&mut self, family: &Collected, with_metadata: bool) {
+        self.metadata.clear();
+        if with_metadata {
+            put_metadata(&mut self.metadata, family);
+        }
+    }
+
+    /// Admits the time series of one label set; whether all were taken.
+    fn series(&mut self, family: &Collected, series: &Series, known: bool, counts: &mut Vec<u64>) -> bool {
+        let name = SeriesName { name: &family.name, labels: &series.labels, le: None };
+        match series.read(counts) {
+            Reading::Counter(value) => self.grown(name, value as f64, known, None),
+            Reading::Gauge(value) => self.admit(name, &[Sample { value, timestamp: self.timestamp }], None),
+            Reading::Histogram(histogram) => {
+                let bucket_name = format!("{}_bucket", family.name);
+                let mut all = true;
+                for (bucket, (le, count)) in histogram.bounds().le().zip(&*counts).enumerate() {
+                    let name = SeriesName { name: &bucket_name, le: Some(le), ..name };
+                    all &= self.grown(name, *count as f64, known, histogram.unpushed_exemplar(bucket));
+                }
+                let count = counts.last().copied().unwrap_or_default();
+                all &= self.grown(
+                    SeriesName { name: &format!("{}_sum", family.name), ..name },
+                    histogram.sum(),
+                    known,
+                    None,
+                );
+                all & self.grown(
+                    SeriesName { name: &format!("{}_count", family.name), ..name },
+                    count as f64,
+                    known,
+                    None,
+                )
+            }
+        }
+    }
+
+    /// Admits a value that has grown from zero. `rate()` sees the growth only if the zero is there too.
+    fn grown(&mut self, name: SeriesName<'_>, value: f64, known: bool, exemplar: Option<Exemplar>) -> bool {
+        let now = Sample { value, timestamp: self.timestamp };
+        if known || value == 0.0 {
+            self.admit(name, &[now], exemplar)
+        } else {
+            self.admit(name, &[Sample { value: 0.0, timestamp: self.before }, now], exemplar)
+        }
+    }
+
+    fn admit(&mut self, name: SeriesName<'_>, samples: &[Sample], exemplar: Option<Exemplar>) -> bool {
+        let nanoseconds = self.timestamp.unsigned_abs().saturating_mul(1_000_000);
+        let admitted = self.queue.admit(0, nanoseconds, |buffer| {
+            put_series(buffer, self.identity, name, samples, exemplar);
+            buffer.extend_from_slice(&self.metadata);
+        });
+        if admitted {
+            self.metadata.clear();
+        }
+        admitted
+    }
+
+    fn target_info(&mut self, labels: &Labels, with_metadata: bool) {
+        let family = Collected {
+            name: TARGET_INFO.into(),
+            kind: Kind::Gauge,
+            unit: None,
+            help: "The attributes of the resource that sends these metrics".to_owned(),
+            series: Vec::new(),
+        };
+        self.begin(&family, with_metadata);
+        let name = SeriesName { name: TARGET_INFO, labels, le: None };
+        self.admit(name, &[Sample { value: 1.0, timestamp: self.timestamp }], None);
+    }
+}
+
+impl Signal for Push {
+    fn kind(&self) -> SignalKind {
+        SignalKind::Metrics
+    }
+
+    fn encode(&mut self, batch: &Batch, body: &mut Vec<u8>) {
+        put_request(batch, &mut self.snappy, &mut self.request, body);
+    }
+
+    fn classify(&self, reply: &Reply) -> Verdict {
+        remote_write::classify(reply)
+    }
+
+    fn collect_interval(&self) -> Option<Duration> {
+        Some(self.interval)
+    }
+
+    fn collect(&mut self, queue: &Queue, _last: bool) {
+        self.collect_at(queue, milliseconds(unix_nanos()));
+    }
+}
+
+fn milliseconds(nanoseconds: u64) -> i64 {
+    i64::try_from(nanoseconds / 1_000_000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,209 @@
+//! Admit: from a key to the series that its samples belong to. Caller threads; a known key is one lookup under a shared lock,
+//! and a sample through a handle is atomics alone. There is no queue: the worker reads the series once a tick.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use metrics::Key;
+use metrics_util::registry::{self, Storage};
+
+use crate::families::{Families, Kind, Place, Value};
+use crate::histogram::Histogram;
+use crate::scalar::{Counter, Gauge};
+
+/// All keys that were used, and all families.
+pub(crate) struct Registry {
+    keys: registry::Registry<Key, Known>,
+    /// Most keys that are remembered. Several keys may be one series, so the bound on series does not bound them.
+    max_keys: usize,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.keys.storage().keys.load(Ordering::Relaxed);
+        formatter.debug_struct("Registry").field("keys", &keys).finish_non_exhaustive()
+    }
+}
+
+/// Gives the registry its handles. Keys get here once they have a series of their own.
+struct Known {
+    families: Families,
+    keys: AtomicUsize,
+}
+
+impl Known {
+    fn handle<T: Default>(&self, key: &Key, kind: Kind, pick: fn(&Value) -> Option<Arc<T>>) -> Arc<T> {
+        self.keys.fetch_add(1, Ordering::Relaxed);
+        // The default is exposed nowhere; it would take a name that changes its type.
+        self.families.place(key, kind).and_then(|place| pick(&place.series.value)).unwrap_or_default()
+    }
+}
+
+impl Storage<Key> for Known {
+    type Counter = Arc<Counter>;
+    type Gauge = Arc<Gauge>;
+    type Histogram = Arc<Histogram>;
+
+    fn counter(&self, key: &Key) -> Self::Counter {
+        self.handle(key, Kind::Counter, Value::counter)
+    }
+
+    fn gauge(&self, key: &Key) -> Self::Gauge {
+        self.handle(key, Kind::Gauge, Value::gauge)
+    }
+
+    fn histogram(&self, key: &Key) -> Self::Histogram {
+        self.handle(key, Kind::Histogram, Value::histogram)
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(families: Families, max_keys: usize) -> Self {
+        Self { keys: registry::Registry::new(Known { families, keys: AtomicUsize::new(0) }), max_keys }
+    }
+
+    pub(crate) fn families(&self) -> &Families {
+        &self.keys.storage().families
+    }
+
+    /// The counter of this key; none if it cannot be exposed.
+    pub(crate) fn counter(&self, key: &Key) -> Option<Arc<Counter>> {
+        if let Some(known) = self.keys.get_counter(key) {
+            return Some(known);
+        }
+        let place = self.families().place(key, Kind::Counter)?;
+        if self.remembers(&place) {
+            return Some(self.keys.get_or_create_counter(key, Arc::clone));
+        }
+        place.series.value.counter()
+    }
+
+    /// The gauge of this key; none if it cannot be exposed.
+    pub(crate) fn gauge(&self, key: &Key) -> Option<Arc<Gauge>> {
+        if let Some(known) = self.keys.get_gauge(key) {
+            return Some(known);
+        }
+        let place = self.families().place(key, Kind::Gauge)?;
+        if self.remembers(&place) {
+            return Some(self.keys.get_or_create_gauge(key, Arc::clone));
+        }
+        place.series.value.gauge()
+    }
+
+    /// The histogram of this key; none if it cannot be exposed.
+    pub(crate) fn histogram(&self, key: &Key) -> Option<Arc<Histogram>> {
+        if let Some(known) = self.keys.get_histogram(key) {
+            return Some(known);
+        }
+        let place = self.families().place(key, Kind::Histogram)?;
+        if self.remembers(&place) {
+            return Some(self.keys.get_or_create_histogram(key, Arc::clone));
+        }
+        place.series.value.histogram()
+    }
+
+    /// Keys beyond a limit are looked up anew each time: what they could fill has no end.
+    fn remembers(&self, place: &Place) -> bool {
+        !place.is_overflow && self.keys.storage().keys.load(Ordering::Relaxed) < self.max_keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{CounterFn as _, HistogramFn as _, Label};
+
+    use super::*;
+    use crate::buckets::{BucketRules, DEFAULT_BUCKETS};
+    use crate::families::Limits;
+    use crate::naming::OVERFLOW_LABEL;
+    use crate::refusal::Refusal;
+
+    fn registry(series: usize, series_of_name: usize) -> Registry {
+        let rules = BucketRules::new(&DEFAULT_BUCKETS, &[]).unwrap();
+        Registry::new(Families::new(rules, Limits { series, series_of_name }), series)
+    }
+
+    fn key(name: &'static str, value: usize) -> Key {
+        Key::from_parts(name, vec![Label::new("n", value.to_string())])
+    }
+
+    fn counters(registry: &Registry, name: &str) -> Vec<(String, u64)> {
+        let families = registry.families().all();
+        let family = families.iter().find(|family| &*family.name == name).unwrap();
+        let series = family.series();
+        series
+            .iter()
+            .map(|series| {
+                let labels = series.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+                (labels.join(","), series.value.counter().unwrap().value())
+            })
+            .collect()
+    }
+
+    fn refused(registry: &Registry, refusal: Refusal) -> u64 {
+        let all = counters(registry, lgtm_core::catalogue::METRICS_SERIES_REFUSED_TOTAL);
+        all.iter().find(|(labels, _)| *labels == format!("reason={}", refusal.as_str())).unwrap().1
+    }
+
+    #[test]
+    fn keys_that_become_equal_are_one_series() {
+        let registry = registry(100, 100);
+        let dotted = Key::from_parts("http.requests", vec![Label::new("http.route", "/a")]);
+        let plain = Key::from_parts("http_requests", vec![Label::new("http_route", "/a")]);
+        registry.counter(&dotted).unwrap().increment(2);
+        registry.counter(&plain).unwrap().increment(3);
+        registry.counter(&dotted).unwrap().increment(5);
+        assert_eq!(counters(&registry, "http_requests"), [("http_route=/a".to_owned(), 10)]);
+    }
+
+    #[test]
+    fn beyond_the_limit_of_a_name_everything_counts_in_one_series() {
+        let registry = registry(100, 3);
+        for value in 0..10 {
+            registry.counter(&key("requests", value)).unwrap().increment(1);
+            registry.counter(&key("requests", 9)).unwrap().increment(1);
+        }
+        let overflow = format!("{OVERFLOW_LABEL}=true");
+        let expected = [(overflow, 7), ("n=0".to_owned(), 1), ("n=1".to_owned(), 1), ("n=9".to_owned(), 11)];
+        assert_eq!(counters(&registry, "requests"), expected);
+        assert_eq!(refused(&registry, Refusal::NameSeriesLimit), 7);
+        registry.counter(&key("others", 0)).unwrap().increment(1);
+        assert_eq!(counters(&registry, "others"), [("n=0".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn the_limit_of_all_series_counts_each_bucket() {
+        // A default histogram: 11 buckets, +Inf, sum and count.
+        let registry = registry(15, 100);
+        registry.histogram(&key("seconds", 0)).unwrap().record(1.0);
+        registry.counter(&key("requests", 0)).unwrap().increment(1);
+        registry.counter(&key("requests", 1)).unwrap().increment(1);
+        assert_eq!(counters(&registry, "requests").len(), 2);
+        assert_eq!(refused(&registry, Refusal::SeriesLimit), 1);
+    }
+
+    #[test]
+    fn the_first_type_of_a_name_wins() {
+        let registry = registry(100, 100);
+        assert!(registry.histogram(&key("seconds", 0)).is_some());
+        assert!(registry.counter(&key("seconds", 0)).is_none());
+        assert!(registry.gauge(&key("seconds_count", 0)).is_none(), "the histogram has samples of this name");
+        assert!(registry.gauge(&key("size_bucket", 0)).is_some());
+        assert!(registry.histogram(&key("size", 0)).is_none(), "its buckets would have the gauge's name");
+        assert!(registry.counter(&key("size_sum", 0)).is_some(), "a histogram that was refused takes no names");
+        assert_eq!(refused(&registry, Refusal::TypeConflict), 3);
+    }
+
+    #[test]
+    fn keys_without_end_that_are_one_series_are_not_remembered() {
+        let registry = registry(10, 10);
+        for number in 0..1000 {
+            let value = format!("{}{number}", "v".repeat(2000));
+            let key = Key::from_parts("requests", vec![Label::new("n", value)]);
+            registry.counter(&key).unwrap().increment(1);
+        }
+        assert_eq!(counters(&registry, "requests")[0].1, 1000);
+        assert!(registry.keys.storage().keys.load(Ordering::Relaxed) <= 10);
+    }
+}

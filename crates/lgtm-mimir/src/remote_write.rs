@@ -1,0 +1,267 @@
+//! Encode: remote write 1, protobuf in a snappy block; and what a backend's answers mean. Worker thread.
+//! Sources: Prometheus Remote-Write 1.0 and `prompb/types.proto`; OpenTelemetry, "Prometheus and OpenMetrics compatibility".
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use lgtm_core::pipeline::{Batch, Reply, Verdict, excerpt};
+use lgtm_core::protobuf::{
+    field_length, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, put_varint, varint_length, varint_tag,
+};
+use lgtm_core::{ErrorType, Identity};
+
+use crate::collect::{Collected, exemplar_labels};
+use crate::exemplar::Exemplar;
+use crate::families::Kind;
+use crate::naming;
+
+pub(crate) const PATH: &str = "/api/v1/push";
+
+const TIMESERIES: u8 = length_tag(1);
+const METADATA: u8 = length_tag(3);
+
+const LABELS: u8 = length_tag(1);
+const SAMPLES: u8 = length_tag(2);
+const EXEMPLARS: u8 = length_tag(3);
+
+const LABEL_NAME: u8 = length_tag(1);
+const LABEL_VALUE: u8 = length_tag(2);
+
+const SAMPLE_VALUE: u8 = fixed64_tag(1);
+const SAMPLE_TIMESTAMP: u8 = varint_tag(2);
+
+const EXEMPLAR_LABELS: u8 = length_tag(1);
+const EXEMPLAR_VALUE: u8 = fixed64_tag(2);
+const EXEMPLAR_TIMESTAMP: u8 = varint_tag(3);
+
+const METADATA_TYPE: u8 = varint_tag(1);
+const METADATA_FAMILY: u8 = length_tag(2);
+const METADATA_HELP: u8 = length_tag(4);
+const METADATA_UNIT: u8 = length_tag(5);
+
+/// The protocol's headers.
+pub(crate) fn headers() -> Vec<(HeaderName, HeaderValue)> {
+    vec![
+        (http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf")),
+        (http::header::CONTENT_ENCODING, HeaderValue::from_static("snappy")),
+        (HeaderName::from_static("x-prometheus-remote-write-version"), HeaderValue::from_static("0.1.0")),
+    ]
+}
+
+/// The labels that tell this process's series from those of others.
+pub(crate) struct IdentityLabels(Vec<(&'static str, String)>);
+
+impl IdentityLabels {
+    pub(crate) fn new(identity: &Identity) -> Self {
+        let value = |value: &str| naming::cut(value, naming::MAX_VALUE_BYTES).to_owned();
+        let mut labels = vec![("job", value(&identity.job())), ("instance", value(&identity.service_instance_id))];
+        labels.extend(identity.environment.as_deref().map(|environment| ("environment", value(environment))));
+        labels.retain(|(_, value)| !value.is_empty());
+        Self(labels)
+    }
+
+    /// The name under which a label of the program is sent: as at a scrape, the identity wins.
+    fn exported<'a>(&self, name: &'a str, all: &'a [(String, String)]) -> Cow<'a, str> {
+        let mut exported = Cow::Borrowed(name);
+        while self.0.iter().any(|(own, _)| *own == exported)
+            || (exported != name && all.iter().any(|(other, _)| *other == exported))
+        {
+            exported = Cow::Owned(format!("exported_{exported}"));
+        }
+        exported
+    }
+}
+
+/// The resource's attributes as the labels of `target_info`.
+pub(crate) fn target_info_labels(identity: &Identity) -> naming::Labels {
+    let attributes = identity.resource_attributes();
+    let labels: Vec<_> =
+        attributes.map(|(name, value)| metrics::Label::new(name.to_owned(), value.to_owned())).collect();
+    naming::labels(labels.iter(), Kind::Gauge).0
+}
+
+/// One point of a series.
+#[derive(Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) value: f64,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) timestamp: i64,
+}
+
+/// Which series: a sample's name, the labels of its label set, and a bucket's bound.
+#[derive(Clone, Copy)]
+pub(crate) struct SeriesName<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) labels: &'a [(String, String)],
+    pub(crate) le: Option<&'a str>,
+}
+
+/// Appends a series with its samples and exemplar, in time order, as a field of the request.
+pub(crate) fn put_series(
+    buffer: &mut Vec<u8>,
+    identity: &IdentityLabels,
+    series: SeriesName<'_>,
+    samples: &[Sample],
+    exemplar: Option<Exemplar>,
+) {
+    let mut labels: Vec<(Cow<'_, str>, &str)> = Vec::with_capacity(series.labels.len() + identity.0.len() + 2);
+    labels.push((Cow::Borrowed("__name__"), series.name));
+    labels.extend(identity.0.iter().map(|(name, value)| (Cow::Borrowed(*name), value.as_str())));
+    labels.extend(series.le.map(|le| (Cow::Borrowed("le"), le)));
+    labels.extend(series.labels.iter().map(|(name, value)| (identity.exported(name, series.labels), value.as_str())));
+    labels.sort_unstable();
+    let length: usize = labels.iter().map(|(name, value)| field_length(label_length(name, value))).sum::<usize>()
+        + samples.iter().map(|sample| field_length(sample_length(sample))).sum::<usize>();
+    let exemplar = exemplar.map(|exemplar| (exemplar_message(&exemplar), EXEMPLARS));
+    let exemplar_bytes = exemplar.as_ref().map_or(0, |(message, _)| field_length(message.len()));
+    buffer.push(TIMESERIES);
+    put_varint(buffer, (length + exemplar_bytes) as u64);
+    for (name, value) in &labels {
+        put_label(buffer, LABELS, name, value);
+    }
+    for sample in samples {
+        buffer.push(SAMPLES);
+        put_varint(buffer, sample_length(sample) as u64);
+        put_fixed64(buffer, SAMPLE_VALUE, sample.value.to_bits());
+        put_integer(buffer, SAMPLE_TIMESTAMP, sample.timestamp.cast_unsigned());
+    }
+    if let Some((message, tag)) = exemplar {
+        put_bytes(buffer, tag, &message);
+    }
+}
+
+fn label_length(name: &str, value: &str) -> usize {
+    field_length(name.len()) + field_length(value.len())
+}
+
+fn put_label(buffer: &mut Vec<u8>, tag: u8, name: &str, value: &str) {
+    buffer.push(tag);
+    put_varint(buffer, label_length(name, value) as u64);
+    put_bytes(buffer, LABEL_NAME, name.as_bytes());
+    put_bytes(buffer, LABEL_VALUE, value.as_bytes());
+}
+
+fn sample_length(sample: &Sample) -> usize {
+    9 + 1 + varint_length(sample.timestamp.cast_unsigned())
+}
+
+fn exemplar_message(exemplar: &Exemplar) -> Vec<u8> {
+    let mut message = Vec::with_capacity(96);
+    for (name, value) in exemplar_labels(exemplar) {
+        put_label(&mut message, EXEMPLAR_LABELS, name, &value);
+    }
+    put_fixed64(&mut message, EXEMPLAR_VALUE, exemplar.value.to_bits());
+    put_integer(&mut message, EXEMPLAR_TIMESTAMP, exemplar.timestamp.cast_unsigned());
+    message
+}
+
+/// Appends type, help and unit of a family, as a field of the request.
+pub(crate) fn put_metadata(buffer: &mut Vec<u8>, family: &Collected) {
+    let mut message = Vec::with_capacity(64 + family.help.len());
+    let kind = match family.kind {
+        Kind::Counter => 1,
+        Kind::Gauge => 2,
+        Kind::Histogram => 3,
+    };
+    put_integer(&mut message, METADATA_TYPE, kind);
+    put_bytes(&mut message, METADATA_FAMILY, family.name.as_bytes());
+    if !family.help.is_empty() {
+        put_bytes(&mut message, METADATA_HELP, family.help.as_bytes());
+    }
+    if let Some(unit) = family.unit.filter(|unit| *unit != metrics::Unit::Count) {
+        put_bytes(&mut message, METADATA_UNIT, unit.as_str().as_bytes());
+    }
+    put_bytes(buffer, METADATA, &message);
+}
+
+/// Appends the request: the items are its fields.
+pub(crate) fn put_request(batch: &Batch, snappy: &mut snap::raw::Encoder, request: &mut Vec<u8>, body: &mut Vec<u8>) {
+    request.clear();
+    for item in batch.iter() {
+        request.extend_from_slice(item.payload);
+    }
+    let start = body.len();
+    body.resize(start + snap::raw::max_compress_len(request.len()), 0);
+    let written = body.get_mut(start..).map_or(0, |room| snappy.compress(request, room).unwrap_or(0));
+    body.truncate(start + written);
+}
+
+/// What an answer means.
+pub(crate) fn classify(reply: &Reply) -> Verdict {
+    let Reply::Http { status, retry_after, body, .. } = reply else {
+        return Verdict::Rejected { error: ErrorType::Other, message: "not an HTTP answer".to_owned() };
+    };
+    classify_status(*status, *retry_after, body)
+}
+
+fn classify_status(status: u16, after: Option<Duration>, body: &[u8]) -> Verdict {
+    let message = || format!("{status} {}", excerpt(body));
+    let rejected = |error| Verdict::Rejected { error, message: message() };
+    let retry = |error| Verdict::Retry { error, after, message: message() };
+    match status {
+        // 202 is Mimir's answer to the second of a high-availability pair: the first has delivered it.
+        200..=299 => Verdict::delivered(),
+        401 | 403 => rejected(ErrorType::Unauthorized),
+        408 => retry(ErrorType::Timeout),
+        413 => Verdict::Split { message: message() },
+        // 529 is Mimir's "too many requests" where it is configured not to use 429.
+        429 | 529 => retry(ErrorType::RateLimited),
+        500..=599 => retry(ErrorType::Server),
+        // 400 among them: its good samples are stored, it must never be sent again.
+        300..=499 => rejected(ErrorType::Rejected),
+        _ => rejected(ErrorType::Other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_mean_what_the_protocol_says() {
+        let verdict = |status| match classify_status(status, Some(Duration::from_secs(3)), b"why") {
+            Verdict::Delivered { rejected: 0, .. } => "delivered",
+            Verdict::Retry { after: Some(after), error, message } => {
+                assert_eq!((after, message), (Duration::from_secs(3), format!("{status} why")));
+                error.as_str()
+            }
+            Verdict::Rejected { error: ErrorType::Unauthorized, .. } => "refused: unauthorized",
+            Verdict::Rejected { error: ErrorType::Rejected, .. } => "refused",
+            Verdict::Split { .. } => "split",
+            _ => "other",
+        };
+        let expected = [
+            (200, "delivered"),
+            (202, "delivered"),
+            (204, "delivered"),
+            (302, "refused"),
+            (400, "refused"),
+            (401, "refused: unauthorized"),
+            (403, "refused: unauthorized"),
+            (404, "refused"),
+            (408, "timeout"),
+            (413, "split"),
+            (429, "rate_limited"),
+            (500, "server"),
+            (503, "server"),
+            (529, "rate_limited"),
+        ];
+        for (status, outcome) in expected {
+            assert_eq!(verdict(status), outcome, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_programs_label_steps_aside_for_the_identity() {
+        let mut identity = Identity::new("shop");
+        identity.environment = Some("test".to_owned());
+        let own = IdentityLabels::new(&identity);
+        let labels = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect::<Vec<_>>();
+        let all = labels(&["exported_job", "instance", "job"]);
+        assert_eq!(own.exported("instance", &all), "exported_instance");
+        assert_eq!(own.exported("job", &all), "exported_exported_job");
+        assert_eq!(own.exported("exported_job", &all), "exported_job");
+        assert_eq!(own.exported("environment", &all), "exported_environment");
+    }
+}

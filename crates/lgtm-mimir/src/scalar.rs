@@ -1,0 +1,89 @@
+//! Counters and gauges: one atomic each. Caller threads write, worker and scrape read; no lock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{CounterFn, GaugeFn};
+
+/// A counter: a `u64` that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl CounterFn for Counter {
+    #[inline]
+    fn increment(&self, value: u64) {
+        self.0.fetch_add(value, Ordering::Relaxed);
+    }
+
+    fn absolute(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
+    }
+}
+
+/// A gauge: the bits of an `f64`. All bits zero are the value 0.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn value(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl GaugeFn for Gauge {
+    #[inline]
+    fn increment(&self, value: f64) {
+        add(&self.0, value);
+    }
+
+    #[inline]
+    fn decrement(&self, value: f64) {
+        add(&self.0, -value);
+    }
+
+    #[inline]
+    fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// Adds to a float kept as bits.
+#[inline]
+pub(crate) fn add(bits: &AtomicU64, value: f64) {
+    let mut current = bits.load(Ordering::Relaxed);
+    loop {
+        let sum = (f64::from_bits(current) + value).to_bits();
+        match bits.compare_exchange_weak(current, sum, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(changed) => current = changed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absolute_value_never_takes_a_counter_back() {
+        let counter = Counter::default();
+        counter.absolute(7);
+        counter.absolute(3);
+        counter.increment(1);
+        assert_eq!(counter.value(), 8);
+    }
+
+    #[test]
+    fn a_gauge_goes_up_and_down() {
+        let gauge = Gauge::default();
+        gauge.set(2.5);
+        gauge.increment(1.0);
+        gauge.decrement(4.0);
+        assert_eq!(gauge.value(), -0.5);
+    }
+}
