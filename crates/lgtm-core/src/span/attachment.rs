@@ -111,9 +111,10 @@ impl Attachment {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(Attached { store, bit }) = self.attached() else { return };
-        store.open(*bit, attributes, id, |parent| {
-            let known = |id: &Id| store.with(id.into_u64(), |_| ()).is_some();
-            context.span_scope(parent)?.map(|span| span.id()).find(known).map(|id| id.into_u64())
+        store.open(*bit, attributes, id, || {
+            // By way of the new span: the context of a filtered layer does not look up a parent that is hidden from it.
+            let known = |id: &u64| store.with(*id, |_| ()).is_some();
+            context.span(id)?.scope().skip(1).map(|span| span.id().into_u64()).find(known)
         });
         if self.id_source.is_some() {
             store.await_ids(id.into_u64());

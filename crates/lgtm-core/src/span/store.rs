@@ -196,13 +196,7 @@ impl SpanStore {
 
     /// A layer sees a span open: the first one creates the record. `ancestor` finds the nearest ancestor with a record of
     /// an explicit parent that has none.
-    pub(crate) fn open(
-        &self,
-        bit: u32,
-        attributes: &Attributes<'_>,
-        id: &Id,
-        ancestor: impl FnOnce(&Id) -> Option<u64>,
-    ) {
+    pub(crate) fn open(&self, bit: u32, attributes: &Attributes<'_>, id: &Id, ancestor: impl FnOnce() -> Option<u64>) {
         let id = id.into_u64();
         if LAST_OPENED.with(Cell::get) == (self.id, id) && self.join(bit, id) {
             return;
@@ -318,14 +312,14 @@ impl SpanStore {
     fn parent_of(
         &self,
         attributes: &Attributes<'_>,
-        ancestor: impl FnOnce(&Id) -> Option<u64>,
+        ancestor: impl FnOnce() -> Option<u64>,
     ) -> (u64, Option<Inherited>) {
         let parent = if attributes.is_contextual() {
             current::innermost(self.id).map(|(span, _)| span)
         } else {
             attributes.parent().and_then(|parent| {
                 let id = parent.into_u64();
-                if self.with(id, |_| ()).is_some() { Some(id) } else { ancestor(parent) }
+                if self.with(id, |_| ()).is_some() { Some(id) } else { ancestor() }
             })
         };
         let Some(parent) = parent else { return (0, None) };
