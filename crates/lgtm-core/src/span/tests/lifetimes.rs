@@ -131,7 +131,7 @@ fn a_registry_at_the_address_of_an_old_one_has_records_of_its_own() {
     for _ in 0..50 {
         let (dispatch, log, _) = one(Probe::new(Role::Exporter));
         with_default(&dispatch, || info_span!("root").in_scope(|| drop(info_span!("child"))));
-        assert_eq!(log.closed.lock().len(), 2);
+        assert_eq!(log.closed().len(), 2);
         assert_eq!(log.span("child").parent_span_id, log.span("root").span_id);
     }
 }
@@ -156,9 +156,9 @@ fn a_thread_that_exports_is_not_seen_and_leaves_nothing_behind() {
         assert_eq!(current::trace(), None);
         suppressed(|| drop(span));
     });
-    assert_eq!(log.closed.lock().len(), 1);
+    assert_eq!(log.closed().len(), 1);
     assert_eq!(log.span("seen").field("late"), None);
-    assert_eq!(log.events.lock().len(), 1);
+    assert_eq!(log.events().len(), 1);
     assert_eq!(log.event("outside").trace, None);
     assert_eq!(store_of(&dispatch).open_records(), 0);
 }
@@ -182,7 +182,7 @@ fn a_layer_that_goes_leaves_no_records_and_no_current_trace_behind() {
         assert_eq!(current::trace(), None);
         drop(spans);
     });
-    assert_eq!(log.closed.lock().len(), 5001, "the other layer sees them all close");
+    assert_eq!(log.closed().len(), 5001, "the other layer sees them all close");
     assert_eq!(log.event("inside").trace.unwrap().trace_id, log.span("child").trace_id);
     assert_eq!(store_of(&dispatch).open_records(), 0);
 }
@@ -252,7 +252,7 @@ fn records_stay_consistent_under_many_threads() {
     drop(receiver);
     assert_eq!(store_of(&dispatch).open_records(), 0);
     for log in &logs {
-        let closed = log.closed.lock();
+        let closed = log.closed();
         assert_eq!(closed.len() as u64, created.load(Ordering::Relaxed));
         let by_id: std::collections::HashMap<_, _> = closed.iter().map(|span| (span.span_id, span)).collect();
         assert_eq!(by_id.len(), closed.len(), "span ids are unique");
@@ -270,7 +270,7 @@ fn records_stay_consistent_under_many_threads() {
                 (name, parent) => panic!("{name} under {parent:?}"),
             }
         }
-        for event in log.events.lock().iter() {
+        for event in log.events().iter() {
             let span = by_id[&event.trace.unwrap().span_id];
             assert_eq!((span.name.as_str(), span.id), ("child", event.span));
             for (name, value) in &event.fields {
@@ -279,7 +279,7 @@ fn records_stay_consistent_under_many_threads() {
         }
     }
     let sorted = |log: &Log| {
-        let mut closed = log.closed.lock().clone();
+        let mut closed = log.closed().clone();
         closed.sort_by_key(|span| span.span_id.to_bytes());
         closed
     };

@@ -28,7 +28,7 @@ fn twenty_thousand_open_spans_have_a_record_each() {
         }
     });
     let root = log.span("root").span_id;
-    let closed = log.closed.lock();
+    let closed = log.closed();
     let mut numbers: Vec<u64> = Vec::new();
     for span in closed.iter().filter(|span| span.name == "span") {
         assert_eq!(span.parent_span_id, root);
@@ -92,7 +92,7 @@ fn a_late_value_replaces_the_old_one_at_the_limit_and_new_ones_are_counted() {
 fn open(store: &SpanStore, bit: u32, span: &Span, id: u64) {
     let metadata = span.metadata().unwrap();
     let values = metadata.fields().value_set(&[]);
-    store.open(bit, &Attributes::new_root(metadata, &values), &Id::from_u64(id), |_| None);
+    store.open(bit, &Attributes::new_root(metadata, &values), &Id::from_u64(id), || None);
 }
 
 /// A span whose metadata the tests below borrow.

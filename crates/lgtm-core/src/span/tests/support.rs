@@ -94,11 +94,19 @@ pub(super) struct SeenEvent {
 /// What a layer has seen.
 #[derive(Default)]
 pub(super) struct Log {
-    pub(super) closed: Mutex<Vec<Closed>>,
-    pub(super) events: Mutex<Vec<SeenEvent>>,
+    closed: Mutex<Vec<Closed>>,
+    events: Mutex<Vec<SeenEvent>>,
 }
 
 impl Log {
+    pub(super) fn closed(&self) -> Vec<Closed> {
+        self.closed.lock().clone()
+    }
+
+    pub(super) fn events(&self) -> Vec<SeenEvent> {
+        self.events.lock().clone()
+    }
+
     /// The span of this name, the last one of several.
     #[track_caller]
     pub(super) fn span(&self, name: &str) -> Closed {
@@ -132,17 +140,17 @@ impl Probe {
 
     /// The text that a log layer would write of this span and its ancestors, leaf first.
     pub(super) fn text(attachment: &Attachment, span: u64) -> Option<String> {
-        attachment.log_context(
+        let one = |record: &SpanRecord| format!("{}{:?} ", record.name(), fields_of(&record.attributes));
+        let cached = attachment.log_context(
             span,
-            |context, spans| {
-                let fields = &mut context.fields;
-                spans(&mut |record| {
-                    fields
-                        .extend_from_slice(format!("{}{:?} ", record.name(), fields_of(&record.attributes)).as_bytes());
-                });
-            },
+            |context, spans| spans(&mut |record| context.fields.extend_from_slice(one(record).as_bytes())),
             |context| String::from_utf8(context.fields.clone()).unwrap(),
-        )
+        );
+        cached.or_else(|| {
+            let mut text = String::new();
+            attachment.ancestry(span, &mut |record| text.push_str(&one(record)));
+            (!text.is_empty()).then_some(text)
+        })
     }
 }
 
