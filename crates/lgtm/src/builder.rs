@@ -149,6 +149,28 @@ impl Builder {
         self
     }
 
+    /// How often metrics are pushed; a flush and the shutdown push besides. Defaults to 15 s.
+    #[cfg(feature = "mimir")]
+    pub fn push_interval(mut self, interval: Duration) -> Self {
+        self.settings.push_interval = Some(interval);
+        self
+    }
+
+    /// The upper bounds of every histogram's buckets, `+Inf` is implied. Defaults to Prometheus' own: 5 ms to 10 s, in seconds.
+    #[cfg(feature = "mimir")]
+    pub fn buckets(mut self, bounds: &[f64]) -> Self {
+        self.settings.buckets = Some(bounds.to_vec());
+        self
+    }
+
+    /// The upper bounds of the buckets of some histograms: those of this name, or those that a [`Matcher`](crate::Matcher)
+    /// chooses.
+    #[cfg(feature = "mimir")]
+    pub fn buckets_for(mut self, histograms: impl Into<lgtm_mimir::Matcher>, bounds: &[f64]) -> Self {
+        self.settings.buckets_for.push((histograms.into(), bounds.to_vec()));
+        self
+    }
+
     /// Neither pushes metrics nor offers them for scraping, and leaves the global recorder to the program.
     #[cfg(feature = "mimir")]
     pub fn without_metrics(mut self) -> Self {
@@ -241,8 +263,11 @@ impl Builder {
         };
         refuse_bad_numbers(&code)?;
         let environment = if self.use_environment { environment::of_process()? } else { environment::read(|_| None)? };
+        let mut settings = code.or(environment);
+        #[cfg(feature = "tempo")]
+        settings.settle_tempo()?;
         let runtime = self.runtime.or_else(|| Handle::try_current().ok());
-        compose::start(&code.or(environment), self.layer, runtime)
+        compose::start(&settings, self.layer, runtime)
     }
 }
 
@@ -306,6 +331,15 @@ mod tests {
             }
             assert_eq!(format!("{error:?}"), error.to_string(), "main prints Debug");
         }
+    }
+
+    #[cfg(feature = "tempo")]
+    #[test]
+    fn a_protocol_with_the_port_of_the_other_one_is_an_error() {
+        let endpoint = Endpoint::parse("http://tempo:4317").unwrap();
+        let builder = builder().ignore_environment().tempo(endpoint).tempo_protocol(lgtm_tempo::Protocol::Http);
+        let error = builder.init().unwrap_err().to_string();
+        assert!(error.contains("tempo_protocol") && error.contains("http://tempo:4317"), "{error}");
     }
 
     #[test]

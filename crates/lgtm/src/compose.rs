@@ -80,10 +80,10 @@ pub(crate) fn start(
         #[cfg(feature = "mimir")]
         parts.start_metrics()?;
         parts.start_span_metrics(runtime);
-        #[cfg(feature = "tempo")]
-        parts.start_traces()?;
         #[cfg(feature = "loki")]
         parts.start_logs()?;
+        #[cfg(feature = "tempo")]
+        parts.start_traces()?;
         parts.telemetry.keep_alive(parts.worker);
         (parts.telemetry, parts.layers)
     };
@@ -118,10 +118,9 @@ impl Parts<'_> {
     #[cfg(feature = "tempo")]
     fn start_traces(&mut self) -> Result<(), Error> {
         let Some(Destination::To(endpoint)) = &self.settings.tempo else { return Ok(()) };
-        let protocol = self.settings.tempo_protocol.unwrap_or_else(|| crate::protocol::of_endpoint(endpoint));
         let (layer, pipeline) = lgtm_tempo::builder()
             .endpoint(endpoint.clone())
-            .protocol(protocol)
+            .protocol(self.settings.tempo_protocol.unwrap_or_default())
             .sampler(self.settings.sampler())
             .identity(self.identity.clone())
             .worker(self.worker.clone())
@@ -142,6 +141,27 @@ impl Parts<'_> {
         if push.is_none() && address.is_none() {
             return Ok(());
         }
+        let mut builder =
+            lgtm_mimir::builder().identity(self.identity.clone()).worker(self.worker.clone()).options(self.options(1));
+        if let Some(endpoint) = push {
+            builder = builder.push(endpoint);
+        }
+        if let Some(address) = address {
+            builder = builder.listen(address);
+        }
+        if let Some(interval) = self.settings.push_interval {
+            builder = builder.push_interval(interval);
+        }
+        if let Some(bounds) = &self.settings.buckets {
+            builder = builder.buckets(bounds);
+        }
+        for (histograms, bounds) in &self.settings.buckets_for {
+            builder = builder.buckets_for(histograms.clone(), bounds);
+        }
+        let mimir = builder.build()?;
+        mimir.install().map_err(|_| Error::RecorderAlreadySet)?;
+        self.telemetry.set_metrics(mimir.pipeline().cloned(), mimir.local_addr());
+        self.telemetry.keep_alive(mimir);
         Ok(())
     }
 

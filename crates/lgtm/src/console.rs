@@ -1,7 +1,7 @@
 //! The console layer: tracing-subscriber's own formats on standard error, with the ids of the current trace. Caller threads;
 //! standard error is written to as the event happens.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::IsTerminal as _;
 
 use lgtm_core::{TraceContext, current};

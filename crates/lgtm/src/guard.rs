@@ -198,3 +198,28 @@ impl Drop for Telemetry {
 fn begin_flush(pipelines: &[Pipeline]) -> Vec<(&Pipeline, lgtm_core::pipeline::Flush)> {
     pipelines.iter().map(|pipeline| (pipeline, pipeline.begin_flush())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_begin_at_four_fifths_and_everything_is_settled_by_the_deadline() {
+        let begin = Instant::now();
+        for timeout in [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(86_400)] {
+            let schedule = Schedule::new(begin, timeout);
+            assert!(schedule.events <= schedule.handover && schedule.handover <= schedule.metrics);
+            assert_eq!(schedule.handover, begin + timeout.mul_f64(0.8));
+            assert!(schedule.metrics <= schedule.end && schedule.end == begin + timeout);
+        }
+    }
+
+    #[test]
+    fn a_guard_without_signals_ends_at_once_and_says_nothing() {
+        let telemetry = Telemetry::new(Duration::from_secs(60));
+        let begin = Instant::now();
+        assert_eq!(telemetry.flush().unwrap().json(), "{}");
+        assert_eq!(telemetry.shutdown().to_string(), "");
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+}

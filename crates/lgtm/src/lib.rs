@@ -148,6 +148,8 @@ pub use lgtm_core::{
     Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Secret, SignalKind, SignalReport, TraceContext,
     propagation,
 };
+#[cfg(feature = "mimir")]
+pub use lgtm_mimir::Matcher;
 #[cfg(feature = "tempo")]
 pub use lgtm_tempo::Protocol;
 pub use report::{FlushError, Report};

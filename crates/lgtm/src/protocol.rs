@@ -16,10 +16,18 @@ pub(crate) fn of_endpoint(endpoint: &Endpoint) -> Protocol {
     }
 }
 
-/// Where Tempo listens by default.
-pub(crate) fn default_url(protocol: Option<Protocol>) -> &'static str {
+/// Where this protocol usually listens.
+pub(crate) fn usual_port(protocol: Protocol) -> u16 {
     match protocol {
-        Some(Protocol::Http) => "http://localhost:4318",
-        _ => "http://localhost:4317",
+        Protocol::Http => HTTP_PORT,
+        _ => GRPC_PORT,
+    }
+}
+
+/// Whether the endpoint has the usual port of the other protocol: a mistake that would else show itself as a connection error.
+pub(crate) fn has_port_of_the_other(endpoint: &Endpoint, protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Http => endpoint.url.port() == Some(GRPC_PORT),
+        _ => endpoint.url.port() == Some(HTTP_PORT),
     }
 }

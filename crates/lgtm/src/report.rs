@@ -6,7 +6,6 @@ use lgtm_core::SignalReport;
 
 /// What became of everything the program produced, signal by signal. `Display` gives one line a signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "it says what was lost"]
 pub struct Report {
     signals: Vec<SignalReport>,
 }

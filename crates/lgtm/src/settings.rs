@@ -7,7 +7,11 @@ use lgtm_core::pipeline::Overflow;
 use lgtm_core::sampler::{Root, Sampler};
 use lgtm_core::{Endpoint, Identity};
 
+#[cfg(feature = "tempo")]
+use crate::error::Error;
 use crate::filter::Directives;
+#[cfg(feature = "tempo")]
+use crate::protocol;
 
 /// Where a signal goes.
 #[derive(Clone, Debug)]
@@ -67,10 +71,16 @@ pub(crate) struct Settings {
     pub(crate) tempo: Option<Destination>,
     #[cfg(feature = "tempo")]
     pub(crate) tempo_protocol: Option<lgtm_tempo::Protocol>,
+    /// Nobody chose where traces go: the protocol decides about the port.
+    pub(crate) tempo_is_default: bool,
     pub(crate) mimir: Option<Destination>,
     /// Where metrics are pushed if neither a destination nor an address to be scraped at is chosen.
     pub(crate) default_mimir: Option<Endpoint>,
     pub(crate) metrics_addr: Option<SocketAddr>,
+    pub(crate) push_interval: Option<Duration>,
+    pub(crate) buckets: Option<Vec<f64>>,
+    #[cfg(feature = "mimir")]
+    pub(crate) buckets_for: Vec<(lgtm_mimir::Matcher, Vec<f64>)>,
     pub(crate) sampler: Option<Sampler>,
     pub(crate) profile: Option<Profile>,
     pub(crate) overflow: Option<Overflow>,
@@ -101,10 +111,15 @@ impl Settings {
             // A protocol belongs to its endpoint: that of the environment says nothing about an endpoint in code.
             #[cfg(feature = "tempo")]
             tempo_protocol: self.tempo_protocol.or(if self.tempo.is_some() { None } else { other.tempo_protocol }),
+            tempo_is_default: self.tempo.is_none() && other.tempo_is_default,
             tempo: self.tempo.or(other.tempo),
             mimir: self.mimir.or(other.mimir),
             default_mimir: self.default_mimir.or(other.default_mimir),
             metrics_addr: self.metrics_addr.or(other.metrics_addr),
+            push_interval: self.push_interval.or(other.push_interval),
+            buckets: self.buckets.or(other.buckets),
+            #[cfg(feature = "mimir")]
+            buckets_for: [self.buckets_for, other.buckets_for].concat(),
             sampler,
             profile,
             overflow: self.overflow.or(other.overflow),
@@ -128,6 +143,23 @@ impl Settings {
             identity.service_name.clone_from(name);
         }
         identity
+    }
+
+    /// Makes endpoint and protocol of traces agree, or says why they cannot.
+    #[cfg(feature = "tempo")]
+    pub(crate) fn settle_tempo(&mut self) -> Result<(), Error> {
+        let Some(Destination::To(endpoint)) = &mut self.tempo else { return Ok(()) };
+        let protocol = *self.tempo_protocol.get_or_insert_with(|| protocol::of_endpoint(endpoint));
+        if self.tempo_is_default {
+            // An `http` URL takes any port.
+            let _ = endpoint.url.set_port(Some(protocol::usual_port(protocol)));
+        }
+        if protocol::has_port_of_the_other(endpoint, protocol) {
+            let problem = format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.url);
+            let accepted = "Grpc with port 4317, Http with port 4318, or any other port";
+            return Err(Error::Setting { setting: "tempo_protocol", problem, accepted });
+        }
+        Ok(())
     }
 
     /// Which traces are recorded.
@@ -183,6 +215,16 @@ mod tests {
             Settings { sampler: Some(Sampler::AlwaysOff), profile: Some(Profile::Gateway), ..Settings::default() };
         assert_eq!(Settings::default().or(environment).sampler(), Sampler::AlwaysOff);
         assert_eq!(Settings::default().sampler(), Sampler::default());
+    }
+
+    #[cfg(feature = "tempo")]
+    #[test]
+    fn a_protocol_in_code_moves_the_default_endpoint_to_its_port() {
+        let code = Settings { tempo_protocol: Some(lgtm_tempo::Protocol::Http), ..Settings::default() };
+        let mut settings = code.or(crate::environment::read(|_| None).unwrap());
+        settings.settle_tempo().unwrap();
+        let Some(Destination::To(endpoint)) = settings.tempo else { panic!("{settings:?}") };
+        assert_eq!(endpoint.url.as_str(), "http://localhost:4318/");
     }
 
     #[test]

@@ -68,11 +68,7 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         settings.loki = Some(destination(&variables, "LOKI_URL", "LOKI", LOKI_DEFAULT)?);
     }
     #[cfg(feature = "tempo")]
-    {
-        let (tempo, protocol) = otlp::read(&variables)?;
-        settings.tempo = Some(tempo);
-        settings.tempo_protocol = protocol;
-    }
+    otlp::read(&variables, &mut settings)?;
     if cfg!(feature = "mimir") {
         let chosen = variables.text("MIMIR_ENDPOINT").is_some();
         if chosen || settings.metrics_addr.is_none() {

@@ -10,27 +10,36 @@ use lgtm_tempo::Protocol;
 use super::variables::Variables;
 use super::{credentials, value};
 use crate::error::Error;
-use crate::protocol::{self, GRPC_PORT, HTTP_PORT};
-use crate::settings::Destination;
+use crate::protocol::{self, GRPC_PORT, HTTP_PORT, usual_port};
+use crate::settings::{Destination, Settings};
 
 const GENERAL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const DEFAULT: &str = "http://localhost:4317";
 const TRACES_PATH: &str = "/v1/traces";
 
-pub(super) fn read(variables: &Variables<'_>) -> Result<(Destination, Option<Protocol>), Error> {
+/// Chooses where traces go, and how.
+pub(super) fn read(variables: &Variables<'_>, settings: &mut Settings) -> Result<(), Error> {
     let stated = stated_protocol(variables)?;
     let address = variables.first(&["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", GENERAL]);
     let (variable, text) = match &address {
-        Some((_, text)) if text == "off" => return Ok((Destination::Off, None)),
+        Some((_, text)) if text == "off" => {
+            settings.tempo = Some(Destination::Off);
+            return Ok(());
+        }
         Some((variable, text)) => (*variable, text.as_str()),
-        None => ("TEMPO_ENDPOINT", protocol::default_url(stated.as_ref().map(|stated| stated.protocol))),
+        None => ("TEMPO_ENDPOINT", DEFAULT),
     };
+    settings.tempo_is_default = address.is_none();
     let mut endpoint = Endpoint::parse(text).map_err(|error| value::url_error(variable, &error))?;
     if let Some(stated) = &stated {
+        if settings.tempo_is_default {
+            // An `http` URL takes any port.
+            let _ = endpoint.url.set_port(Some(usual_port(stated.protocol)));
+        }
         refuse_mismatch(stated, variable, &endpoint)?;
     }
-    let protocol = stated.map(|stated| stated.protocol);
-    let effective = protocol.unwrap_or_else(|| protocol::of_endpoint(&endpoint));
-    if variable == GENERAL && effective == Protocol::Http {
+    let protocol = stated.map_or_else(|| protocol::of_endpoint(&endpoint), |stated| stated.protocol);
+    if variable == GENERAL && protocol == Protocol::Http {
         let path = format!("{}{TRACES_PATH}", endpoint.url.path().trim_end_matches('/'));
         endpoint.url.set_path(&path);
     }
@@ -39,7 +48,9 @@ pub(super) fn read(variables: &Variables<'_>) -> Result<(Destination, Option<Pro
     if let Some(timeout) = timeout(variables)? {
         endpoint.timeout = timeout;
     }
-    Ok((Destination::To(endpoint), Some(effective)))
+    settings.tempo = Some(Destination::To(endpoint));
+    settings.tempo_protocol = Some(protocol);
+    Ok(())
 }
 
 struct StatedProtocol {
@@ -66,15 +77,11 @@ fn stated_protocol(variables: &Variables<'_>) -> Result<Option<StatedProtocol>, 
     Ok(Some(StatedProtocol { variable, value, protocol }))
 }
 
-/// The usual port of the other protocol is a mistake that would else show itself as a connection error.
 fn refuse_mismatch(stated: &StatedProtocol, variable: &str, endpoint: &Endpoint) -> Result<(), Error> {
-    let (usual, other) = match stated.protocol {
-        Protocol::Http => (HTTP_PORT, GRPC_PORT),
-        _ => (GRPC_PORT, HTTP_PORT),
-    };
-    if endpoint.url.port() != Some(other) {
+    if !protocol::has_port_of_the_other(endpoint, stated.protocol) {
         return Ok(());
     }
+    let usual = usual_port(stated.protocol);
     let StatedProtocol { variable: protocol_variable, value, .. } = stated;
     Err(Error::environment(
         variable,

@@ -3,6 +3,13 @@
 //! A global subscriber is set once in a process, so each case has one of its own: this test binary starts itself again, with
 //! the name of the program to run.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests and their programs fail by a panic and speak on standard output"
+)]
+
 mod children;
 mod errors;
 mod harness;
