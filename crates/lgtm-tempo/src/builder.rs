@@ -1,6 +1,7 @@
 //! Configuration: from endpoint, identity and sampler to a layer and its running pipeline.
 
 use std::io;
+use std::sync::Arc;
 
 use lgtm_core::pipeline::{Pipeline, PipelineOptions, Target};
 use lgtm_core::{Endpoint, EndpointError, Identity, Sampler, Worker};
@@ -102,11 +103,31 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] names what cannot work. An unreachable receiver is no error: spans wait in the queue.
     pub fn build(self) -> Result<(Layer, Pipeline), BuildError> {
-        let (pipeline, sampler) = self.start()?;
+        let sampler = self.sampler.clone();
+        let (pipeline, _) = self.start(Arc::default())?;
         Ok((Layer::new(pipeline.shared_queue(), sampler), pipeline))
     }
 
-    fn start(self) -> Result<(Pipeline, Sampler), BuildError> {
+    /// Starts the pipeline and gives an OpenTelemetry tracer provider that exports through it, and tracing-opentelemetry's
+    /// layer on that provider: the [other front door](crate::opentelemetry).
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    #[cfg(feature = "opentelemetry")]
+    pub fn build_opentelemetry<S>(
+        self,
+    ) -> Result<(crate::opentelemetry::Layer<S>, opentelemetry_sdk::trace::SdkTracerProvider, Pipeline), BuildError>
+    where
+        S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+    {
+        let sampler = self.sampler.clone();
+        let (scopes, encoded) = crate::opentelemetry::scopes();
+        let (pipeline, identity) = self.start(encoded)?;
+        let (layer, provider) = crate::opentelemetry::start(&identity, sampler, scopes, &pipeline);
+        Ok((layer, provider, pipeline))
+    }
+
+    fn start(self, scopes: Arc<otlp::Scopes>) -> Result<(Pipeline, Identity), BuildError> {
         let identity = self.identity.unwrap_or_default();
         let endpoint = match (self.endpoint, self.protocol) {
             (Some(endpoint), _) => endpoint,
@@ -121,6 +142,7 @@ impl Builder {
             Protocol::Grpc => Target::Grpc { endpoint, path: otlp::GRPC_PATH },
             Protocol::Http => Target::Http { endpoint, default_path: otlp::HTTP_PATH, headers: otlp::headers() },
         };
-        Ok((Pipeline::start(otlp::Otlp::new(&identity), target, self.options, &worker)?, self.sampler))
+        let signal = otlp::Otlp::new(&identity, scopes);
+        Ok((Pipeline::start(signal, target, self.options, &worker)?, identity))
     }
 }

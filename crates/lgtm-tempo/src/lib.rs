@@ -42,6 +42,11 @@
 //!                                          | core's deliver; otlp.rs: classify the answer
 //! ```
 //!
+//! # The other front door
+//!
+//! With the feature `opentelemetry`, `Builder::build_opentelemetry` gives tracing-opentelemetry's layer and an OpenTelemetry tracer
+//! provider instead, on the same pipeline: for programs that use the OpenTelemetry API.
+//!
 //! # Limits
 //!
 //! The OpenTelemetry specification's SpanLimits: 128 attributes, events and links a span, 128 attributes an event; also
@@ -50,6 +55,8 @@
 
 mod builder;
 mod layer;
+#[cfg(feature = "opentelemetry")]
+pub mod opentelemetry;
 mod otlp;
 mod record;
 

@@ -1,15 +1,21 @@
 //! Encode: OTLP's export request around spans that are bytes already; and what an OTLP receiver's answers mean. Worker thread.
 //! Source: OpenTelemetry Protocol specification 1.9, and opentelemetry-proto.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use lgtm_core::pipeline::{Batch, Reply, Signal, Verdict, excerpt};
 use lgtm_core::protobuf::{Field, Fields, field_length, length_tag, put_bytes, put_varint};
 use lgtm_core::{ErrorType, Identity, SignalKind};
+use parking_lot::RwLock;
 
 pub(crate) const HTTP_PATH: &str = "/v1/traces";
 pub(crate) const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// The instrumentation scope of spans from `tracing`.
+pub(crate) const SCOPE_NAME: &str = "lgtm-tempo";
+pub(crate) const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The headers of OTLP over HTTP.
 pub(crate) fn headers() -> Vec<(HeaderName, HeaderValue)> {
@@ -19,16 +25,29 @@ pub(crate) fn headers() -> Vec<(HeaderName, HeaderValue)> {
 const RESOURCE_SPANS: u8 = length_tag(1);
 const SCOPE_SPANS: u8 = length_tag(2);
 
+/// Further instrumentation scopes, as the fields of `ScopeSpans` beside its spans: the item of stream n belongs to the nth.
+/// Only ever grows.
+#[derive(Debug, Default)]
+pub(crate) struct Scopes(RwLock<Vec<Vec<u8>>>);
+
+#[cfg(feature = "opentelemetry")]
+impl Scopes {
+    pub(crate) fn add(&self, encoded: Vec<u8>) {
+        self.0.write().push(encoded);
+    }
+}
+
 /// Encodes batches for one receiver.
 pub(crate) struct Otlp {
     /// `ResourceSpans.resource`, tag and all.
     resource: Vec<u8>,
-    /// `ScopeSpans.scope`, tag and all.
+    /// `ScopeSpans.scope`, tag and all: of stream 0.
     scope: Vec<u8>,
+    scopes: Arc<Scopes>,
 }
 
 impl Otlp {
-    pub(crate) fn new(identity: &Identity) -> Self {
+    pub(crate) fn new(identity: &Identity, scopes: Arc<Scopes>) -> Self {
         let mut attributes = Vec::new();
         let own = [
             ("telemetry.sdk.name", "lgtm"),
@@ -46,11 +65,11 @@ impl Otlp {
         let mut resource = Vec::new();
         put_bytes(&mut resource, length_tag(1), &attributes);
         let mut names = Vec::new();
-        put_bytes(&mut names, length_tag(1), b"lgtm-tempo");
-        put_bytes(&mut names, length_tag(2), env!("CARGO_PKG_VERSION").as_bytes());
+        put_bytes(&mut names, length_tag(1), SCOPE_NAME.as_bytes());
+        put_bytes(&mut names, length_tag(2), SCOPE_VERSION.as_bytes());
         let mut scope = Vec::new();
         put_bytes(&mut scope, length_tag(1), &names);
-        Self { resource, scope }
+        Self { resource, scope, scopes }
     }
 }
 
@@ -60,18 +79,29 @@ impl Signal for Otlp {
     }
 
     fn encode(&mut self, batch: &Batch, body: &mut Vec<u8>) {
-        let spans: usize = batch.iter().map(|item| item.payload.len()).sum();
-        let scope_spans = self.scope.len() + spans;
-        let resource_spans = self.resource.len() + field_length(scope_spans);
+        let further = self.scopes.0.read();
+        // The bytes of each scope's spans, by stream.
+        let mut spans = vec![0; 1 + further.len()];
+        for item in batch.iter() {
+            if let Some(bytes) = spans.get_mut(item.stream as usize) {
+                *bytes += item.payload.len();
+            }
+        }
+        let scopes = std::iter::once(&self.scope).chain(further.iter());
+        let scopes = || (0..).zip(scopes.clone()).zip(&spans).filter(|(_, spans)| **spans > 0);
+        let resource_spans =
+            self.resource.len() + scopes().map(|((_, scope), spans)| field_length(scope.len() + spans)).sum::<usize>();
         body.reserve(field_length(resource_spans));
         body.push(RESOURCE_SPANS);
         put_varint(body, resource_spans as u64);
         body.extend_from_slice(&self.resource);
-        body.push(SCOPE_SPANS);
-        put_varint(body, scope_spans as u64);
-        body.extend_from_slice(&self.scope);
-        for item in batch.iter() {
-            body.extend_from_slice(item.payload);
+        for ((stream, scope), spans) in scopes() {
+            body.push(SCOPE_SPANS);
+            put_varint(body, (scope.len() + spans) as u64);
+            body.extend_from_slice(scope);
+            for item in batch.iter().filter(|item| item.stream == stream) {
+                body.extend_from_slice(item.payload);
+            }
         }
     }
 
@@ -162,7 +192,7 @@ mod tests {
         let mut identity = Identity::new("shop");
         identity.set("region", "eu");
         let mut body = Vec::new();
-        Otlp::new(&identity).encode(&Batch::of(&items), &mut body);
+        Otlp::new(&identity, Arc::default()).encode(&Batch::of(&items), &mut body);
         let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
         let [resource_spans] = request.resource_spans.as_slice() else { panic!("{request:?}") };
         let [scope_spans] = resource_spans.scope_spans.as_slice() else { panic!("{request:?}") };

@@ -9,29 +9,32 @@ use lgtm_core::span::{SpanRecord, Status, VisitedEvent};
 use tracing_core::{Level, Metadata};
 
 /// `ScopeSpans.spans`.
-const SPAN: u8 = length_tag(2);
-const TRACE_ID: u8 = length_tag(1);
-const SPAN_ID: u8 = length_tag(2);
-const TRACE_STATE: u8 = length_tag(3);
-const PARENT_SPAN_ID: u8 = length_tag(4);
-const NAME: u8 = length_tag(5);
-const KIND: u8 = varint_tag(6);
-const START: u8 = fixed64_tag(7);
-const END: u8 = fixed64_tag(8);
-const DROPPED_ATTRIBUTES: u8 = varint_tag(10);
-const EVENT: u8 = length_tag(11);
-const DROPPED_EVENTS: u8 = varint_tag(12);
-const LINK: u8 = length_tag(13);
-const DROPPED_LINKS: u8 = varint_tag(14);
+pub(crate) const SPAN: u8 = length_tag(2);
+pub(crate) const TRACE_ID: u8 = length_tag(1);
+pub(crate) const SPAN_ID: u8 = length_tag(2);
+pub(crate) const TRACE_STATE: u8 = length_tag(3);
+pub(crate) const PARENT_SPAN_ID: u8 = length_tag(4);
+pub(crate) const NAME: u8 = length_tag(5);
+pub(crate) const KIND: u8 = varint_tag(6);
+pub(crate) const START: u8 = fixed64_tag(7);
+pub(crate) const END: u8 = fixed64_tag(8);
+pub(crate) const DROPPED_ATTRIBUTES: u8 = varint_tag(10);
+pub(crate) const EVENT: u8 = length_tag(11);
+pub(crate) const DROPPED_EVENTS: u8 = varint_tag(12);
+pub(crate) const LINK: u8 = length_tag(13);
+pub(crate) const DROPPED_LINKS: u8 = varint_tag(14);
 const STATUS: u8 = length_tag(15);
 /// `Span.flags`, field 16 of type fixed32: two bytes of tag.
-const FLAGS: [u8; 2] = [0x85, 0x01];
+pub(crate) const FLAGS: [u8; 2] = [0x85, 0x01];
+
+/// `Span.Link.flags`, field 6 of type fixed32.
+pub(crate) const LINK_FLAGS: u8 = 0x35;
 
 /// Trace flag of W3C trace context.
 const SAMPLED: u32 = 0x01;
 /// "Whether the parent is remote is known", and "it is".
-const HAS_IS_REMOTE: u32 = 0x100;
-const IS_REMOTE: u32 = 0x200;
+pub(crate) const HAS_IS_REMOTE: u32 = 0x100;
+pub(crate) const IS_REMOTE: u32 = 0x200;
 
 /// Appends a finished span, with the tag it has in `ScopeSpans`. `content` is scratch space.
 pub(crate) fn span(buffer: &mut Vec<u8>, content: &mut Vec<u8>, record: &SpanRecord) {
@@ -55,7 +58,7 @@ pub(crate) fn span(buffer: &mut Vec<u8>, content: &mut Vec<u8>, record: &SpanRec
     content.extend_from_slice(&record.links);
     put_count(content, DROPPED_LINKS, record.dropped_links);
     if record.status != Status::Unset {
-        status(content, record);
+        put_status(content, record.status, &record.status_description);
     }
     let remote = if record.remote_parent { IS_REMOTE } else { 0 };
     content.extend_from_slice(&FLAGS);
@@ -63,23 +66,23 @@ pub(crate) fn span(buffer: &mut Vec<u8>, content: &mut Vec<u8>, record: &SpanRec
     put_bytes(buffer, SPAN, content);
 }
 
-fn put_count(content: &mut Vec<u8>, tag: u8, count: u32) {
+pub(crate) fn put_count(content: &mut Vec<u8>, tag: u8, count: u32) {
     if count > 0 {
         put_integer(content, tag, u64::from(count));
     }
 }
 
-fn status(content: &mut Vec<u8>, record: &SpanRecord) {
+pub(crate) fn put_status(content: &mut Vec<u8>, status: Status, message: &str) {
     const MESSAGE: u8 = length_tag(2);
     const CODE: u8 = varint_tag(3);
-    let message = record.status_description.as_bytes();
+    let message = message.as_bytes();
     let message_length = if message.is_empty() { 0 } else { field_length(message.len()) };
     content.push(STATUS);
     put_varint(content, (message_length + 2) as u64);
     if !message.is_empty() {
         put_bytes(content, MESSAGE, message);
     }
-    put_integer(content, CODE, record.status as u64);
+    put_integer(content, CODE, status as u64);
 }
 
 /// Appends an event, with the tag it has in `Span`.
@@ -152,7 +155,10 @@ pub(crate) fn link(buffer: &mut Vec<u8>, context: &TraceContext) {
     const TRACE_ID: u8 = length_tag(1);
     const SPAN_ID: u8 = length_tag(2);
     buffer.push(LINK);
-    put_varint(buffer, (field_length(16) + field_length(8)) as u64);
+    put_varint(buffer, (field_length(16) + field_length(8) + 5) as u64);
     put_bytes(buffer, TRACE_ID, &context.trace_id.to_bytes());
     put_bytes(buffer, SPAN_ID, &context.span_id.to_bytes());
+    let sampled = if context.sampled { SAMPLED } else { 0 };
+    buffer.push(LINK_FLAGS);
+    buffer.extend_from_slice(&(sampled | HAS_IS_REMOTE).to_le_bytes());
 }
