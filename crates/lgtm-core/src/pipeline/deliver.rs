@@ -56,10 +56,29 @@ pub(super) struct Task<S> {
     pub(super) failing: Option<Instant>,
     /// The shutdown gave up: what is left is dropped without a try.
     pub(super) abandoned: bool,
-    /// Items of the present batch that are accounted for.
-    pub(super) settled: usize,
+    /// Chunks that no batch has yet.
+    pub(super) waiting: VecDeque<Chunk>,
+    /// Items of the present batch that are not accounted for.
+    pub(super) unsettled: usize,
+    pub(super) panicked: bool,
     pub(super) collect_every: Option<Duration>,
     pub(super) collected: Instant,
+}
+
+/// However the task ends, nobody waits for it any more, and what it still had is counted. Nothing is left after a shutdown;
+/// something is if the work panicked, or the worker's thread ended without a shutdown.
+impl<S> Drop for Task<S> {
+    fn drop(&mut self) {
+        let reason = if self.panicked { DropReason::WorkerPanic } else { DropReason::Shutdown };
+        self.queue.accounting.drop_items(reason, self.unsettled as u64);
+        self.queue.close();
+        self.waiting.extend(self.queue.take_all());
+        for chunk in self.waiting.drain(..) {
+            self.queue.accounting.drop_items(reason, chunk.items() as u64);
+            self.queue.release(chunk);
+        }
+        self.control.advance(|progress| progress.finished = true);
+    }
 }
 
 /// The shortest period of the worker's rounds.
@@ -85,15 +104,9 @@ enum Next {
 impl<S: Signal> Task<S> {
     pub(super) async fn run(mut self) {
         if AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
+            self.panicked = true;
             diagnostics::warn(&format!("the pipeline of {} panicked and has ended", self.signal.kind().items()));
         }
-        // Nothing is left here, unless the work panicked.
-        self.queue.close();
-        for chunk in self.queue.take_all() {
-            self.queue.accounting.drop_items(DropReason::WorkerPanic, chunk.items() as u64);
-            self.queue.release(chunk);
-        }
-        self.control.advance(|progress| progress.finished = true);
     }
 
     async fn work(&mut self) {
@@ -114,8 +127,8 @@ impl<S: Signal> Task<S> {
             if ending {
                 self.queue.close();
             }
-            let mut waiting = self.queue.take_all();
-            self.drain(&mut waiting).await;
+            self.waiting = self.queue.take_all();
+            self.drain().await;
             self.publish();
             self.control.advance(|progress| progress.flushed = flush);
             flushed = flush;
@@ -161,13 +174,12 @@ impl<S: Signal> Task<S> {
         }));
     }
 
-    async fn drain(&mut self, waiting: &mut VecDeque<Chunk>) {
-        while let Some(mut batch) = Batch::gather(waiting, &self.batch_limits) {
-            let items = batch.len();
-            self.settled = 0;
+    async fn drain(&mut self) {
+        while let Some(mut batch) = Batch::gather(&mut self.waiting, &self.batch_limits) {
+            self.unsettled = batch.len();
             if AssertUnwindSafe(self.deliver(&mut batch)).catch_unwind().await.is_err() {
-                let lost = items.saturating_sub(self.settled);
-                self.queue.accounting.drop_items(DropReason::WorkerPanic, lost as u64);
+                let lost = self.unsettled;
+                self.drop_items(DropReason::WorkerPanic, lost);
                 diagnostics::warn(&format!("the worker panicked; {lost} {} are lost", self.signal.kind().items()));
             }
             for chunk in batch.into_chunks() {
@@ -225,7 +237,7 @@ impl<S: Signal> Task<S> {
             match verdict {
                 Verdict::Delivered { rejected, message } => {
                     let rejected = usize::try_from(rejected).unwrap_or(items).min(items);
-                    self.settled += items;
+                    self.unsettled = self.unsettled.saturating_sub(items);
                     accounting.export_success.fetch_add((items - rejected) as u64, Ordering::Relaxed);
                     accounting.delivered.fetch_add((items - rejected) as u64, Ordering::Release);
                     if rejected > 0 {
@@ -239,7 +251,7 @@ impl<S: Signal> Task<S> {
                     return Sent::Settled;
                 }
                 Verdict::Rejected { error, message } => {
-                    self.settled += items;
+                    self.unsettled = self.unsettled.saturating_sub(items);
                     accounting.error(error);
                     accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
                     accounting.rejected.fetch_add(items as u64, Ordering::Release);
@@ -339,8 +351,8 @@ impl<S: Signal> Task<S> {
     }
 
     fn drop_items(&mut self, reason: DropReason, items: usize) {
+        self.unsettled = self.unsettled.saturating_sub(items);
         self.queue.accounting.drop_items(reason, items as u64);
-        self.settled += items;
     }
 
     fn measure(&self, started: Instant, items: usize) {

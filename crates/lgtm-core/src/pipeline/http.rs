@@ -1,7 +1,7 @@
 //! HTTP delivery: the only module, besides `grpc.rs`, that touches the network. Worker thread.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, USER_AGENT};
@@ -74,12 +74,7 @@ impl HttpDelivery {
     }
 
     pub(super) async fn send(&self, body: Bytes, attempt: u32) -> Result<Reply, NoAnswer> {
-        let late =
-            || NoAnswer { error: ErrorType::Timeout, message: "no answer in time".to_owned(), unreachable: false };
-        tokio::time::timeout(self.timeout, self.exchange(body, attempt)).await.unwrap_or_else(|_| Err(late()))
-    }
-
-    async fn exchange(&self, body: Bytes, attempt: u32) -> Result<Reply, NoAnswer> {
+        let started = Instant::now();
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -88,7 +83,13 @@ impl HttpDelivery {
             // Mimir scales its Retry-After by it.
             request.headers_mut().insert("retry-attempt", HeaderValue::from(attempt - 1));
         }
-        let response = self.client.request(request).await.map_err(|error| no_answer(&error))?;
+        let response = match tokio::time::timeout(self.timeout, self.client.request(request)).await {
+            Ok(answer) => answer.map_err(|error| no_answer(&error))?,
+            Err(_) => {
+                let message = "no answer in time".to_owned();
+                return Err(NoAnswer { error: ErrorType::Timeout, message, unreachable: false });
+            }
+        };
         let status = response.status().as_u16();
         let retry_after = response
             .headers()
@@ -97,17 +98,17 @@ impl HttpDelivery {
             .and_then(|value| retry_after(value, SystemTime::now()));
         let mut rest = response.into_body();
         let mut answer = Vec::new();
-        while answer.len() < ANSWER_LIMIT {
-            match rest.frame().await {
-                Some(Ok(frame)) => {
-                    let part = frame.data_ref().map_or(&[][..], |data| data);
-                    let room = ANSWER_LIMIT - answer.len();
-                    answer.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
-                }
-                // The status is known; a body that breaks off changes nothing about it.
-                Some(Err(_)) | None => break,
+        let read = async {
+            while answer.len() < ANSWER_LIMIT
+                && let Some(Ok(frame)) = rest.frame().await
+            {
+                let part = frame.data_ref().map_or(&[][..], |data| data);
+                let room = ANSWER_LIMIT - answer.len();
+                answer.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
             }
-        }
+        };
+        // The status is known; a body that breaks off or does not end changes nothing about it.
+        let _ = tokio::time::timeout(self.timeout.saturating_sub(started.elapsed()), read).await;
         Ok(Reply::Http { status, retry_after, body: answer })
     }
 }

@@ -11,6 +11,7 @@ mod queue;
 mod retry;
 mod worker;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -162,7 +163,9 @@ impl Pipeline {
             address: address.to_string(),
             failing: None,
             abandoned: false,
-            settled: 0,
+            waiting: VecDeque::new(),
+            unsettled: 0,
+            panicked: false,
         };
         worker.handle().spawn(task.run());
         let end = Arc::new(EndOnDrop { control: Arc::clone(&control), _worker: worker.clone() });
