@@ -317,3 +317,39 @@ fn a_collection_that_panics_is_tried_again() {
     assert_eq!(server.stored(), [1_000_002]);
     assert_eq!(end(&pipeline).delivered, 2);
 }
+
+#[test]
+fn the_last_handle_sends_what_waits_and_closes_the_queue_that_a_layer_keeps() {
+    let server = Server::start([]);
+    let pipeline = start(server.endpoint(), slow());
+    let queue = pipeline.shared_queue();
+    assert!(admit(&queue, 1));
+    drop(pipeline.clone());
+    assert!(admit(&queue, 2));
+    drop(pipeline);
+    assert_eq!((server.stored(), queue.pending()), (vec![1, 2], 0));
+    assert!(!admit(&queue, 3));
+}
+
+#[test]
+fn a_worker_that_ends_without_a_shutdown_counts_what_it_had_and_lets_blocked_threads_go() {
+    let server = Server::start([]).otherwise(Answer::Held);
+    let mut options = fast();
+    options.queue.items = 10;
+    options.overflow = Overflow::Block(NEVER);
+    let pipeline = start(server.endpoint(), options);
+    let queue = pipeline.shared_queue();
+    (0..5).for_each(|number| assert!(admit(&queue, number)));
+    server.wait_for_requests(1);
+    (5..10).for_each(|number| assert!(admit(&queue, number)));
+    std::thread::scope(|scope| {
+        let blocked = scope.spawn(|| admit(&queue, 10));
+        eventually("the eleventh item", || queue.admitted() == 11);
+        // A thread that exports does not wait for the pipeline's end.
+        crate::suppressed(|| drop(pipeline));
+        assert!(!blocked.join().unwrap());
+    });
+    eventually("all of them counted", || queue.pending() == 0);
+    assert_eq!(queue.accounting.dropped_for(DropReason::Shutdown), 10);
+    assert_eq!(queue.accounting.dropped_for(DropReason::Closed), 1);
+}

@@ -190,6 +190,15 @@ fn no_answer_in_time_is_a_timeout_and_tried_again() {
     assert!(errors_of(&end(&pipeline), ErrorType::Timeout) >= 1);
 }
 
+#[test]
+fn an_answer_whose_body_does_not_end_counts_by_its_status() {
+    let server = Server::start([Answer::Unfinished]);
+    let pipeline = start(server.endpoint().timeout(Duration::from_millis(200)), fast());
+    assert!(admit(pipeline.queue(), 1));
+    let report = end(&pipeline);
+    assert_eq!((report.delivered, server.stored().len(), report.errors.len()), (1, 1, 0), "{report}");
+}
+
 /// Starts a pipeline to this URL and ends it with one item in it.
 fn lost_at(url: &str) -> (crate::SignalReport, Duration) {
     let pipeline = start(Endpoint::parse(url).unwrap().timeout(PATIENCE), slow());

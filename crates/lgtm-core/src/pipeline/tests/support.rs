@@ -49,6 +49,8 @@ pub(super) enum Answer {
     Slow(Duration),
     /// 204 once the server is told to let one go.
     Held,
+    /// 200, with a body that is announced and never comes.
+    Unfinished,
     /// The connection is reset.
     Reset,
     /// The connection is closed without an answer.
@@ -212,6 +214,12 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
                 state.released.acquire().await.unwrap().forget();
                 store(&items);
                 status_line(204, "", "")
+            }
+            Answer::Unfinished => {
+                store(&items);
+                let head = "HTTP/1.1 200 Scripted\r\ncontent-length: 10\r\n\r\nhalf";
+                let _ = stream.write_all(head.as_bytes()).await;
+                return std::future::pending().await;
             }
             Answer::Reset => {
                 stream.set_zero_linger().unwrap();
