@@ -52,13 +52,13 @@ pub(super) async fn settle(
     patience: Duration,
 ) -> (Account, Vec<String>) {
     let instances: Vec<Instance> = finished.iter().map(|finished| finished.instance.clone()).collect();
-    let created_spans: Vec<u64> = finished.iter().map(|finished| finished.report.spans.admitted).collect();
+    let created_spans: Vec<u64> = finished.iter().map(|finished| finished.report.spans.created).collect();
     let deadline = Instant::now() + patience;
     let mut problems = Vec::new();
     let mut held = vec![Received::default(); instances.len()];
     loop {
         let counted = match backend {
-            Backend::Devstack(stack) => Ok(received::in_store(stack.store(), &instances)),
+            Backend::Devstack(stack) => Ok(received::in_devstack(stack, &instances)),
             Backend::Servers(_) => received::in_servers(readers, &instances, &created_spans, since).await,
         };
         let error = match counted {
@@ -86,14 +86,14 @@ pub(super) async fn settle(
 
 fn is_complete(finished: &Finished, held: &Received) -> bool {
     let report = &finished.report;
-    held.logs >= report.logs.admitted && held.spans >= report.spans.admitted && held.samples >= report.metrics.admitted
+    held.logs >= report.logs.created && held.spans >= report.spans.created && held.samples.1 >= report.metrics.created
 }
 
-type Of = (fn(&Finished) -> &SignalReport, fn(&Received) -> u64);
+type Of = (fn(&Finished) -> &SignalReport, fn(&Received) -> (u64, u64));
 
 const SIGNALS: [(&str, &str, Of); 3] = [
-    ("logs", "log lines", (|finished| &finished.report.logs, |held| held.logs)),
-    ("spans", "spans", (|finished| &finished.report.spans, |held| held.spans)),
+    ("logs", "log lines", (|finished| &finished.report.logs, |held| (held.logs, held.logs))),
+    ("spans", "spans", (|finished| &finished.report.spans, |held| (held.spans, held.spans))),
     ("metrics", "samples", (|finished| &finished.report.metrics, |held| held.samples)),
 ];
 
@@ -104,7 +104,10 @@ impl Account {
                 .iter()
                 .zip(held)
                 .map(|(finished, held)| {
-                    let (created, received) = (report(finished).admitted, count(held));
+                    let &SignalReport { created, delivered, .. } = report(finished);
+                    // Where the backend leaves a doubt, the acknowledged number decides.
+                    let (at_least, at_most) = count(held);
+                    let received = delivered.clamp(at_least, at_most);
                     Line {
                         service: finished.instance.role.service_name(),
                         instance: finished.instance.id.clone(),
@@ -133,11 +136,8 @@ impl Account {
                     problems.push(format!("{service} created no {items} at all"));
                 }
                 if *lost > 0 {
-                    let report = report(finished);
-                    problems.push(format!(
-                        "{lost} of {created} {items} of {service} were lost; it says of them: {} delivered, {} rejected, {} pending",
-                        report.delivered, report.rejected, report.pending
-                    ));
+                    let said = &report(finished).said;
+                    problems.push(format!("{lost} of {created} {items} of {service} were lost; it says `{said}`"));
                 }
                 if received > created {
                     problems.push(format!("{received} {items} of {service} were received, but only {created} created"));
@@ -160,9 +160,14 @@ mod tests {
     use super::*;
 
     fn finished(created: u64) -> Finished {
-        let signal = SignalReport { admitted: created, delivered: created, rejected: 0, pending: 0 };
+        let signal = |items: &str| SignalReport {
+            created,
+            delivered: 6,
+            said: format!("{items}: {created} created, 6 delivered"),
+        };
         let instance = Instance { role: Role::Storefront, id: "storefront-1".to_owned() };
-        Finished { instance, report: Report { logs: signal, spans: signal, metrics: signal } }
+        let report = Report { logs: signal("log lines"), spans: signal("spans"), metrics: signal("samples") };
+        Finished { instance, report }
     }
 
     fn problems(created: u64, held: Received) -> Vec<String> {
@@ -172,19 +177,24 @@ mod tests {
 
     #[test]
     fn what_arrived_whole_is_no_problem() {
-        assert_eq!(problems(7, Received { logs: 7, spans: 7, samples: 7, requests: 5.0 }), [""; 0]);
+        assert_eq!(problems(7, Received { logs: 7, spans: 7, samples: (7, 7), requests: 5.0 }), [""; 0]);
     }
 
     #[test]
     fn every_loss_is_named_with_its_signal_and_service() {
-        let found = problems(7, Received { logs: 6, spans: 8, samples: 7, requests: 4.0 });
+        let found = problems(7, Received { logs: 6, spans: 8, samples: (7, 7), requests: 4.0 });
         assert_eq!(
             found,
             [
-                "1 of 7 log lines of storefront were lost; it says of them: 7 delivered, 0 rejected, 0 pending",
+                "1 of 7 log lines of storefront were lost; it says `log lines: 7 created, 6 delivered`",
                 "8 spans of storefront were received, but only 7 created",
                 "5 requests were sent, but http_requests_total of the storefront says 4",
             ]
+        );
+        let in_doubt = Received { logs: 7, spans: 7, samples: (5, 9), requests: 5.0 };
+        assert_eq!(
+            problems(7, in_doubt),
+            ["1 of 7 samples of storefront were lost; it says `samples: 7 created, 6 delivered`"]
         );
         assert_eq!(problems(0, Received { requests: 5.0, ..Received::default() }).len(), 3);
     }

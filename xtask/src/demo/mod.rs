@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use lgtm_devstack::{Devstack, Ports};
+use lgtm_devstack::{Devstack, Limits, Ports};
 use lgtm_query::Wait;
 use serde::Serialize;
 
@@ -95,6 +95,8 @@ enum Backend {
     Servers(Box<Servers>),
 }
 
+/// What the development stack may hold of each kind of item, in bytes.
+const MEMORY: usize = 512 << 20;
 /// How long real servers may take to be ready. Loki takes 20 s after its start.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -102,7 +104,15 @@ impl Backend {
     async fn start(options: &Options) -> anyhow::Result<Self> {
         match options.against {
             Against::Devstack => {
-                let stack = Devstack::builder().ports(Ports::usual()).start().await?;
+                // The samples are counted by request: all of them are held, and more of the rest than the longest load makes.
+                let limits = Limits {
+                    log_bytes: MEMORY,
+                    trace_bytes: MEMORY,
+                    metric_bytes: MEMORY,
+                    request_bytes: MEMORY,
+                    ..Limits::default()
+                };
+                let stack = Devstack::builder().ports(Ports::usual()).limits(limits).start().await?;
                 eprint!("{}", stack.startup_note());
                 Ok(Self::Devstack(Box::new(stack)))
             }

@@ -5,8 +5,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use lgtm_devstack::Store;
-use lgtm_query::{Direction, LogQuery, Loki, MetricData, Prometheus, SpanId, Tempo, TimeRange, TraceId, TraceSearch};
+use lgtm_devstack::wire::prometheus::WriteRequest;
+use lgtm_devstack::{Devstack, Endpoint, Series, Store};
+use lgtm_query::{
+    Direction, Labels, LogQuery, Loki, MetricData, Prometheus, Sample, SpanId, Tempo, TimeRange, TraceId, TraceSearch,
+};
+use prost::Message as _;
 
 use super::addresses::Readers;
 use super::shops::Instance;
@@ -28,28 +32,46 @@ const MARGIN: Duration = Duration::from_secs(60);
 pub(super) struct Received {
     pub(super) logs: u64,
     pub(super) spans: u64,
-    /// Samples, stale markers among them.
-    pub(super) samples: u64,
+    /// Samples, each series' at each collection once: at least and at most so many. The zero before a new series' first value
+    /// comes along with that value and is no sample of its own, but a query cannot tell it from one that is.
+    pub(super) samples: (u64, u64),
     /// The sum of the last values of [`REQUESTS_TOTAL`].
     pub(super) requests: f64,
 }
 
-/// What the store of the development stack holds of these instances.
-pub(super) fn in_store(store: &Store, instances: &[Instance]) -> Vec<Received> {
-    let (logs, spans, series) = (store.logs(), store.spans(), store.series());
+/// What the development stack holds of these instances.
+pub(super) fn in_devstack(stack: &Devstack, instances: &[Instance]) -> Vec<Received> {
+    let store = stack.store();
+    let (logs, spans, series) = (store.logs(), store.spans(), store.series_named(REQUESTS_TOTAL));
+    let samples = written_samples(store);
     let of = |instance: &Instance| {
         let id = Some(instance.id.as_str());
         let own_spans = spans.iter().filter(|span| span.resource.text("service.instance.id") == id);
-        let own_series = || series.iter().filter(|series| series.labels.get("instance").map(String::as_str) == id);
-        let requests = own_series().filter(|series| series.name() == REQUESTS_TOTAL);
+        let own_series = series.iter().filter(|series| series.labels.get("instance").map(String::as_str) == id);
+        let samples = samples.get(&instance.id).map_or(0, |samples| samples.len() as u64);
         Received {
             logs: count(logs.iter().filter(|entry| entry.label("service_instance_id") == id)),
             spans: count(own_spans.map(|span| (&span.trace_id, &span.span_id)).collect::<HashSet<_>>()),
-            samples: own_series().map(|series| series.samples.len() as u64).sum(),
-            requests: requests.filter_map(|series| series.last_value()).sum(),
+            samples: (samples, samples),
+            requests: own_series.filter_map(Series::last_value).sum(),
         }
     };
     instances.iter().map(of).collect()
+}
+
+/// The samples of the accepted remote write requests by instance: each as its series and time.
+fn written_samples(store: &Store) -> HashMap<String, HashSet<(String, i64)>> {
+    let requests = store.requests_to(Endpoint::RemoteWrite);
+    let accepted = requests.iter().filter(|request| request.status().is_some_and(|status| status / 100 == 2));
+    let decoded = accepted.filter_map(|request| WriteRequest::decode(request.decoded_body()?.as_slice()).ok());
+    let mut samples: HashMap<String, HashSet<(String, i64)>> = HashMap::new();
+    for series in decoded.flat_map(|request| request.timeseries) {
+        let instance = series.labels.iter().find(|label| label.name == "instance").map(|label| label.value.clone());
+        if let (Some(instance), Some(newest)) = (instance, series.samples.last()) {
+            samples.entry(instance).or_default().insert((format!("{:?}", series.labels), newest.timestamp));
+        }
+    }
+    samples
 }
 
 fn count<T>(items: impl IntoIterator<Item = T>) -> u64 {
@@ -150,21 +172,22 @@ async fn spans(tempo: &Tempo, traces: &BTreeSet<TraceId>) -> Result<Spans, lgtm_
     Ok(spans)
 }
 
-/// The number of samples of an instance, and what it counted as requests.
+/// The number of samples of an instance, at least and at most, and what it counted as requests.
 async fn samples(
     prometheus: &Prometheus,
     instance: &Instance,
     range: TimeRange,
-) -> Result<(u64, f64), lgtm_query::Error> {
-    let selector = format!(r#"{{instance="{}"}}"#, instance.id);
-    let at = Some(range.end_unix_nanos);
-    let all = prometheus.query(&format!("{selector}[{}s]", range.duration().as_secs()), at).await?.data;
-    // A query shows no stale markers, but what has one is gone at the next look.
-    let alive = prometheus.query(&selector, at).await?.data.vector().len();
-    let MetricData::Matrix(series) = all else { return Ok((0, 0.0)) };
-    let ended = series.len().saturating_sub(alive);
-    let samples = series.iter().map(|series| series.samples.len()).sum::<usize>() + ended;
-    let requests =
-        series.iter().filter(|series| series.labels.get("__name__").is_some_and(|name| name == REQUESTS_TOTAL));
-    Ok((samples as u64, requests.filter_map(|series| series.samples.last()).map(|sample| sample.value).sum()))
+) -> Result<((u64, u64), f64), lgtm_query::Error> {
+    let promql = format!(r#"{{instance="{}"}}[{}s]"#, instance.id, range.duration().as_secs());
+    let MetricData::Matrix(series) = prometheus.query(&promql, Some(range.end_unix_nanos)).await?.data else {
+        return Ok(((0, 0), 0.0));
+    };
+    let all = series.iter().map(|series| series.samples.len() as u64).sum::<u64>();
+    let begins_with_zero =
+        |samples: &[Sample]| matches!(samples, [zero, next, ..] if zero.value == 0.0 && next.value > 0.0);
+    let zeros = count(series.iter().filter(|series| begins_with_zero(&series.samples)));
+    let is_requests = |labels: &Labels| labels.get("__name__").is_some_and(|name| name == REQUESTS_TOTAL);
+    let requests = series.iter().filter(|series| is_requests(&series.labels));
+    let requests = requests.filter_map(|series| series.samples.last()).map(|sample| sample.value).sum();
+    Ok(((all - zeros, all), requests))
 }

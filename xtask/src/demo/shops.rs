@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use cargo_metadata::Message;
-use lgtm_core::TraceId;
-use serde::Deserialize;
+use lgtm_core::{SignalKind, TraceId};
 use tokio::process::Command;
 use tokio::time::Instant;
 use url::Url;
@@ -67,21 +66,45 @@ pub(super) struct Finished {
     pub(super) report: Report,
 }
 
-/// What a service prints at its end: `lgtm::Report::json`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// What a service says at its end, signal by signal: `lgtm::Report` as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Report {
     pub(super) logs: SignalReport,
     pub(super) spans: SignalReport,
     pub(super) metrics: SignalReport,
 }
 
-/// What became of one signal's items.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// What a service says of one signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SignalReport {
-    pub(super) admitted: u64,
+    pub(super) created: u64,
     pub(super) delivered: u64,
-    pub(super) rejected: u64,
-    pub(super) pending: u64,
+    /// The whole line, with what was delivered, dropped and why.
+    pub(super) said: String,
+}
+
+impl Report {
+    fn read(lines: &[String]) -> Option<Self> {
+        let signal = |kind: SignalKind| {
+            let newest_first = lines.iter().rev();
+            newest_first
+                .filter_map(|line| {
+                    let counts = line.strip_prefix(kind.items())?.strip_prefix(": ")?;
+                    let count = |what| counts.split(", ").find_map(|part| part.strip_suffix(what)?.parse().ok());
+                    Some(SignalReport {
+                        created: count(" created")?,
+                        delivered: count(" delivered")?,
+                        said: line.clone(),
+                    })
+                })
+                .next()
+        };
+        Some(Self {
+            logs: signal(SignalKind::Logs)?,
+            spans: signal(SignalKind::Spans)?,
+            metrics: signal(SignalKind::Metrics)?,
+        })
+    }
 }
 
 /// Builds the shop and gives the path of its executable.
@@ -193,8 +216,8 @@ fn report_of(ended: &Ended) -> anyhow::Result<Report> {
     if !status.success() {
         bail!("{name} ended with {status}; its last lines:\n  {}", lines());
     }
-    let report = last_lines.iter().rev().find_map(|line| serde_json::from_str(line).ok());
-    report.with_context(|| format!("{name} gave no report at its end; its last lines:\n  {}", lines()))
+    Report::read(last_lines)
+        .with_context(|| format!("{name} gave no report of all signals at its end; its last lines:\n  {}", lines()))
 }
 
 #[cfg(test)]
@@ -203,17 +226,22 @@ mod tests {
 
     #[test]
     fn the_report_is_found_among_the_last_lines() {
-        let signal = r#"{"admitted":3,"delivered":2,"rejected":0,"pending":0,"dropped":{"shutdown":1},"errors":{}}"#;
-        let line = format!(r#"{{"logs":{signal},"spans":{signal},"metrics":{signal}}}"#);
         let ended = |last_lines: &[&str]| Ended {
             name: "shop".to_owned(),
             status: std::process::ExitStatus::default(),
             killed: false,
             last_lines: last_lines.iter().map(|line| (*line).to_owned()).collect(),
         };
-        let expected = SignalReport { admitted: 3, delivered: 2, rejected: 0, pending: 0 };
-        assert_eq!(report_of(&ended(&["a warning", &line])).unwrap().spans, expected);
-        let error = report_of(&ended(&["a warning"])).unwrap_err().to_string();
-        assert_eq!(error, "shop gave no report at its end; its last lines:\n  a warning");
+        let spans = "spans: 3 created, 2 delivered, 1 dropped (shutdown)";
+        let lines = ["spans: a log line about spans", "log lines: 5 created, 5 delivered", spans];
+        let whole = [&lines[..], &["samples: 7 created, 7 delivered"]].concat();
+        let report = report_of(&ended(&whole)).unwrap();
+        assert_eq!((report.logs.created, report.metrics.created), (5, 7));
+        assert_eq!(report.spans, SignalReport { created: 3, delivered: 2, said: spans.to_owned() });
+        let error = report_of(&ended(&lines)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("shop gave no report of all signals at its end; its last lines:\n  spans: a"),
+            "{error}"
+        );
     }
 }
