@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn values_are_short_and_special_values_have_their_names() {
-        assert_eq!([3.0, 0.25, -17.0, 1e300].map(float), ["3", "0.25", "-17", "1e300"]);
+        assert_eq!([3.0, 0.25, -17.0, 1e300].map(float), ["3", "0.25", "-17", "1e+300"]);
         assert_eq!([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(float), ["NaN", "+Inf", "-Inf"]);
     }
 

@@ -108,7 +108,8 @@ impl Round<'_> {
         }
     }
 
-    /// Admits the time series of one label set; whether all were taken.
+    /// Admits the time series of one label set; whether any was taken. None of it gets a second zero then: the backend would
+    /// refuse it beside a sample of the same time.
     fn series(&mut self, family: &Collected, series: &Series, known: bool, counts: &mut Vec<u64>) -> bool {
         let name = SeriesName { name: &family.name, labels: &series.labels, le: None };
         match series.read(counts) {
@@ -116,19 +117,19 @@ impl Round<'_> {
             Reading::Gauge(value) => self.admit(name, &[Sample { value, timestamp: self.timestamp }], None),
             Reading::Histogram(histogram) => {
                 let bucket_name = format!("{}_bucket", family.name);
-                let mut all = true;
+                let mut any = false;
                 for (bucket, (le, count)) in histogram.bounds().le().zip(&*counts).enumerate() {
                     let name = SeriesName { name: &bucket_name, le: Some(le), ..name };
-                    all &= self.grown(name, *count as f64, known, histogram.unpushed_exemplar(bucket));
+                    any |= self.grown(name, *count as f64, known, histogram.unpushed_exemplar(bucket));
                 }
                 let count = counts.last().copied().unwrap_or_default();
-                all &= self.grown(
+                any |= self.grown(
                     SeriesName { name: &format!("{}_sum", family.name), ..name },
                     histogram.sum(),
                     known,
                     None,
                 );
-                all & self.grown(
+                any | self.grown(
                     SeriesName { name: &format!("{}_count", family.name), ..name },
                     count as f64,
                     known,
