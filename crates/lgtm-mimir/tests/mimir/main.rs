@@ -1,5 +1,12 @@
 //! What others see of the metrics: scrapers, a remote write backend, other implementations.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests: a failure is the test's, and a skipped test says so"
+)]
+
 mod exposition;
 mod oracle;
 mod push;
