@@ -183,7 +183,7 @@ fn a_refused_connection_a_host_without_address_and_a_failed_handshake_end_a_shut
         (format!("http://{}.invalid", "x".repeat(64)), ErrorType::Connect),
         (format!("https://{}", plain.address), ErrorType::Tls),
     ] {
-        let pipeline = start_grpc(Endpoint::parse(&url).unwrap().timeout(PATIENCE), slow());
+        let pipeline = start_grpc(Endpoint::parse(&url).unwrap().timeout(PATIENCE), slow_with_fast_retries());
         assert!(admit(pipeline.queue(), 1));
         let began = Instant::now();
         let report = end(&pipeline);

@@ -74,6 +74,22 @@ fn bytes_and_items_never_exceed_the_bounds_and_all_of_both_comes_back() {
 }
 
 #[test]
+fn what_threads_took_in_advance_comes_back_with_the_next_round() {
+    let server = Server::start([]);
+    let pipeline = start(server.endpoint(), slow());
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let queue = pipeline.queue();
+            scope.spawn(move || assert!(admit(queue, number)));
+        }
+    });
+    assert!(pipeline.queue().pending_bytes() > 1000, "the threads have taken more than they need");
+    flush(&pipeline);
+    assert_eq!(pipeline.queue().pending_bytes(), 0);
+    end(&pipeline);
+}
+
+#[test]
 fn an_item_over_its_bound_is_too_large_and_takes_nothing() {
     let server = Server::start([]);
     let mut options = bounded(10_000, 10);

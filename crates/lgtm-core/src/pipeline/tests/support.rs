@@ -380,6 +380,11 @@ pub(super) fn slow() -> PipelineOptions {
     options
 }
 
+/// Nothing is sent by itself; a failed try is followed by the next one within 5 ms.
+pub(super) fn slow_with_fast_retries() -> PipelineOptions {
+    PipelineOptions { retry: fast().retry, ..slow() }
+}
+
 pub(super) fn target(endpoint: Endpoint) -> Target {
     Target::Http { endpoint, default_path: "/push", headers: Vec::new() }
 }

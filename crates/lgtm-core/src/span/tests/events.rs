@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tracing::dispatcher::with_default;
 use tracing::{error, info, info_span};
+use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Layer as _, Registry};
 
 use super::support::*;
 use crate::current;
@@ -87,6 +90,31 @@ fn a_debug_implementation_that_panics_leaves_the_next_spans_and_events_right() {
         assert_eq!((log.closed().len(), log.events().len()), (4, 3));
         assert_eq!(log.span("child").parent_span_id, log.span("root").span_id);
         assert_eq!(log.event("kept").fields, [("fine".to_owned(), "Integer(2)".to_owned())]);
+    }
+}
+
+#[test]
+fn a_layer_that_missed_an_event_does_not_take_it_for_the_next_one() {
+    let turn = Arc::new(AtomicU32::new(0));
+    let probes = [Role::Observer, Role::Exporter].map(Probe::new);
+    let logs = [0, 1].map(|index: usize| Arc::clone(&probes[index].log));
+    let [first, second] = probes;
+    let in_turn = |own: u32| {
+        let turn = Arc::clone(&turn);
+        dynamic_filter_fn(move |_, _| turn.load(Ordering::Relaxed) % 2 == own)
+    };
+    let layers = Registry::default().with(first.with_filter(in_turn(0))).with(second.with_filter(in_turn(1)));
+    with_default(&tracing::Dispatch::new(layers), || {
+        // One callsite at one place of the stack: nothing but the announcement tells the events apart.
+        for number in 0..10 {
+            turn.store(number, Ordering::Relaxed);
+            info!(number, "line");
+        }
+    });
+    for (own, log) in logs.iter().enumerate() {
+        let numbers: Vec<_> = log.events().iter().map(|event| event.fields[0].1.clone()).collect();
+        let expected: Vec<_> = (0..5).map(|number| format!("Integer({})", 2 * number + own)).collect();
+        assert_eq!(numbers, expected);
     }
 }
 
