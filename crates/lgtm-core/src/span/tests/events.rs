@@ -99,11 +99,10 @@ fn a_layer_that_missed_an_event_does_not_take_it_for_the_next_one() {
     let probes = [Role::Observer, Role::Exporter].map(Probe::new);
     let logs = [0, 1].map(|index: usize| Arc::clone(&probes[index].log));
     let [first, second] = probes;
-    let in_turn = |own: u32| {
-        let turn = Arc::clone(&turn);
-        dynamic_filter_fn(move |_, _| turn.load(Ordering::Relaxed) % 2 == own)
-    };
-    let layers = Registry::default().with(first.with_filter(in_turn(0))).with(second.with_filter(in_turn(1)));
+    let (evens, odds) = (Arc::clone(&turn), Arc::clone(&turn));
+    let layers = Registry::default()
+        .with(first.with_filter(dynamic_filter_fn(move |_, _| evens.load(Ordering::Relaxed) % 2 == 0)))
+        .with(second.with_filter(dynamic_filter_fn(move |_, _| odds.load(Ordering::Relaxed) % 2 == 1)));
     with_default(&tracing::Dispatch::new(layers), || {
         // One callsite at one place of the stack: nothing but the announcement tells the events apart.
         for number in 0..10 {
