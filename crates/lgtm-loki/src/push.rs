@@ -112,7 +112,7 @@ fn classify(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Verdict 
         260 => rejected(ErrorType::Rejected),
         200..=299 => Verdict::delivered(),
         // Its good entries are stored: it must never be sent again.
-        400 => match ignored(body) {
+        400 => match refused(body) {
             Some(rejected) => Verdict::Delivered { rejected, message: message() },
             None => rejected(ErrorType::Rejected),
         },
@@ -126,12 +126,37 @@ fn classify(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Verdict 
     }
 }
 
-/// The number of refused entries in "total ignored: 2 out of 5".
-fn ignored(body: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(body).ok()?;
-    let (_, after) = text.split_once("total ignored: ")?;
-    let digits = after.split(|character: char| !character.is_ascii_digit()).next()?;
-    digits.parse().ok()
+/// What Loki says of an entry: the others of its stream are stored.
+const ENTRY_ERRORS: [&str; 4] = ["timestamp too old", "timestamp too new", "entry size", "structured metadata"];
+/// What Loki says of a stream: none of its entries is stored, and it does not say how many they were.
+const STREAM_ERRORS: [&str; 6] = [
+    "label names; limit",
+    "label name too long",
+    "label value too long",
+    "duplicate label name",
+    "error parsing labels",
+    "at least one label pair",
+];
+
+/// The number of entries that Loki refused of a request whose others it stored; `None` if it refused the request.
+///
+/// Its distributor counts each thing it found, `2 errors like: <what>; 1 errors like: <what>`, and says a single one without
+/// a number. Its ingesters say `total ignored: 2 out of 5`, and then the distributor's are not told: the number is the least.
+fn refused(body: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(body);
+    if STREAM_ERRORS.iter().any(|error| text.contains(error)) {
+        return None;
+    }
+    let ignored = text.split("total ignored: ").skip(1).filter_map(leading_number);
+    let found = text.split("; ").filter(|error| error.contains(" errors like: ")).filter_map(leading_number);
+    match ignored.sum::<u64>() + found.sum::<u64>() {
+        0 => ENTRY_ERRORS.iter().any(|error| text.contains(error)).then_some(1),
+        refused => Some(refused),
+    }
+}
+
+fn leading_number(text: &str) -> Option<u64> {
+    text.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -217,8 +242,6 @@ mod tests {
     fn answers_are_classified_as_loki_means_them() {
         let of = |status, body: &str| classify(status, None, body.as_bytes());
         assert_eq!(of(204, ""), Verdict::delivered());
-        let partial = of(400, "entry with timestamp X ignored, reason: 'too old',\ntotal ignored: 2 out of 5");
-        assert!(matches!(partial, Verdict::Delivered { rejected: 2, .. }), "{partial:?}");
         for (status, expected) in [
             (260, ErrorType::Rejected),
             (400, ErrorType::Rejected),
@@ -238,5 +261,42 @@ mod tests {
             );
         }
         assert!(matches!(of(413, "too large"), Verdict::Split { .. }));
+    }
+
+    /// Answers of Loki 3.4.6.
+    #[test]
+    fn entries_that_loki_refuses_are_counted_and_their_siblings_are_delivered() {
+        let old = "entry for stream '{service_name=\"shop\"}' has timestamp too old: 2026-11-14T20:21:13Z, oldest acceptable \
+            timestamp is: 2026-11-16T05:21:14Z";
+        let long = "Max entry size '262144' bytes exceeded for stream '{service_name=\"shop\"}' while adding an entry with \
+            length '263168' bytes";
+        let behind = "entry with timestamp 2026-11-23 02:21:13.925242189 +0000 UTC ignored, reason: 'entry too far behind, \
+            entry timestamp is: 2026-11-23T02:21:13Z, oldest acceptable timestamp is: 2026-11-23T04:21:13Z',\n\
+            user 'fake', total ignored: 2 out of 3 for stream: {service_name=\"shop\"}";
+        for (body, expected) in [
+            (format!("{old}\n"), 1),
+            (format!("2 errors like: {old}\n"), 2),
+            (format!("1 errors like: {old}; 12 errors like: {long}\n"), 13),
+            (behind.to_owned(), 2),
+        ] {
+            let verdict = classify(400, None, body.as_bytes());
+            assert!(
+                matches!(verdict, Verdict::Delivered { rejected, .. } if rejected == expected),
+                "{body}: {verdict:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_stream_or_request_that_loki_refuses_is_rejected_whole() {
+        for body in [
+            "entry for stream '{a=\"v\", b=\"v\"}' has 17 label names; limit 15\n",
+            "2 errors like: stream '{a=\"v\"}' has label value too long: 'x'",
+            "snappy: corrupt input",
+            "",
+        ] {
+            let verdict = classify(400, None, body.as_bytes());
+            assert!(matches!(verdict, Verdict::Rejected { error: ErrorType::Rejected, .. }), "{body}: {verdict:?}");
+        }
     }
 }
