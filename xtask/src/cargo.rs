@@ -7,8 +7,25 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
 
-/// The cargo that runs this program, else the one on the path.
-pub(crate) fn program() -> OsString {
+/// What cargo tells the program that it runs about its package. Another cargo must not see it: build scripts that watch these
+/// variables would run again each time the two take turns, and most of the workspace would be built again after them.
+const OF_THIS_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
+/// The cargo that runs this program, else the one on the path, in the workspace's folder.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(program());
+    command.current_dir(workspace_root());
+    let is_of_this_package = |name: &OsString| {
+        let name = name.to_string_lossy();
+        OF_THIS_PACKAGE.iter().any(|beginning| name.starts_with(beginning))
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| is_of_this_package(name)) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn program() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
@@ -19,10 +36,9 @@ pub(crate) fn program() -> OsString {
 pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
     let shown = shown(arguments, environment);
     eprintln!("$ {shown}");
-    let status = Command::new(program())
+    let status = command()
         .args(arguments)
         .envs(environment.iter().copied())
-        .current_dir(workspace_root())
         .status()
         .with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {
@@ -38,9 +54,8 @@ pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::R
 pub(crate) fn output(arguments: &[&str]) -> anyhow::Result<String> {
     let shown = shown(arguments, &[]);
     eprintln!("$ {shown}");
-    let output = Command::new(program())
+    let output = command()
         .args(arguments)
-        .current_dir(workspace_root())
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot start `{shown}`"))?;

@@ -112,10 +112,9 @@ impl Report {
 /// # Errors
 /// If cargo fails; it has said why on standard error.
 pub(super) async fn build() -> anyhow::Result<PathBuf> {
-    let mut command = Command::new(cargo::program());
+    let mut command = Command::from(cargo::command());
     command
         .args(["build", "--package", "shop", "--message-format", "json-render-diagnostics"])
-        .current_dir(cargo::workspace_root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
