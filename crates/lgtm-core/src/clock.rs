@@ -8,5 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub fn unix_nanos() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+        // Enough until the year 2554.
+        .map_or(0, |elapsed| {
+            elapsed.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(elapsed.subsec_nanos()))
+        })
 }

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use crate::clock;
 use crate::ids::{SpanId, TraceId};
 
 /// A place in a trace: what a log line, an exemplar or an outgoing request points at.
@@ -41,6 +42,8 @@ struct Entry {
 thread_local! {
     /// The trace of the innermost entry.
     static TOP: Cell<Option<TraceContext>> = const { Cell::new(None) };
+    /// The time inside `with_trace_at`; 0: none.
+    static TIME: Cell<u64> = const { Cell::new(0) };
     static STACK: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -51,15 +54,32 @@ pub fn trace() -> Option<TraceContext> {
     TOP.with(Cell::get)
 }
 
+/// When what the calling thread records happened: nanoseconds since the Unix epoch. Now, except inside [`with_trace_at`].
+#[must_use]
+#[inline]
+pub fn unix_nanos() -> u64 {
+    match TIME.with(Cell::get) {
+        0 => clock::unix_nanos(),
+        time => time,
+    }
+}
+
 /// Runs `work` with this as the current trace: an exemplar that `work` records points there.
 pub fn with_trace<R>(context: Option<TraceContext>, work: impl FnOnce() -> R) -> R {
-    struct Restore(Option<TraceContext>);
+    with_trace_at(context, 0, work)
+}
+
+/// As [`with_trace`], for what happened at a time that is known already: nanoseconds since the Unix epoch; 0: now.
+#[inline]
+pub fn with_trace_at<R>(context: Option<TraceContext>, time: u64, work: impl FnOnce() -> R) -> R {
+    struct Restore(Option<TraceContext>, u64);
     impl Drop for Restore {
         fn drop(&mut self) {
             TOP.with(|top| top.set(self.0));
+            TIME.with(|time| time.set(self.1));
         }
     }
-    let _restore = Restore(TOP.with(|top| top.replace(context)));
+    let _restore = Restore(TOP.with(|top| top.replace(context)), TIME.with(|known| known.replace(time)));
     work()
 }
 

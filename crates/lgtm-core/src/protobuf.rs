@@ -102,7 +102,7 @@ pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
     #[inline]
-    fn varint(&mut self) -> Option<u64> {
+    pub(crate) fn varint(&mut self) -> Option<u64> {
         let (byte, rest) = self.0.split_first()?;
         if *byte < 0x80 {
             self.0 = rest;

@@ -13,8 +13,11 @@ pub(crate) const MAX_LINE_BYTES: usize = 256 * 1024;
 /// The most of a message that stays of a line over the limit. Escaping makes it at most six times longer.
 const TRUNCATED_MESSAGE_BYTES: usize = 32 * 1024;
 
-/// Names with a meaning of their own.
-const RESERVED: [&str; 7] = ["message", "level", "target", "spans", "trace_id", "span_id", "trace_sampled"];
+/// Whether a name has a meaning of its own.
+#[inline]
+fn is_reserved(name: &[u8]) -> bool {
+    matches!(name, b"message" | b"level" | b"target" | b"spans" | b"trace_id" | b"span_id" | b"trace_sampled")
+}
 
 /// What this module remembers of a callsite.
 const LEVEL_AND_TARGET: u8 = 1;
@@ -149,16 +152,18 @@ fn key_bit(key: &[u8]) -> u64 {
 /// `,"name":`
 #[inline]
 fn field_name(line: &mut Vec<u8>, key: &[u8]) {
-    line.push(b',');
-    // The reserved names have 5 to 13 letters: most names are compared with none.
-    if (5..=13).contains(&key.len()) && RESERVED.iter().any(|name| name.as_bytes() == key) {
-        line.extend_from_slice(b"\"field_");
-        line.extend_from_slice(key);
-        line.push(b'"');
+    if is_reserved(key) {
+        line.extend_from_slice(b",\"field_");
+    } else if has_escaped(key) {
+        line.push(b',');
+        escaped(line, key);
+        line.push(b':');
+        return;
     } else {
-        string(line, key);
+        line.extend_from_slice(b",\"");
     }
-    line.push(b':');
+    line.extend_from_slice(key);
+    line.extend_from_slice(b"\":");
 }
 
 #[inline]
@@ -189,18 +194,21 @@ fn field(line: &mut Vec<u8>, key: &[u8], value: Value<'_>) {
 /// A JSON string (RFC 8259, section 7) of UTF-8 text.
 #[inline]
 fn string(line: &mut Vec<u8>, text: &[u8]) {
-    line.push(b'"');
-    match first_escaped(text) {
-        None => line.extend_from_slice(text),
-        Some(place) => escaped(line, text, place),
+    if has_escaped(text) {
+        escaped(line, text);
+        return;
     }
+    line.push(b'"');
+    line.extend_from_slice(text);
     line.push(b'"');
 }
 
 #[inline(never)]
-fn escaped(line: &mut Vec<u8>, text: &[u8], first: usize) {
-    let (mut rest, mut next) = (text, Some(first));
-    while let Some(place) = next {
+fn escaped(line: &mut Vec<u8>, text: &[u8]) {
+    let is_escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    line.push(b'"');
+    let mut rest = text;
+    while let Some(place) = rest.iter().position(is_escaped) {
         let (plain, tail) = rest.split_at(place);
         line.extend_from_slice(plain);
         let Some((byte, tail)) = tail.split_first() else { break };
@@ -216,36 +224,40 @@ fn escaped(line: &mut Vec<u8>, text: &[u8], first: usize) {
             }
         }
         rest = tail;
-        next = first_escaped(rest);
     }
     line.extend_from_slice(rest);
+    line.push(b'"');
 }
 
-/// The place of the first byte that must be escaped, eight bytes at a time.
+/// Whether a byte must be escaped, eight bytes at a time; the last eight overlap what was seen.
 #[inline]
-fn first_escaped(bytes: &[u8]) -> Option<usize> {
-    let mut place = 0;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let found = escaped_in(<[u8; 8]>::try_from(chunk).map_or(0, u64::from_le_bytes));
-        if found != 0 {
-            return Some(place + found.trailing_zeros() as usize / 8);
-        }
-        place += 8;
+fn has_escaped(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk::<8>() else { return has_escaped_short(text) };
+    let mut found = escaped_in(u64::from_le_bytes(*last));
+    for word in text.as_chunks::<8>().0 {
+        found |= escaped_in(u64::from_le_bytes(*word));
     }
-    // The last eight bytes once more, as far as they have not been seen.
-    if place != bytes.len()
-        && let Some(last) = bytes.last_chunk::<8>()
-    {
-        let seen = 8 - (bytes.len() - place);
-        let found = escaped_in(u64::from_le_bytes(*last)) >> (8 * seen);
-        return (found != 0).then(|| place + found.trailing_zeros() as usize / 8);
-    }
-    let escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    chunks.remainder().iter().position(escaped).map(|offset| place + offset)
+    found != 0
 }
 
-/// The lowest set bit says where the first byte stands that must be escaped.
+/// Less than eight bytes, as one word: the gaps are filled with what stands in the text, or with spaces.
+#[inline]
+fn has_escaped_short(text: &[u8]) -> bool {
+    let word = match (text, text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        (_, Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) | (u64::from(u32::from_le_bytes(*last)) << 32)
+        }
+        ([one, rest @ ..], ..) => {
+            let two = rest.first().unwrap_or(one);
+            let three = rest.last().unwrap_or(one);
+            u64::from_le_bytes([*one, *two, *three, b' ', b' ', b' ', b' ', b' '])
+        }
+        ([], ..) => return false,
+    };
+    escaped_in(word) != 0
+}
+
+/// Not zero if one of the eight bytes must be escaped.
 #[inline]
 fn escaped_in(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -290,7 +302,7 @@ mod tests {
 
     #[test]
     fn fields_named_like_ours_are_renamed() {
-        for name in RESERVED {
+        for name in ["message", "level", "target", "spans", "trace_id", "span_id", "trace_sampled"] {
             let mut line = Vec::new();
             field(&mut line, name.as_bytes(), Value::Bool(true));
             assert_eq!(String::from_utf8(line).unwrap(), format!(",\"field_{name}\":true"));

@@ -67,9 +67,9 @@ impl Exemplars {
     }
 }
 
-/// The wall clock in milliseconds since the Unix epoch.
+/// When the sample was taken: milliseconds since the Unix epoch.
 pub(crate) fn unix_milliseconds() -> i64 {
-    i64::try_from(lgtm_core::unix_nanos() / 1_000_000).unwrap_or(i64::MAX)
+    i64::try_from(lgtm_core::current::unix_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -57,14 +57,15 @@ where
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
-        let closed = self.attachment.close(&id, |record| (record.kind, record.end - record.start, record.context()));
-        let Some((kind, nanos, context)) = closed else { return };
+        let closed = self.attachment.close(&id, |record| (record.kind, record.start, record.end, record.context()));
+        let Some((kind, start, end, context)) = closed else { return };
         if is_suppressed() {
             return;
         }
         if let Some(series) = self.dimensions.of(kind) {
             // The span is not current any more: the exemplar is told where it belongs.
-            current::with_trace(context, || series.duration.record(nanos as f64 / 1e9));
+            let seconds = end.saturating_sub(start) as f64 / 1e9;
+            current::with_trace_at(context, end, || series.duration.record(seconds));
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Capture: the `tracing` layer. Caller threads.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use lgtm_core::pipeline::Queue;
+use lgtm_core::protobuf::put_bytes;
 use lgtm_core::span::{Attachment, Role, Status, VisitedEvent};
 use lgtm_core::{Sampler, with_buffer};
 use tracing_core::span::{Attributes, Id, Record};
@@ -20,20 +20,13 @@ pub struct Layer {
     queue: Arc<Queue>,
 }
 
-thread_local! {
-    static CONTENT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Scratch space that held more gives the rest back.
-const KEPT_BYTES: usize = 64 * 1024;
-
 impl Layer {
     pub(crate) fn new(queue: Arc<Queue>, sampler: Sampler) -> Self {
         Self { attachment: Attachment::new(Role::Exporter, Some(sampler)), queue }
     }
 
     /// Adds the event to its span, or to the nearest ancestor that is exported.
-    fn add_event(&self, callsite: &Metadata<'_>, event: &VisitedEvent) {
+    fn add_event(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
         let limits = self.attachment.limits();
         let mut span = event.span;
         while span != 0 {
@@ -56,20 +49,16 @@ impl Layer {
     }
 
     fn export(&self, id: &Id) {
-        with_buffer(|bytes| {
+        with_buffer(|span| {
             let end = self.attachment.close(id, |record| {
-                if !record.sampled {
-                    return None;
-                }
-                let mut content = CONTENT.try_with(|content| content.take()).unwrap_or_default();
-                record::span(bytes, &mut content, record);
-                content.shrink_to(KEPT_BYTES);
-                let _ = CONTENT.try_with(|cell| cell.replace(content));
-                Some(record.end)
+                record.sampled.then(|| {
+                    record::span(span, record);
+                    record.end
+                })
             });
             // The record's lock is free again: admitting may wait.
             if let Some(Some(end)) = end {
-                self.queue.admit(0, end, |buffer| buffer.extend_from_slice(bytes));
+                self.queue.admit(0, end, |buffer| put_bytes(buffer, record::SPAN, span));
             }
         });
     }

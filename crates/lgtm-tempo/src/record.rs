@@ -2,11 +2,12 @@
 //! Source: opentelemetry-proto, `trace/v1/trace.proto`.
 
 use lgtm_core::TraceContext;
+use lgtm_core::callsite::remembered;
 use lgtm_core::protobuf::{
     field_length, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, put_varint, varint_length, varint_tag,
 };
 use lgtm_core::span::{SpanRecord, Status, VisitedEvent};
-use tracing_core::{Level, Metadata};
+use tracing_core::Metadata;
 
 /// `ScopeSpans.spans`.
 pub(crate) const SPAN: u8 = length_tag(2);
@@ -36,11 +37,14 @@ const SAMPLED: u32 = 0x01;
 pub(crate) const HAS_IS_REMOTE: u32 = 0x100;
 pub(crate) const IS_REMOTE: u32 = 0x200;
 
-/// Appends a finished span, with the tag it has in `ScopeSpans`. `content` is scratch space.
-pub(crate) fn span(buffer: &mut Vec<u8>, content: &mut Vec<u8>, record: &SpanRecord) {
-    content.clear();
-    put_bytes(content, TRACE_ID, &record.trace_id.to_bytes());
-    put_bytes(content, SPAN_ID, &record.span_id.to_bytes());
+/// Appends the content of a finished span. What is always there and always of one length is written in one go.
+pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord) {
+    let mut ids = [0; 28];
+    ids[..2].copy_from_slice(&[TRACE_ID, 16]);
+    ids[2..18].copy_from_slice(&record.trace_id.to_bytes());
+    ids[18..20].copy_from_slice(&[SPAN_ID, 8]);
+    ids[20..].copy_from_slice(&record.span_id.to_bytes());
+    content.extend_from_slice(&ids);
     if let Some(state) = &record.trace_state {
         put_bytes(content, TRACE_STATE, state.as_bytes());
     }
@@ -48,9 +52,12 @@ pub(crate) fn span(buffer: &mut Vec<u8>, content: &mut Vec<u8>, record: &SpanRec
         put_bytes(content, PARENT_SPAN_ID, &record.parent_span_id.to_bytes());
     }
     put_bytes(content, NAME, record.name().as_bytes());
-    put_integer(content, KIND, record.kind as u64);
-    put_fixed64(content, START, record.start);
-    put_fixed64(content, END, record.end);
+    let mut times = [0; 20];
+    times[..3].copy_from_slice(&[KIND, record.kind as u8, START]);
+    times[3..11].copy_from_slice(&record.start.to_le_bytes());
+    times[11] = END;
+    times[12..].copy_from_slice(&record.end.to_le_bytes());
+    content.extend_from_slice(&times);
     content.extend_from_slice(&record.attributes);
     put_count(content, DROPPED_ATTRIBUTES, record.dropped_attributes);
     content.extend_from_slice(&record.events);
@@ -61,11 +68,12 @@ pub(crate) fn span(buffer: &mut Vec<u8>, content: &mut Vec<u8>, record: &SpanRec
         put_status(content, record.status, &record.status_description);
     }
     let remote = if record.remote_parent { IS_REMOTE } else { 0 };
-    content.extend_from_slice(&FLAGS);
-    content.extend_from_slice(&(SAMPLED | HAS_IS_REMOTE | remote).to_le_bytes());
-    put_bytes(buffer, SPAN, content);
+    let mut flags = [FLAGS[0], FLAGS[1], 0, 0, 0, 0];
+    flags[2..].copy_from_slice(&(SAMPLED | HAS_IS_REMOTE | remote).to_le_bytes());
+    content.extend_from_slice(&flags);
 }
 
+#[inline]
 pub(crate) fn put_count(content: &mut Vec<u8>, tag: u8, count: u32) {
     if count > 0 {
         put_integer(content, tag, u64::from(count));
@@ -85,47 +93,53 @@ pub(crate) fn put_status(content: &mut Vec<u8>, status: Status, message: &str) {
     put_integer(content, CODE, status as u64);
 }
 
+/// What this module remembers of a callsite.
+const LEVEL_AND_TARGET: u8 = 3;
+
 /// Appends an event, with the tag it has in `Span`.
-pub(crate) fn event(buffer: &mut Vec<u8>, callsite: &Metadata<'_>, event: &VisitedEvent) {
+pub(crate) fn event(buffer: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
+    // The names of the levels are those that tracing-opentelemetry writes.
+    let make = |bytes: &mut Vec<u8>| {
+        pair(bytes, "level", callsite.level().as_str());
+        pair(bytes, "target", callsite.target());
+    };
+    remembered(callsite, LEVEL_AND_TARGET, make, |level_and_target| match event.exception() {
+        None => {
+            let name = if event.message().is_empty() { callsite.name() } else { event.message() };
+            put_event(buffer, name, &[level_and_target, event.attributes()], event);
+        }
+        Some(exception) => {
+            let mut own = Vec::new();
+            pair(&mut own, "exception.message", &exception.message);
+            for (key, value) in [("exception.stacktrace", exception.chain.as_str()), ("message", event.message())] {
+                if !value.is_empty() {
+                    pair(&mut own, key, value);
+                }
+            }
+            // The name is fixed by the semantic conventions for exceptions.
+            put_event(buffer, "exception", &[level_and_target, &own, event.attributes()], event);
+        }
+    });
+}
+
+#[inline]
+fn put_event(buffer: &mut Vec<u8>, name: &str, attributes: &[&[u8]], event: &VisitedEvent) {
     const TIME: u8 = fixed64_tag(1);
     const NAME: u8 = length_tag(2);
     const DROPPED_ATTRIBUTES: u8 = varint_tag(4);
-    let level = level_text(*callsite.level());
-    let exception = event.exception();
-    // The name of an event with an exception is fixed by the semantic conventions for exceptions.
-    let name = match (exception, event.message()) {
-        (Some(_), _) => "exception",
-        (None, "") => callsite.name(),
-        (None, message) => message,
-    };
-    let own = [
-        ("level", level),
-        ("target", callsite.target()),
-        ("exception.message", exception.map_or("", |exception| exception.message.as_str())),
-        ("exception.stacktrace", exception.map_or("", |exception| exception.chain.as_str())),
-        ("message", if exception.is_some() { event.message() } else { "" }),
-    ];
-    let own = own.iter().filter(|(_, value)| !value.is_empty());
-    let own_length: usize = own.clone().map(|(key, value)| field_length(pair_length(key, value))).sum();
     let dropped = u64::from(event.dropped_attributes());
     let dropped_length = if dropped == 0 { 0 } else { 1 + varint_length(dropped) };
-    let length = 9 + field_length(name.len()) + own_length + event.attributes().len() + dropped_length;
+    let attributes_length: usize = attributes.iter().map(|part| part.len()).sum();
     buffer.push(EVENT);
-    put_varint(buffer, length as u64);
+    put_varint(buffer, (9 + field_length(name.len()) + attributes_length + dropped_length) as u64);
     put_fixed64(buffer, TIME, event.timestamp);
     put_bytes(buffer, NAME, name.as_bytes());
-    for (key, value) in own {
-        pair(buffer, key, value);
+    for part in attributes {
+        buffer.extend_from_slice(part);
     }
-    buffer.extend_from_slice(event.attributes());
     if dropped > 0 {
         put_integer(buffer, DROPPED_ATTRIBUTES, dropped);
     }
-}
-
-/// The levels' names as tracing-opentelemetry writes them.
-fn level_text(level: Level) -> &'static str {
-    level.as_str()
 }
 
 const fn value_length(value: &str) -> usize {

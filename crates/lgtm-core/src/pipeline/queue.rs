@@ -50,6 +50,8 @@ pub enum Overflow {
 
 /// Bytes at which a shard's buffer is handed over, unless batches or the queue are smaller than usual.
 const CHUNK_BYTES: usize = 128 * 1024;
+/// A buffer's size, so that the item that fills it does not make it grow. Memory that is not written to is not used.
+const CHUNK_CAPACITY: usize = CHUNK_BYTES + 8 * 1024;
 /// Emptied buffers kept for reuse.
 const POOLED: usize = 16;
 
@@ -244,7 +246,7 @@ impl Queue {
     /// Seals a shard's buffer; whether there is enough for the worker to come at once.
     #[cold]
     fn hand_over(&self, shard: &mut Shard) -> bool {
-        let fresh = self.pool.lock().pop().unwrap_or_else(|| Vec::with_capacity(4096));
+        let fresh = self.pool.lock().pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_CAPACITY));
         let chunk = Chunk::new(std::mem::replace(&mut shard.bytes, fresh), std::mem::take(&mut shard.items));
         let mut sealed = self.sealed.lock();
         sealed.bytes += chunk.bytes();

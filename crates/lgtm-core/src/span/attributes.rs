@@ -3,7 +3,8 @@
 //! A field list is kept as repeated OTLP `KeyValue` messages: what Tempo receives is copied, and everybody else reads it
 //! through these iterators. Source: opentelemetry-proto, `common/v1/common.proto`.
 
-use crate::protobuf::{Field, Fields};
+use super::fields::{BOOL_VALUE, INT_VALUE, KEY, STRING_VALUE, VALUE};
+use crate::protobuf::{self, Field, Fields};
 
 /// A field's value. Text is UTF-8; as bytes, because encoders only copy it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +45,19 @@ impl<'a> Iterator for Attributes<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Attribute<'a>> {
+        match short(self.0.0) {
+            Some((attribute, rest)) => {
+                self.0.0 = rest;
+                Some(attribute)
+            }
+            None => self.next_of_any_length(),
+        }
+    }
+}
+
+impl<'a> Attributes<'a> {
+    #[inline(never)]
+    fn next_of_any_length(&mut self) -> Option<Attribute<'a>> {
         let Field::Bytes(_, pair) = self.0.next()? else { return None };
         let mut fields = Fields(pair);
         let Some(Field::Bytes(1, key)) = fields.next() else { return None };
@@ -57,4 +71,19 @@ impl<'a> Iterator for Attributes<'a> {
         };
         Some(Attribute { key, value })
     }
+}
+
+/// The first attribute and what follows it, if all its lengths are of one byte: most are.
+#[inline]
+fn short(encoded: &[u8]) -> Option<(Attribute<'_>, &[u8])> {
+    let [_, pair_length @ 0..0x80, KEY, key_length @ 0..0x80, rest @ ..] = encoded else { return None };
+    let (pair, rest) = rest.split_at_checked(usize::from(*pair_length).checked_sub(2)?)?;
+    let (key, value) = pair.split_at_checked(usize::from(*key_length))?;
+    let value = match value {
+        [VALUE, _, STRING_VALUE, 0..0x80, text @ ..] => Value::Text(text),
+        [VALUE, _, INT_VALUE, number @ ..] => Value::Integer(protobuf::Fields(number).varint()?.cast_signed()),
+        [VALUE, 2, BOOL_VALUE, flag @ 0..0x80] => Value::Bool(*flag != 0),
+        _ => return None,
+    };
+    Some((Attribute { key, value }, rest))
 }

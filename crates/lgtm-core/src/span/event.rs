@@ -84,6 +84,7 @@ pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: imp
     if !known {
         visited.fields.clear();
         let limits = VisitLimits { attributes: store.limits.event_attributes, ..store.span_visit() };
+        visited.fields.trim(256 * 1024);
         event.record(&mut FieldVisitor { visited: &mut visited.fields, tag: EVENT_ATTRIBUTE, limits });
         visited.timestamp = clock::unix_nanos();
         let (span, trace) = context_of_event(store, event).unwrap_or((0, None));
@@ -96,7 +97,6 @@ pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: imp
     }
     visited.seen |= bit;
     let shown = show(&visited);
-    visited.fields.trim(256 * 1024);
     let _ = EVENT.try_with(|cell| cell.replace(Some(visited)));
     shown
 }

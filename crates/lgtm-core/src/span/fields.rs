@@ -13,11 +13,11 @@ pub(crate) const SPAN_ATTRIBUTE: u8 = length_tag(9);
 /// The tag of `Span.Event.attributes` in OTLP's trace.proto.
 pub(crate) const EVENT_ATTRIBUTE: u8 = length_tag(3);
 
-const KEY: u8 = length_tag(1);
-const VALUE: u8 = length_tag(2);
-const STRING_VALUE: u8 = length_tag(1);
-const BOOL_VALUE: u8 = varint_tag(2);
-const INT_VALUE: u8 = varint_tag(3);
+pub(super) const KEY: u8 = length_tag(1);
+pub(super) const VALUE: u8 = length_tag(2);
+pub(super) const STRING_VALUE: u8 = length_tag(1);
+pub(super) const BOOL_VALUE: u8 = varint_tag(2);
+pub(super) const INT_VALUE: u8 = varint_tag(3);
 const DOUBLE_VALUE: u8 = fixed64_tag(4);
 
 /// OTLP's `SpanKind`, by its numbers.
@@ -185,18 +185,38 @@ impl FieldVisitor<'_> {
 
     fn text(&mut self, key: &str, text: &str) {
         let text = cut(text, self.limits.value_bytes);
-        if self.admit(key, text.len()) {
-            self.begin(key, protobuf::field_length(text.len()));
-            protobuf::put_bytes(&mut self.visited.attributes, STRING_VALUE, text.as_bytes());
+        if !self.admit(key, text.len()) {
+            return;
         }
+        let pair = key.len() + text.len() + 6;
+        if pair < 0x80 {
+            // All lengths are of one byte: the heads are written in one go.
+            let buffer = &mut self.visited.attributes;
+            buffer.extend_from_slice(&[self.tag, pair as u8, KEY, key.len() as u8]);
+            buffer.extend_from_slice(key.as_bytes());
+            buffer.extend_from_slice(&[VALUE, text.len() as u8 + 2, STRING_VALUE, text.len() as u8]);
+            buffer.extend_from_slice(text.as_bytes());
+            return;
+        }
+        self.begin(key, protobuf::field_length(text.len()));
+        protobuf::put_bytes(&mut self.visited.attributes, STRING_VALUE, text.as_bytes());
     }
 
     fn integer(&mut self, key: &str, value: i64) {
-        if self.admit(key, 0) {
-            let bits = value.cast_unsigned();
-            self.begin(key, 1 + protobuf::varint_length(bits));
-            protobuf::put_integer(&mut self.visited.attributes, INT_VALUE, bits);
+        if !self.admit(key, 0) {
+            return;
         }
+        let bits = value.cast_unsigned();
+        let length = protobuf::varint_length(bits);
+        if key.len() < 0x70 {
+            let buffer = &mut self.visited.attributes;
+            buffer.extend_from_slice(&[self.tag, (key.len() + length) as u8 + 5, KEY, key.len() as u8]);
+            buffer.extend_from_slice(key.as_bytes());
+            buffer.extend_from_slice(&[VALUE, length as u8 + 1]);
+        } else {
+            self.begin(key, 1 + length);
+        }
+        protobuf::put_integer(&mut self.visited.attributes, INT_VALUE, bits);
     }
 
     /// The fields `otel.*` of a span; true if this was one.

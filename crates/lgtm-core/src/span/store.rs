@@ -271,8 +271,10 @@ impl SpanStore {
             }
             return;
         }
-        // A record of the same id that still waits for this layer is stale: ids repeat.
-        record.recycle();
+        if record.id != 0 {
+            // A record of the same id that still waits for this layer is stale: ids repeat.
+            record.recycle();
+        }
         if let Some(exposed) = self.exposed.get(Self::slot_index(id))
             && exposed.load(Ordering::Relaxed) == id
         {
