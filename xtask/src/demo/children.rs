@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How many of its last lines on standard error a child is remembered by.
-const KEPT_LINES: usize = 20;
+const KEPT_LINES: usize = 12;
 /// Longer lines are cut, in bytes.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
 /// How long the pipes of an ended child may take to end too: a grandchild may hold them.

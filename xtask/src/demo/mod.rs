@@ -21,6 +21,7 @@ mod report;
 mod shops;
 mod story;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -173,37 +174,36 @@ async fn wait_until_ready(readers: &Readers) -> anyhow::Result<()> {
 /// Runs the demo on a runtime of its own.
 ///
 /// # Errors
-/// If something cannot be started or dies, or Ctrl-C comes. A loss or a missing link is not an error but an exit code.
+/// If something cannot be started or dies, or Ctrl-C comes before the proof. A loss or a missing link is not an error but an exit
+/// code.
 pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no tokio runtime")?;
-    let mut shops = Shops::default();
     runtime.block_on(async {
+        let mut shops = Shops::default();
+        let mut proven = None;
         let outcome = tokio::select! {
-            outcome = demonstrate(&options, &mut shops) => outcome,
-            () = interruption() => Err(anyhow::anyhow!("interrupted")),
+            outcome = demonstrate(&options, &mut shops, &mut proven) => outcome,
+            () = interruption() => proven.context("interrupted"),
         };
-        // Whatever happened: the services that still run are ended and reaped. Their reports matter no more.
-        let stopped = shops.stop().await;
-        match (outcome, stopped) {
-            (Err(error), Err(also)) => Err(error.context(format!("{also:#}"))),
-            (outcome, _) => outcome,
-        }
+        // Whatever happened: the services that still run are ended and reaped. What they say at their end matters no more.
+        let _ = shops.stop().await;
+        outcome
     })
 }
 
-async fn demonstrate(options: &Options, shops: &mut Shops) -> anyhow::Result<ExitCode> {
+/// Starts all, proves, reports, and stays up if that is wanted; `proven` tells how the proof went as soon as that is known.
+async fn demonstrate(options: &Options, shops: &mut Shops, proven: &mut Option<ExitCode>) -> anyhow::Result<ExitCode> {
     let backend = Backend::start(options).await?;
     let executable = shops::build().await?;
     let report = prove(options, &backend, &executable, shops).await?;
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{report}");
-    }
+    let text = if options.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    std::io::stdout().write_all(text.as_bytes()).context("the report cannot be written")?;
+    let code = if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    *proven = Some(code);
     if options.keep {
         keep(&backend, &executable, shops).await?;
     }
-    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code)
 }
 
 /// Load, end of the services, account, story.

@@ -60,7 +60,10 @@ impl fmt::Display for Story {
         let (Some(exemplar), Some(trace)) = (&self.exemplar, &self.trace) else {
             return Ok(());
         };
-        writeln!(formatter, "\nOne story: the slowest failing request\n\n1. A number leads to a trace: the exemplar")?;
+        writeln!(
+            formatter,
+            "\nOne story: the slowest failure that an exemplar points to\n\n1. A number leads to a trace"
+        )?;
         writeln!(formatter, "     {}", series(exemplar))?;
         write!(formatter, "     {:.1} ms, trace_id {}", 1000.0 * exemplar.seconds, exemplar.trace_id)?;
         match exemplar.span_id {
