@@ -21,28 +21,42 @@ fn is_reserved(name: &[u8]) -> bool {
 
 /// What this module remembers of a callsite.
 const LEVEL_AND_TARGET: u8 = 1;
+/// The same, of a span's.
+const PLAIN_NAMES: u8 = 4;
 
 /// Writes the line up to the fields of the spans. Gives a bit for each key of the event.
 pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> u64 {
-    head(line, callsite, event.message());
+    let plain = head(line, callsite, event.message());
     let mut keys = 0;
     for attribute in Attributes::new(event.attributes()) {
         keys |= key_bit(attribute.key);
-        field(line, attribute.key, attribute.value);
+        field(line, attribute.key, attribute.value, plain);
     }
     keys
 }
 
-fn head(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, message: &str) {
+/// Says whether the names of the callsite's fields are plain.
+fn head(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, message: &str) -> bool {
     line.extend_from_slice(b"{\"message\":");
     string(line, message.as_bytes());
     let make = |bytes: &mut Vec<u8>| {
+        bytes.push(u8::from(has_plain_names(callsite)));
         bytes.extend_from_slice(b",\"level\":\"");
         bytes.extend_from_slice(level_name(*callsite.level()).as_bytes());
         bytes.extend_from_slice(b"\",\"target\":");
         string(bytes, callsite.target().as_bytes());
     };
-    remembered(callsite, LEVEL_AND_TARGET, make, |bytes| line.extend_from_slice(bytes));
+    remembered(callsite, LEVEL_AND_TARGET, make, |bytes| {
+        let Some((plain, bytes)) = bytes.split_first() else { return false };
+        line.extend_from_slice(bytes);
+        *plain != 0
+    })
+}
+
+/// Whether no field of the callsite has a name of ours, or one that JSON would escape. All fields of a span or event are
+/// its callsite's.
+fn has_plain_names(callsite: &Metadata<'_>) -> bool {
+    callsite.fields().iter().map(|field| field.name().as_bytes()).all(|name| !is_reserved(name) && !has_escaped(name))
 }
 
 /// Ends the line, outside all spans or after them.
@@ -100,14 +114,15 @@ fn with_names(work: impl FnOnce(&mut Names)) {
 /// The leaf's field wins over the root's of the same name, and what stands in `fields` already wins over both.
 fn collect(fields: &mut Vec<u8>, names: &mut Names, keys: &mut u64, spans: Spans<'_>) {
     spans(&mut |record| {
+        let plain = record.metadata.is_some_and(|callsite| {
+            let make = |bytes: &mut Vec<u8>| bytes.push(u8::from(has_plain_names(callsite)));
+            remembered(callsite, PLAIN_NAMES, make, |bytes| bytes == [1])
+        });
         for attribute in record.attributes() {
             let bit = key_bit(attribute.key);
-            let start = fields.len();
             if *keys & bit == 0 || !stands_already(fields, attribute.key) {
                 *keys |= bit;
-                field(fields, attribute.key, attribute.value);
-            } else {
-                fields.truncate(start);
+                field(fields, attribute.key, attribute.value, plain);
             }
         }
         string(&mut names.text, record.name().as_bytes());
@@ -130,14 +145,23 @@ impl Names {
     }
 }
 
-/// Whether a field of this name stands in the text. Writes the name behind it, for the caller to take off again.
+/// Whether a field of this name stands in the text.
 ///
 /// Inside a JSON string every quote has a backslash before it, so `,"name":` is found at the top level only.
 fn stands_already(fields: &mut Vec<u8>, key: &[u8]) -> bool {
     let start = fields.len();
-    field_name(fields, key);
-    let (before, name) = fields.split_at(start);
-    let found = before.windows(name.len()).any(|window| window == name);
+    field_name(fields, key, false);
+    let (mut rest, name) = fields.split_at(start);
+    let mut found = false;
+    // Two names may have one bit: this is no rare path, and only a comma can begin a name.
+    while let Some(comma) = rest.iter().position(|byte| *byte == b',') {
+        let (_, candidate) = rest.split_at(comma);
+        if candidate.starts_with(name) {
+            found = true;
+            break;
+        }
+        rest = candidate.get(1..).unwrap_or_default();
+    }
     fields.truncate(start);
     found
 }
@@ -151,10 +175,10 @@ fn key_bit(key: &[u8]) -> u64 {
 
 /// `,"name":`
 #[inline]
-fn field_name(line: &mut Vec<u8>, key: &[u8]) {
-    if is_reserved(key) {
+fn field_name(line: &mut Vec<u8>, key: &[u8], plain: bool) {
+    if !plain && is_reserved(key) {
         line.extend_from_slice(b",\"field_");
-    } else if has_escaped(key) {
+    } else if !plain && has_escaped(key) {
         line.push(b',');
         escaped(line, key);
         line.push(b':');
@@ -167,8 +191,8 @@ fn field_name(line: &mut Vec<u8>, key: &[u8]) {
 }
 
 #[inline]
-fn field(line: &mut Vec<u8>, key: &[u8], value: Value<'_>) {
-    field_name(line, key);
+fn field(line: &mut Vec<u8>, key: &[u8], value: Value<'_>, plain: bool) {
+    field_name(line, key, plain);
     match value {
         Value::Text(text) => string(line, text),
         Value::Integer(number) => line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
@@ -287,8 +311,8 @@ mod tests {
         #[test]
         fn any_number_reads_back(double: f64, integer: i64) {
             let mut line = b"{\"x\":0".to_vec();
-            field(&mut line, b"double", Value::Double(double));
-            field(&mut line, b"integer", Value::Integer(integer));
+            field(&mut line, b"double", Value::Double(double), true);
+            field(&mut line, b"integer", Value::Integer(integer), false);
             end(&mut line);
             let read: serde_json::Value = serde_json::from_slice(&line).unwrap();
             prop_assert_eq!(read["integer"].as_i64(), Some(integer));
@@ -304,7 +328,7 @@ mod tests {
     fn fields_named_like_ours_are_renamed() {
         for name in ["message", "level", "target", "spans", "trace_id", "span_id", "trace_sampled"] {
             let mut line = Vec::new();
-            field(&mut line, name.as_bytes(), Value::Bool(true));
+            field(&mut line, name.as_bytes(), Value::Bool(true), false);
             assert_eq!(String::from_utf8(line).unwrap(), format!(",\"field_{name}\":true"));
         }
     }

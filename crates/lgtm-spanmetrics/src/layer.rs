@@ -37,8 +37,7 @@ where
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        self.attachment.new_span(attributes, id, &context);
-        let kind = self.attachment.with(id.into_u64(), |record| record.kind);
+        let kind = self.attachment.new_span(attributes, id, &context);
         if let Some(series) = kind.and_then(|kind| self.dimensions.of(kind)) {
             series.created.increment(1);
         }

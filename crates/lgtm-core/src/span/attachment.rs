@@ -8,6 +8,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::event::{self, VisitedEvent};
+use super::fields::SpanKind;
 use super::ids::IdSource;
 use super::record::{Limits, LogContext, SpanRecord};
 use super::store::{self, SpanStore};
@@ -105,13 +106,14 @@ impl Attachment {
     }
 
     /// For `Layer::on_new_span`: creates the record, or joins it.
+    /// Gives the span's kind; `None` on a thread that exports.
     #[inline]
-    pub fn new_span<S>(&self, attributes: &Attributes<'_>, id: &Id, context: &Context<'_, S>)
+    pub fn new_span<S>(&self, attributes: &Attributes<'_>, id: &Id, context: &Context<'_, S>) -> Option<SpanKind>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let Some(Attached { store, bit }) = self.attached() else { return };
-        store.open(*bit, attributes, id, || {
+        let Attached { store, bit } = self.attached()?;
+        let kind = store.open(*bit, attributes, id, || {
             // By way of the new span: the context of a filtered layer does not look up a parent that is hidden from it.
             let known = |id: &u64| store.with(*id, |_| ()).is_some();
             context.span(id)?.scope().skip(1).map(|span| span.id().into_u64()).find(known)
@@ -119,6 +121,7 @@ impl Attachment {
         if self.id_source.is_some() {
             store.await_ids(id.into_u64());
         }
+        Some(kind)
     }
 
     /// For `Layer::on_record`.

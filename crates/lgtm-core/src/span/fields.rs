@@ -127,7 +127,15 @@ impl Visited {
     }
 
     /// Gives back memory that an unusually large event took.
+    #[inline]
     pub(crate) fn trim(&mut self, keep: usize) {
+        if self.attributes.capacity().max(self.message.capacity()).max(self.text.capacity()) > keep {
+            self.shrink(keep);
+        }
+    }
+
+    #[cold]
+    fn shrink(&mut self, keep: usize) {
         self.attributes.shrink_to(keep);
         self.message.shrink_to(keep);
         self.text.shrink_to(keep);

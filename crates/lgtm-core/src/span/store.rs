@@ -13,7 +13,7 @@ use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Metadata};
 use tracing_subscriber::Registry;
 
-use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, VisitLimits, Visited};
+use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, SpanKind, VisitLimits, Visited};
 use super::ids::IdSource;
 use super::record::{Limits, SpanRecord};
 use crate::clock;
@@ -196,14 +196,25 @@ impl SpanStore {
 
     /// A layer sees a span open: the first one creates the record. `ancestor` finds the nearest ancestor with a record of
     /// an explicit parent that has none.
-    pub(crate) fn open(&self, bit: u32, attributes: &Attributes<'_>, id: &Id, ancestor: impl FnOnce() -> Option<u64>) {
+    ///
+    /// Gives the span's kind, as its fields say it.
+    pub(crate) fn open(
+        &self,
+        bit: u32,
+        attributes: &Attributes<'_>,
+        id: &Id,
+        ancestor: impl FnOnce() -> Option<u64>,
+    ) -> SpanKind {
         let id = id.into_u64();
-        if LAST_OPENED.with(Cell::get) == (self.id, id) && self.join(bit, id) {
-            return;
+        if LAST_OPENED.with(Cell::get) == (self.id, id)
+            && let Some(kind) = self.join(bit, id)
+        {
+            return kind;
         }
         let mut visited = SCRATCH.try_with(|scratch| scratch.take()).ok().flatten().unwrap_or_default();
         visited.clear();
         attributes.record(&mut FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() });
+        let kind = visited.kind.unwrap_or_default();
         let (parent, inherited) = self.parent_of(attributes, ancestor);
         let metadata = attributes.metadata();
         self.insert(
@@ -213,6 +224,7 @@ impl SpanStore {
         LAST_OPENED.with(|last| last.set((self.id, id)));
         visited.trim(16 * 1024);
         let _ = SCRATCH.try_with(|scratch| scratch.replace(Some(visited)));
+        kind
     }
 
     pub(super) fn span_visit(&self) -> VisitLimits {
@@ -245,19 +257,19 @@ impl SpanStore {
     }
 
     /// A further layer sees the span that this thread has just opened.
-    fn join(&self, bit: u32, id: u64) -> bool {
+    fn join(&self, bit: u32, id: u64) -> Option<SpanKind> {
         let exports = self.exporters.load(Ordering::Relaxed) & bit != 0;
         self.with(id, |record| {
             if record.layers & bit != 0 {
-                return false;
+                return None;
             }
             record.layers |= bit;
             if exports {
                 record.anchor = record.span_id;
             }
-            true
+            Some(record.kind)
         })
-        .unwrap_or(false)
+        .flatten()
     }
 
     fn fill(&self, record: &mut SpanRecord, bit: u32, opening: Opening<'_>) {
