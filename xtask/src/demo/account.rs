@@ -57,24 +57,17 @@ pub(super) async fn settle(
     let mut problems = Vec::new();
     let mut held = vec![Received::default(); instances.len()];
     loop {
-        let counted = match backend {
-            Backend::Devstack(stack) => Ok(received::in_devstack(stack, &instances)),
-            Backend::Servers(_) => received::in_servers(readers, &instances, &created_spans, since).await,
-        };
-        let error = match counted {
-            Ok(counted) => {
-                held = counted;
-                None
+        let mut errors = Vec::new();
+        match backend {
+            Backend::Devstack(stack) => held = received::in_devstack(stack, &instances),
+            Backend::Servers(_) => {
+                errors = received::in_servers(readers, &instances, &created_spans, since, &mut held).await;
             }
-            Err(error) => Some(error),
-        };
-        let complete = finished.iter().zip(&held).all(|(finished, held)| is_complete(finished, held));
-        if error.is_none() && complete {
-            break;
         }
-        let hopeless = error.as_ref().is_some_and(|error| !error.is_transient());
-        if hopeless || Instant::now() >= deadline {
-            problems.extend(error.map(|error| format!("what was received cannot be read: {error}")));
+        let complete = finished.iter().zip(&held).all(|(finished, held)| is_complete(finished, held));
+        let hopeless = errors.iter().any(|error| !error.is_transient());
+        if complete || hopeless || Instant::now() >= deadline {
+            problems.extend(errors.iter().map(|error| format!("what was received cannot be read: {error}")));
             break;
         }
         sleep(Duration::from_millis(500)).await;

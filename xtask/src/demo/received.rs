@@ -78,40 +78,57 @@ fn count<T>(items: impl IntoIterator<Item = T>) -> u64 {
     items.into_iter().count() as u64
 }
 
-/// What real servers hold of these instances since `since`.
-///
-/// # Errors
-/// Every error of a query.
+/// Writes to `held` what real servers hold of these instances since `since`. A server that cannot be read leaves its part of `held`
+/// as it is, and its error in the answer.
 pub(super) async fn in_servers(
     readers: &Readers,
     instances: &[Instance],
     created_spans: &[u64],
     since: SystemTime,
-) -> Result<Vec<Received>, lgtm_query::Error> {
+    held: &mut [Received],
+) -> Vec<lgtm_query::Error> {
     let range = TimeRange::between(since - MARGIN, SystemTime::now() + MARGIN);
-    let mut received = Vec::new();
+    let mut errors = Vec::new();
     let mut traces = BTreeSet::new();
-    for instance in instances {
-        let logs = log_entries(&readers.loki, instance, range, &mut traces).await?;
-        let (samples, requests) = samples(&readers.prometheus, instance, range).await?;
-        received.push(Received { logs, spans: 0, samples, requests });
-    }
-    // Each request has a log line, so the lines know the traces; by id a trace is there at once. Search shows it only later: it is
-    // asked where that was not all.
-    let mut spans = spans(&readers.tempo, &traces).await?;
-    let held = |spans: &Spans, instance: &Instance| spans.get(&instance.id).map_or(0, |spans| spans.len() as u64);
-    if instances.iter().zip(created_spans).any(|(instance, created)| held(&spans, instance) < *created) {
-        for instance in instances {
-            let traceql = format!(r#"{{ resource.service.instance.id = "{}" }}"#, instance.id);
-            let found = readers.tempo.search(&TraceSearch::new(traceql).range(range).limit(MAX_TRACES)).await?;
-            traces.extend(found.iter().map(|trace| trace.trace_id));
+    for (instance, held) in instances.iter().zip(&mut *held) {
+        match log_entries(&readers.loki, instance, range, &mut traces).await {
+            Ok(logs) => held.logs = logs,
+            Err(error) => errors.push(error),
         }
-        spans = self::spans(&readers.tempo, &traces).await?;
+        match samples(&readers.prometheus, instance, range).await {
+            Ok((samples, requests)) => (held.samples, held.requests) = (samples, requests),
+            Err(error) => errors.push(error),
+        }
     }
-    for (received, instance) in received.iter_mut().zip(instances) {
-        received.spans = held(&spans, instance);
+    match spans_of(&readers.tempo, instances, created_spans, range, traces).await {
+        Ok(spans) => held.iter_mut().zip(spans).for_each(|(held, spans)| held.spans = spans),
+        Err(error) => errors.push(error),
     }
-    Ok(received)
+    errors
+}
+
+/// Counts the spans of each instance in these traces and, where that is not all that was created, in those that a search finds:
+/// each request has a log line, so the lines know the traces, and by its id a trace is there at once; search shows it only later.
+async fn spans_of(
+    tempo: &Tempo,
+    instances: &[Instance],
+    created: &[u64],
+    range: TimeRange,
+    mut traces: BTreeSet<TraceId>,
+) -> Result<Vec<u64>, lgtm_query::Error> {
+    let count = |spans: &Spans| -> Vec<u64> {
+        instances.iter().map(|instance| spans.get(&instance.id).map_or(0, |spans| spans.len() as u64)).collect()
+    };
+    let counted = count(&spans(tempo, &traces).await?);
+    if counted.iter().zip(created).all(|(counted, created)| counted >= created) {
+        return Ok(counted);
+    }
+    for instance in instances {
+        let traceql = format!(r#"{{ resource.service.instance.id = "{}" }}"#, instance.id);
+        let found = tempo.search(&TraceSearch::new(traceql).range(range).limit(MAX_TRACES)).await?;
+        traces.extend(found.iter().map(|trace| trace.trace_id));
+    }
+    Ok(count(&spans(tempo, &traces).await?))
 }
 
 /// Counts the log entries of an instance, and adds the traces that they name.
