@@ -179,6 +179,15 @@ impl Builder {
         self
     }
 
+    /// Spans go through an OpenTelemetry `TracerProvider`, which becomes the global one, with tracing-opentelemetry's layer on
+    /// it: programs and libraries that use the OpenTelemetry API or `OpenTelemetrySpanExt` export through the same pipeline,
+    /// with the same ids in logs and exemplars. It costs several times more than the native layer, which is the default.
+    #[cfg(feature = "opentelemetry")]
+    pub fn opentelemetry(mut self) -> Self {
+        self.settings.opentelemetry = true;
+        self
+    }
+
     /// Which traces are recorded. Defaults to that of the profile.
     pub fn sampler(mut self, sampler: Sampler) -> Self {
         self.settings.sampler = Some(sampler);

@@ -42,9 +42,15 @@ impl Drop for Claim {
     }
 }
 
+/// A layer right on the registry.
+type Extra = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// The layers that were chosen.
 #[derive(Default)]
 struct Layers {
+    /// The other front door: it finds its tracer through the registry, so it stands right on it.
+    #[cfg(feature = "opentelemetry")]
+    opentelemetry: Option<Extra>,
     #[cfg(feature = "tempo")]
     tempo: Option<lgtm_tempo::Layer>,
     #[cfg(feature = "loki")]
@@ -63,14 +69,11 @@ struct Parts<'a> {
 }
 
 /// Starts everything that the settings choose.
-pub(crate) fn start(
-    settings: &Settings,
-    extra: Option<Box<dyn Layer<Registry> + Send + Sync>>,
-    runtime: Option<Handle>,
-) -> Result<Telemetry, Error> {
+pub(crate) fn start(settings: &Settings, extra: Option<Extra>, runtime: Option<Handle>) -> Result<Telemetry, Error> {
     let mut claim = Claim::take()?;
     let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT));
-    let (telemetry, layers) = if settings.disabled == Some(true) {
+    #[cfg_attr(not(feature = "opentelemetry"), expect(unused_mut, reason = "the other front door is taken out"))]
+    let (telemetry, mut layers) = if settings.disabled == Some(true) {
         (telemetry, Layers::default())
     } else {
         let worker = Worker::spawn().map_err(Error::Worker)?;
@@ -92,6 +95,11 @@ pub(crate) fn start(
         &settings.span_filter.clone().unwrap_or_default(),
     );
     let console = settings.console.unwrap_or_default();
+    #[cfg(feature = "opentelemetry")]
+    let extra = match (layers.opentelemetry.take(), extra) {
+        (Some(door), Some(extra)) => Some(Box::new(door.and_then(extra)) as Extra),
+        (door, extra) => door.or(extra),
+    };
     match extra {
         Some(extra) => install(tracing_subscriber::registry().with(extra), filter, layers, console)?,
         None => install(tracing_subscriber::registry(), filter, layers, console)?,
@@ -118,14 +126,22 @@ impl Parts<'_> {
     #[cfg(feature = "tempo")]
     fn start_traces(&mut self) -> Result<(), Error> {
         let Some(Destination::To(endpoint)) = &self.settings.tempo else { return Ok(()) };
-        let (layer, pipeline) = lgtm_tempo::builder()
+        let builder = lgtm_tempo::builder()
             .endpoint(endpoint.clone())
             .protocol(self.settings.tempo_protocol.unwrap_or_default())
             .sampler(self.settings.sampler())
             .identity(self.identity.clone())
             .worker(self.worker.clone())
-            .options(self.options(3))
-            .build()?;
+            .options(self.options(3));
+        #[cfg(feature = "opentelemetry")]
+        if self.settings.opentelemetry {
+            let (layer, provider, pipeline) = builder.build_opentelemetry::<Registry>()?;
+            opentelemetry::global::set_tracer_provider(provider);
+            self.layers.opentelemetry = Some(Box::new(layer));
+            self.telemetry.add_events(pipeline);
+            return Ok(());
+        }
+        let (layer, pipeline) = builder.build()?;
         self.layers.tempo = Some(layer);
         self.telemetry.add_events(pipeline);
         Ok(())

@@ -65,7 +65,7 @@
 //! # Features
 //!
 //! `loki`, `tempo`, `mimir`, `span-metrics` (counts and times of spans), `system` (CPU, memory, tokio tasks) and `console`; all
-//! are on by default. A feature adds what it names and changes nothing else.
+//! are on by default. `opentelemetry` adds [`Builder::opentelemetry`], the other front door for spans. A feature adds what it names and changes nothing else.
 //!
 //! # Life and end
 //!

@@ -92,6 +92,9 @@ pub(crate) struct Settings {
     pub(crate) disabled: Option<bool>,
     /// The program keeps its own recorder.
     pub(crate) without_metrics: bool,
+    /// Spans go through an OpenTelemetry tracer provider.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) opentelemetry: bool,
 }
 
 impl Settings {
@@ -130,6 +133,8 @@ impl Settings {
             memory_budget: self.memory_budget.or(other.memory_budget),
             disabled: self.disabled.or(other.disabled),
             without_metrics: self.without_metrics || other.without_metrics,
+            #[cfg(feature = "opentelemetry")]
+            opentelemetry: self.opentelemetry || other.opentelemetry,
         }
     }
 
