@@ -21,12 +21,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// All packages, unless the caller names some.
+/// All packages with all features (both front doors for spans), unless the caller names some.
 fn arguments(given: &[String]) -> Vec<&str> {
     let own = given.iter().map(String::as_str).take_while(|word| *word != "--");
     let selects = own.clone().any(|word| matches!(word, "-p" | "--package") || word.starts_with("--package="));
-    let scope = if selects { None } else { Some("--workspace") };
-    std::iter::once("test").chain(scope).chain(given.iter().map(String::as_str)).collect()
+    let scope: &[&str] = if selects { &[] } else { &["--workspace", "--all-features"] };
+    std::iter::once("test").chain(scope.iter().copied()).chain(given.iter().map(String::as_str)).collect()
 }
 
 #[cfg(test)]
@@ -36,8 +36,8 @@ mod tests {
     #[test]
     fn every_package_is_tested_unless_one_is_named() {
         let words = |given: &[&str]| given.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        assert_eq!(arguments(&words(&[])), ["test", "--workspace"]);
-        assert_eq!(arguments(&words(&["--package", "shop"])), ["test", "--package", "shop"]);
-        assert_eq!(arguments(&words(&["--", "-p"])), ["test", "--workspace", "--", "-p"]);
+        assert_eq!(arguments(&words(&[])), ["test", "--workspace", "--all-features"]);
+        assert_eq!(arguments(&words(&["--package", "shop"])), ["test", "--all-features", "--package", "shop"]);
+        assert_eq!(arguments(&words(&["--", "-p"])), ["test", "--workspace", "--all-features", "--", "-p"]);
     }
 }

@@ -118,12 +118,12 @@ fn formatting(_: &Workspace) -> Result<(), Failure> {
 }
 
 fn lints(_: &Workspace) -> Result<(), Failure> {
-    cargo::run(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
+    cargo::run(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"], &[])
         .map_err(|error| Failure::new(error, "mend what the compiler and clippy name above"))
 }
 
 fn documentation(_: &Workspace) -> Result<(), Failure> {
-    cargo::run(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+    cargo::run(&["doc", "--workspace", "--no-deps", "--all-features"], &[("RUSTDOCFLAGS", "-D warnings")])
         .map_err(|error| Failure::new(error, "mend the documentation comments that rustdoc names above"))
 }
 
