@@ -76,7 +76,8 @@ const SLOW_CHECKS: &[Check] = &[("features", features::check), ("packages", pack
 /// # Errors
 /// If the workspace cannot be read. A check that fails is not an error but an exit code.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let workspace = Workspace { root: cargo::workspace_root(), metadata: cargo::metadata()? };
+    let metadata = cargo::metadata()?;
+    let workspace = Workspace { root: metadata.workspace_root.clone().into(), metadata };
     if options.fix {
         cargo::run(&["fmt", "--all"], &[])?;
         metrics_page::write(&workspace)?;
