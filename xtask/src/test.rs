@@ -37,7 +37,7 @@ mod tests {
     fn every_package_is_tested_unless_one_is_named() {
         let words = |given: &[&str]| given.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         assert_eq!(arguments(&words(&[])), ["test", "--workspace", "--all-features"]);
-        assert_eq!(arguments(&words(&["--package", "shop"])), ["test", "--all-features", "--package", "shop"]);
+        assert_eq!(arguments(&words(&["--package", "shop"])), ["test", "--package", "shop"]);
         assert_eq!(arguments(&words(&["--", "-p"])), ["test", "--workspace", "--all-features", "--", "-p"]);
     }
 }

@@ -29,9 +29,6 @@ const ALL: &[&str] =
 /// What every package may have in its tests: the backends, and their reader. They depend on nothing of ours.
 const ALLOWED_IN_TESTS: &[&str] = &["lgtm-devstack", "lgtm-query"];
 
-/// They work alone and beside each other; the latter is tested too, so among them tests may look sideways.
-const SIGNALS: &[&str] = &["lgtm-loki", "lgtm-tempo", "lgtm-mimir", "lgtm-spanmetrics"];
-
 pub(super) fn check(workspace: &Workspace) -> Result<(), Failure> {
     Failure::unless_empty(
         violations(&edges(&workspace.metadata)),
@@ -69,8 +66,7 @@ fn violations(edges: &[Edge]) -> Vec<String> {
     let mut findings = Vec::new();
     for Edge { from, to, in_tests, optional } in edges {
         let allowed = ALLOWED.iter().find(|(name, _)| name == from).map_or(&[] as &[&str], |(_, allowed)| allowed);
-        let are_signals = [from, to].iter().all(|name| SIGNALS.contains(&name.as_str()));
-        let is_for_tests = *in_tests && (ALLOWED_IN_TESTS.contains(&to.as_str()) || are_signals);
+        let is_for_tests = *in_tests && ALLOWED_IN_TESTS.contains(&to.as_str());
         if from == FACADE && to == "lgtm-devstack" && !optional && !in_tests {
             findings.push(format!("{from} -> {to}: only as an optional dependency, behind a feature"));
         } else if !is_for_tests && !allowed.contains(&to.as_str()) {
@@ -106,7 +102,7 @@ mod tests {
     #[test]
     fn tests_may_have_backends_and_the_facade_only_behind_a_feature() {
         assert_eq!(findings("lgtm-loki", "lgtm-devstack", true, false), [""; 0]);
-        assert_eq!(findings("lgtm-loki", "lgtm-tempo", true, false), [""; 0]);
+        assert_eq!(findings("lgtm-loki", "lgtm-tempo", true, false).len(), 1);
         assert_eq!(findings("lgtm-loki", "lgtm-devstack", false, false).len(), 1);
         assert_eq!(findings(FACADE, "lgtm-devstack", false, true), [""; 0]);
         assert_eq!(findings(FACADE, "lgtm-devstack", false, false).len(), 1);
