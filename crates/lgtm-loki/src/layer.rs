@@ -53,9 +53,9 @@ impl Layer {
 
     /// Takes the span's share of its lines, or writes this line's own: for the first line, and where a field of the event
     /// may have the name of a span's.
-    fn append_spans(&self, text: &mut Vec<u8>, span: u64, keys: u64) {
+    fn append_spans(&self, text: &mut Vec<u8>, span: u64, keys: line::Keys) {
         let shared = self.attachment.log_context(span, line::context, |context| {
-            let shared = context.keys & keys == 0;
+            let shared = context.keys & keys.one == 0;
             if shared {
                 text.extend_from_slice(&context.fields);
                 text.extend_from_slice(&context.spans);

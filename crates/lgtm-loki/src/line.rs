@@ -24,12 +24,12 @@ const LEVEL_AND_TARGET: u8 = 1;
 /// The same, of a span's.
 const PLAIN_NAMES: u8 = 4;
 
-/// Writes the line up to the fields of the spans. Gives a bit for each key of the event.
-pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> u64 {
+/// Writes the line up to the fields of the spans. Gives the keys of the event.
+pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> Keys {
     let plain = head(line, callsite, event.message());
-    let mut keys = 0;
+    let mut keys = Keys::default();
     for attribute in Attributes::new(event.attributes()) {
-        keys |= key_bit(attribute.key);
+        keys.insert(Keys::of(attribute.key));
         field(line, attribute.key, attribute.value, plain);
     }
     keys
@@ -87,7 +87,7 @@ thread_local! {
 pub(crate) type Spans<'a> = &'a mut dyn FnMut(VisitSpan<'_>);
 
 /// Writes fields and names of an event's spans behind its own fields; `keys` are those of the event.
-pub(crate) fn append_spans(line: &mut Vec<u8>, mut keys: u64, spans: Spans<'_>) {
+pub(crate) fn append_spans(line: &mut Vec<u8>, mut keys: Keys, spans: Spans<'_>) {
     with_names(|names| {
         collect(line, names, &mut keys, spans);
         names.write(line);
@@ -96,10 +96,12 @@ pub(crate) fn append_spans(line: &mut Vec<u8>, mut keys: u64, spans: Spans<'_>) 
 
 /// Writes fields and names of a span and its ancestors for all lines that are still to come.
 pub(crate) fn context(context: &mut LogContext, spans: Spans<'_>) {
+    let mut keys = Keys::default();
     with_names(|names| {
-        collect(&mut context.fields, names, &mut context.keys, spans);
+        collect(&mut context.fields, names, &mut keys, spans);
         names.write(&mut context.spans);
     });
+    context.keys = keys.one;
 }
 
 fn with_names(work: impl FnOnce(&mut Names)) {
@@ -112,16 +114,16 @@ fn with_names(work: impl FnOnce(&mut Names)) {
 }
 
 /// The leaf's field wins over the root's of the same name, and what stands in `fields` already wins over both.
-fn collect(fields: &mut Vec<u8>, names: &mut Names, keys: &mut u64, spans: Spans<'_>) {
+fn collect(fields: &mut Vec<u8>, names: &mut Names, keys: &mut Keys, spans: Spans<'_>) {
     spans(&mut |record| {
         let plain = record.metadata.is_some_and(|callsite| {
             let make = |bytes: &mut Vec<u8>| bytes.push(u8::from(has_plain_names(callsite)));
             remembered(callsite, PLAIN_NAMES, make, |bytes| bytes == [1])
         });
         for attribute in record.attributes() {
-            let bit = key_bit(attribute.key);
-            if *keys & bit == 0 || !stands_already(fields, attribute.key) {
-                *keys |= bit;
+            let key = Keys::of(attribute.key);
+            if !keys.may_contain(key) || !stands_already(fields, attribute.key) {
+                keys.insert(key);
                 field(fields, attribute.key, attribute.value, plain);
             }
         }
@@ -153,7 +155,7 @@ fn stands_already(fields: &mut Vec<u8>, key: &[u8]) -> bool {
     field_name(fields, key, false);
     let (mut rest, name) = fields.split_at(start);
     let mut found = false;
-    // Two names may have one bit: this is no rare path, and only a comma can begin a name.
+    // Only a comma can begin a name.
     while let Some(comma) = rest.iter().position(|byte| *byte == b',') {
         let (_, candidate) = rest.split_at(comma);
         if candidate.starts_with(name) {
@@ -166,11 +168,35 @@ fn stands_already(fields: &mut Vec<u8>, key: &[u8]) -> bool {
     found
 }
 
-/// One of 64 bits, by length and ends of the key.
-#[inline]
-fn key_bit(key: &[u8]) -> u64 {
-    let (first, last) = (key.first().copied().unwrap_or(0), key.last().copied().unwrap_or(0));
-    1 << ((usize::from(first) * 31 + usize::from(last) * 7 + key.len()) & 63)
+/// A set of keys, as a bit for each, twice: what has one bit of a member by chance seldom has the other too.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Keys {
+    /// By length and ends of the key.
+    pub(crate) one: u64,
+    /// By what is inside.
+    other: u64,
+}
+
+impl Keys {
+    #[inline]
+    fn of(key: &[u8]) -> Self {
+        let byte = |place: usize| key.get(place).copied().map_or(0, usize::from);
+        let length = key.len();
+        let one = byte(0) * 31 + byte(length.wrapping_sub(1)) * 7 + length;
+        let other = byte(1) * 5 + byte(length / 2) * 13 + length * 3;
+        Self { one: 1 << (one & 63), other: 1 << (other & 63) }
+    }
+
+    #[inline]
+    fn insert(&mut self, key: Self) {
+        self.one |= key.one;
+        self.other |= key.other;
+    }
+
+    #[inline]
+    fn may_contain(self, key: Self) -> bool {
+        self.one & key.one != 0 && self.other & key.other != 0
+    }
 }
 
 /// `,"name":`

@@ -1,0 +1,203 @@
+//! Loki, Tempo and Prometheus as child processes on free ports of the loopback interface, each with a folder of its own. They
+//! end with their handle.
+//!
+//! `LGTM_REAL` says what happens where a program is not on the `PATH`: `auto` (the default) skips its tests and says so,
+//! `require` fails them.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use lgtm_query::{Loki, Prometheus, Tempo, Wait};
+use tempfile::TempDir;
+
+/// A server may take this long until it is ready: Loki waits for its ring.
+const START: Duration = Duration::from_secs(120);
+
+/// Where this program is; `None` if it is not on the `PATH` and its tests are to be skipped.
+///
+/// # Panics
+/// If the program is missing and `LGTM_REAL=require`, or if `LGTM_REAL` has another value than its two.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let mode = std::env::var("LGTM_REAL").unwrap_or_else(|_| "auto".to_owned());
+    assert!(matches!(mode.as_str(), "auto" | "require"), "LGTM_REAL is `{mode}`; accepted are auto and require");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
+    if found.is_none() {
+        assert!(mode == "auto", "LGTM_REAL=require, but there is no `{program}` on the PATH");
+        eprintln!("skipped: there is no `{program}` on the PATH (LGTM_REAL=require makes this an error)");
+    }
+    found
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    name: &'static str,
+    folder: TempDir,
+    urls: Vec<String>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start(name: &'static str, folder: TempDir, mut command: Command, ports: &[u16]) -> Self {
+        let log = File::create(folder.path().join("log")).expect("a file for what the server says");
+        let errors = log.try_clone().expect("a second handle to the file");
+        let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("the server starts");
+        let urls = ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
+        Self { child, name, folder, urls }
+    }
+
+    /// Starts Loki; `None` if it is not there.
+    #[must_use]
+    pub fn loki() -> Option<Self> {
+        let program = find("loki")?;
+        let folder = TempDir::new().expect("a folder");
+        let [http, grpc] = free_ports();
+        let config = folder.path().join("loki.yaml");
+        std::fs::write(&config, loki_config(folder.path(), http, grpc)).expect("a configuration");
+        let mut command = Command::new(program);
+        command.arg(format!("-config.file={}", config.display()));
+        Some(Self::start("loki", folder, command, &[http]))
+    }
+
+    /// Starts Tempo; `None` if it is not there.
+    #[must_use]
+    pub fn tempo() -> Option<Self> {
+        let program = find("tempo")?;
+        let folder = TempDir::new().expect("a folder");
+        let [http, grpc, otlp_grpc, otlp_http, gossip] = free_ports();
+        let config = folder.path().join("tempo.yaml");
+        let text = tempo_config(folder.path(), [http, grpc, otlp_grpc, otlp_http, gossip]);
+        std::fs::write(&config, text).expect("a configuration");
+        let mut command = Command::new(program);
+        command.arg(format!("-config.file={}", config.display()));
+        Some(Self::start("tempo", folder, command, &[http, otlp_grpc, otlp_http]))
+    }
+
+    /// Starts Prometheus with its remote-write receiver and exemplar storage; `None` if it is not there.
+    #[must_use]
+    pub fn prometheus() -> Option<Self> {
+        let program = find("prometheus")?;
+        let folder = TempDir::new().expect("a folder");
+        let [http] = free_ports();
+        let config = folder.path().join("prometheus.yaml");
+        std::fs::write(&config, "storage: {exemplars: {max_exemplars: 10000}}\n").expect("a configuration");
+        let mut command = Command::new(program);
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{http}"))
+            .args(["--web.enable-remote-write-receiver", "--enable-feature=exemplar-storage"]);
+        Some(Self::start("prometheus", folder, command, &[http]))
+    }
+
+    /// The URL of the server's API.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.urls[0]
+    }
+
+    /// Tempo's receiver for OTLP over gRPC.
+    #[must_use]
+    pub fn otlp_grpc_url(&self) -> &str {
+        &self.urls[1]
+    }
+
+    /// Tempo's receiver for OTLP over HTTP.
+    #[must_use]
+    pub fn otlp_http_url(&self) -> &str {
+        &self.urls[2]
+    }
+
+    /// Waits until the server says that it is ready.
+    ///
+    /// # Panics
+    /// If it does not in time; with the last lines of what it said.
+    pub async fn ready(&self) {
+        let wait = Wait::up_to(START);
+        let url = self.url();
+        let is_ready = |ready: &bool| *ready;
+        let waited = match self.name {
+            "loki" => {
+                let loki = Loki::at(url).expect("a URL");
+                wait.until(|| loki.is_ready(), is_ready).await
+            }
+            "tempo" => {
+                let tempo = Tempo::at(url).expect("a URL");
+                wait.until(|| tempo.is_ready(), is_ready).await
+            }
+            _ => {
+                let prometheus = Prometheus::at(url).expect("a URL");
+                wait.until(|| prometheus.is_ready(), is_ready).await
+            }
+        };
+        if let Err(error) = waited {
+            panic!("{} did not become ready: {error}\n{}", self.name, self.last_words());
+        }
+    }
+
+    /// The end of what the server wrote to its outputs.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let text = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+/// Ports that were free a moment ago.
+fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let listeners: [TcpListener; COUNT] =
+        std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("its address").port())
+}
+
+fn loki_config(folder: &Path, http: u16, grpc: u16) -> String {
+    let folder = folder.display();
+    format!(
+        "auth_enabled: false
+server: {{http_listen_address: 127.0.0.1, http_listen_port: {http}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}
+common:
+  instance_addr: 127.0.0.1
+  path_prefix: {folder}/loki
+  replication_factor: 1
+  storage: {{filesystem: {{chunks_directory: {folder}/loki/chunks, rules_directory: {folder}/loki/rules}}}}
+  ring: {{kvstore: {{store: inmemory}}}}
+schema_config:
+  configs: [{{from: 2024-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {{prefix: index_, period: 24h}}}}]
+ingester: {{lifecycler: {{min_ready_duration: 1s}}}}
+limits_config: {{allow_structured_metadata: true, volume_enabled: true, reject_old_samples_max_age: 168h}}
+analytics: {{reporting_enabled: false}}
+"
+    )
+}
+
+fn tempo_config(folder: &Path, [http, grpc, otlp_grpc, otlp_http, gossip]: [u16; 5]) -> String {
+    let folder = folder.display();
+    format!(
+        "server: {{http_listen_address: 127.0.0.1, http_listen_port: {http}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}
+distributor:
+  receivers:
+    otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{otlp_grpc}'}}, http: {{endpoint: '127.0.0.1:{otlp_http}'}}}}}}
+memberlist: {{bind_addr: [127.0.0.1], bind_port: {gossip}}}
+querier: {{frontend_worker: {{frontend_address: '127.0.0.1:{grpc}'}}}}
+backend_scheduler: {{local_work_path: {folder}/tempo/scheduler}}
+live_store: {{wal: {{path: {folder}/tempo/live-store/traces}}, shutdown_marker_dir: {folder}/tempo/live-store/shutdown-marker}}
+storage: {{trace: {{backend: local, wal: {{path: {folder}/tempo/wal}}, local: {{path: {folder}/tempo/blocks}}}}}}
+usage_report: {{reporting_enabled: false}}
+"
+    )
+}

@@ -1,0 +1,268 @@
+//! Against real servers: what is sent can be found, and what a server refuses is counted as it says. `LGTM_REAL` says what
+//! happens where a server is missing, see [`lgtm_tests::real`].
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use lgtm_core::pipeline::Pipeline;
+use lgtm_core::protobuf::{length_tag, put_bytes};
+use lgtm_core::{Endpoint, Identity, SignalReport, unix_nanos};
+use lgtm_query::{
+    AttributeValue, LogQuery, Loki, Prometheus, SpanKind, StatusCode, Tempo, TimeRange, Trace, TraceId, Wait,
+};
+use lgtm_tempo::Protocol;
+use lgtm_tests::real::Server;
+use lgtm_tests::signals::PATIENCE;
+use tracing::{Dispatch, error, info, info_span, warn};
+use tracing_subscriber::prelude::*;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn flush(pipeline: &Pipeline) -> SignalReport {
+    let flush = pipeline.begin_flush();
+    assert!(pipeline.wait_flushed(&flush, Instant::now() + PATIENCE), "{}", pipeline.report());
+    pipeline.report()
+}
+
+fn last_hour() -> TimeRange {
+    TimeRange::last(Duration::from_secs(3600)).widened(Duration::from_secs(60))
+}
+
+mod loki {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000_000_000;
+
+    #[test]
+    fn lines_are_found_and_refused_ones_are_counted() -> Outcome {
+        let Some(server) = Server::loki() else { return Ok(()) };
+        runtime().block_on(async {
+            server.ready().await;
+            let loki = Loki::at(server.url())?;
+            lines_are_found_by_trace_id_and_by_field(&server, &loki).await?;
+            lines_of_the_same_time_and_text_are_all_stored(&server, &loki).await?;
+            refused_lines_are_counted(&server, &loki).await
+        })
+    }
+
+    fn pipeline(server: &Server, service: &str) -> Result<(lgtm_loki::Layer, Pipeline), Box<dyn Error>> {
+        let mut identity = Identity::new(service);
+        identity.environment = Some("test".to_owned());
+        let builder = lgtm_loki::builder().endpoint(Endpoint::parse(server.url())?).identity(identity);
+        Ok(builder.build()?)
+    }
+
+    async fn ask(loki: &Loki, logql: &str, entries: usize) -> Result<lgtm_query::LogData, lgtm_query::Error> {
+        let query = LogQuery::new(logql).range(last_hour()).limit(1000);
+        Wait::up_to(PATIENCE).until(|| loki.query_range(&query), |data| data.entries().len() >= entries).await
+    }
+
+    async fn lines_are_found_by_trace_id_and_by_field(server: &Server, loki: &Loki) -> Outcome {
+        let (layer, pipeline) = pipeline(server, "real-loki")?;
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
+        let trace = tracing::dispatcher::with_default(&dispatch, || {
+            let _request = info_span!("request", region = "eu").entered();
+            info!(order_id = 17, ratio = 0.5, "order placed");
+            warn!(order_id = 18, "stock is low");
+            lgtm_core::current::trace().expect("a trace")
+        });
+        let report = flush(&pipeline);
+        assert_eq!((report.admitted, report.delivered), (2, 2), "{report}");
+
+        let by_trace = format!(r#"{{service_name="real-loki"}} | trace_id = "{}""#, trace.trace_id);
+        let found = ask(loki, &by_trace, 2).await?;
+        assert_eq!(found.entries().len(), 2);
+        let by_field =
+            r#"{service="real-loki", level="info", environment="test"} | json | order_id = 17 | region = "eu""#;
+        let found = ask(loki, by_field, 1).await?;
+        let entries = found.entries();
+        let [(stream, entry)] = entries.as_slice() else { panic!("one entry, not {entries:?}") };
+        let metadata = &entry.structured_metadata;
+        assert_eq!(metadata.get("trace_id"), Some(&trace.trace_id.to_string()));
+        assert_eq!(metadata.get("span_id"), Some(&trace.span_id.to_string()));
+        assert_eq!(metadata.get("trace_sampled").map(String::as_str), Some("true"));
+        assert_eq!(metadata.get("target").map(String::as_str), Some("real::loki"));
+        assert_eq!(stream.labels.get("level").map(String::as_str), Some("info"));
+        let line: serde_json::Value = serde_json::from_str(&entry.line)?;
+        assert_eq!((&line["message"], &line["spans"][0]), (&"order placed".into(), &"request".into()));
+        Ok(())
+    }
+
+    fn admit(pipeline: &Pipeline, timestamp: u64, line: &str) {
+        const INFO: u32 = 2;
+        assert!(pipeline.queue().admit(INFO, timestamp, |buffer| put_bytes(buffer, length_tag(2), line.as_bytes())));
+    }
+
+    async fn lines_of_the_same_time_and_text_are_all_stored(server: &Server, loki: &Loki) -> Outcome {
+        let (_layer, pipeline) = pipeline(server, "real-duplicates")?;
+        let now = unix_nanos();
+        for _ in 0..3 {
+            admit(&pipeline, now, "the same");
+        }
+        let first = flush(&pipeline);
+        // Also in a later request.
+        admit(&pipeline, now, "the same");
+        let second = flush(&pipeline);
+        assert_eq!((first.delivered, second.delivered), (3, 4), "{second}");
+        let found = ask(loki, r#"{service_name="real-duplicates"}"#, 4).await?;
+        let mut times: Vec<u64> = found.entries().iter().map(|(_, entry)| entry.timestamp_unix_nanos).collect();
+        times.sort_unstable();
+        assert_eq!(times, [now, now + 1, now + 2, now + 3]);
+        Ok(())
+    }
+
+    async fn refused_lines_are_counted(server: &Server, loki: &Loki) -> Outcome {
+        let now = unix_nanos();
+        let long = "x".repeat(257 * 1024);
+        // What is refused, each among lines that are not.
+        let cases: [(&str, u64, &str); 3] =
+            [("too-old", now - 200 * HOUR, "old"), ("too-new", now + HOUR, "new"), ("too-long", now, &long)];
+        for (case, time, line) in cases {
+            let service = format!("real-{case}");
+            let (_layer, pipeline) = pipeline(server, &service)?;
+            for number in 0..3 {
+                admit(&pipeline, now + number, "good");
+            }
+            for number in 0..2 {
+                admit(&pipeline, time + number, line);
+            }
+            let report = flush(&pipeline);
+            println!("{case}: {report}");
+            assert_eq!((report.delivered, report.rejected, report.pending), (3, 2, 0), "{case}: {report}");
+            let found = ask(loki, &format!(r#"{{service_name="{service}"}}"#), 3).await?;
+            assert_eq!(found.entries().len(), 3, "{case}: its siblings are stored");
+        }
+        refused_by_the_ingester(server, now).await
+    }
+
+    /// Too far behind the newest entry of its stream: what the distributor lets pass.
+    async fn refused_by_the_ingester(server: &Server, now: u64) -> Outcome {
+        let (_layer, pipeline) = pipeline(server, "real-behind")?;
+        admit(&pipeline, now, "good");
+        let first = flush(&pipeline);
+        for number in 0..2 {
+            admit(&pipeline, now - 3 * HOUR + number, "behind");
+        }
+        admit(&pipeline, now + 1, "good");
+        let second = flush(&pipeline);
+        println!("too far behind: {second}");
+        assert_eq!((first.delivered, second.delivered, second.rejected), (1, 2, 2), "{second}");
+        Ok(())
+    }
+}
+
+mod tempo {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_found_by_its_id_over_both_protocols() -> Outcome {
+        let Some(server) = Server::tempo() else { return Ok(()) };
+        runtime().block_on(async {
+            server.ready().await;
+            for protocol in [Protocol::Grpc, Protocol::Http] {
+                found_by_id(&server, protocol).await?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn found_by_id(server: &Server, protocol: Protocol) -> Outcome {
+        let url = if protocol == Protocol::Grpc { server.otlp_grpc_url() } else { server.otlp_http_url() };
+        let service = format!("real-tempo-{protocol:?}");
+        let builder = lgtm_tempo::builder().endpoint(Endpoint::parse(url)?).protocol(protocol);
+        let (layer, pipeline) = builder.identity(Identity::new(service.as_str())).build()?;
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
+        let id = tracing::dispatcher::with_default(&dispatch, || {
+            let _request = info_span!("request", otel.kind = "server", route = "/orders/{id}").entered();
+            let _query = info_span!("query", otel.kind = "client", rows = 3).entered();
+            error!(attempt = 2, "connection lost");
+            lgtm_core::current::trace().expect("a trace").trace_id
+        });
+        // Tempo needs a moment after it says that it is ready: what it does not take is tried again.
+        let report = flush(&pipeline);
+        assert_eq!((report.admitted, report.delivered), (2, 2), "{report}");
+
+        let tempo = Tempo::at(server.url())?;
+        let id = TraceId::from_bytes(id.to_bytes());
+        let whole = |trace: &Option<Trace>| trace.as_ref().is_some_and(|trace| trace.spans.len() == 2);
+        let trace = Wait::up_to(PATIENCE).until(|| tempo.trace(id), whole).await?.expect("a trace");
+        println!("{}", trace.tree());
+        let named = |name: &str| trace.spans.iter().find(|span| span.name == name).expect("a span");
+        let (request, query) = (named("request"), named("query"));
+        assert_eq!((request.parent_span_id, query.parent_span_id), (None, Some(request.span_id)));
+        assert_eq!((request.kind, query.kind), (SpanKind::Server, SpanKind::Client));
+        assert_eq!(request.service_name, service);
+        assert_eq!(request.attributes.get("route"), Some(&AttributeValue::String("/orders/{id}".to_owned())));
+        assert_eq!(query.attributes.get("rows"), Some(&AttributeValue::Int(3)));
+        assert_eq!((query.status.code, query.status.message.as_str()), (StatusCode::Error, "connection lost"));
+        let event = query.events.first().expect("an event");
+        assert_eq!(event.name, "connection lost");
+        assert_eq!(event.attributes.get("attempt"), Some(&AttributeValue::Int(2)));
+        Ok(())
+    }
+}
+
+mod prometheus {
+    use super::*;
+
+    #[test]
+    fn samples_and_exemplars_are_found() -> Outcome {
+        let Some(server) = Server::prometheus() else { return Ok(()) };
+        runtime().block_on(async {
+            server.ready().await;
+            found(&server, &Prometheus::at(server.url())?).await
+        })
+    }
+
+    async fn found(server: &Server, prometheus: &Prometheus) -> Outcome {
+        let mut identity = Identity::new("real-prometheus");
+        identity.service_namespace = Some("tests".to_owned());
+        identity.environment = Some("test".to_owned());
+        let endpoint = Endpoint::parse(&format!("{}/api/v1/write", server.url()))?;
+        let mimir = lgtm_mimir::builder().push(endpoint).identity(identity.clone()).build()?;
+        let pipeline = mimir.pipeline().expect("it pushes");
+        // Ids come from the span records: any layer of lgtm's makes them.
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(lgtm_spanmetrics::layer(&identity)));
+        let trace = metrics::with_local_recorder(&mimir.recorder(), || {
+            tracing::dispatcher::with_default(&dispatch, || {
+                let _request = info_span!("request", otel.kind = "server").entered();
+                metrics::counter!("orders_total", "kind" => "web").increment(3);
+                metrics::gauge!("active_connections").set(2.0);
+                metrics::histogram!("checkout_duration_seconds", "http.route" => "/checkout").record(0.042);
+                lgtm_core::current::trace().expect("a trace")
+            })
+        });
+        let report = flush(pipeline);
+        assert_eq!((report.rejected, report.pending), (0, 0), "{report}");
+        assert!(report.delivered > 0 && report.lost() == 0, "{report}");
+
+        let labels = r#"job="tests/real-prometheus",environment="test""#;
+        let value = async |promql: &str| {
+            let answer = Wait::up_to(PATIENCE).until(|| prometheus.query(promql, None), |a| !a.data.is_empty()).await?;
+            Ok::<_, lgtm_query::Error>(answer.data.single_value())
+        };
+        assert_eq!(value(&format!(r#"orders_total{{kind="web",{labels}}}"#)).await?, Some(3.0));
+        assert_eq!(value(&format!("active_connections{{{labels}}}")).await?, Some(2.0));
+        assert_eq!(value(&format!("checkout_duration_seconds_count{{{labels}}}")).await?, Some(1.0));
+        let bucket =
+            |le: &str| format!(r#"checkout_duration_seconds_bucket{{le="{le}",http_route="/checkout",{labels}}}"#);
+        assert_eq!((value(&bucket("0.05")).await?, value(&bucket("0.025")).await?), (Some(1.0), Some(0.0)));
+        let created = r#"otlp_spans_created_total{span_kind="server",service_name="real-prometheus"}"#;
+        assert_eq!(value(created).await?, Some(1.0));
+        assert_eq!(value(&format!(r#"count(target_info{{{labels}}})"#)).await?, Some(1.0));
+
+        for name in ["checkout_duration_seconds_bucket", "otlp_spans_duration_seconds_bucket"] {
+            let ask = || prometheus.query_exemplars(name, last_hour());
+            let series = Wait::up_to(PATIENCE).until(ask, |series| !series.is_empty()).await?;
+            let exemplars: Vec<_> = series.iter().flat_map(|series| &series.exemplars).collect();
+            let [exemplar] = exemplars.as_slice() else { panic!("one exemplar of {name}, not {exemplars:?}") };
+            assert_eq!(exemplar.trace_id(), Some(TraceId::from_bytes(trace.trace_id.to_bytes())), "{name}");
+            assert_eq!(exemplar.labels.get("span_id"), Some(&trace.span_id.to_string()), "{name}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! Log lines: the JSON text, structured metadata, streams, timestamps.
+
+use std::collections::{BTreeSet, HashSet};
+
+use insta::assert_snapshot;
+use lgtm_tests::capture::{capture, capture_on, place_of};
+use lgtm_tests::signals::Order;
+use tracing::{Level, debug, error, event, info, info_span, trace, warn};
+
+use super::settings;
+
+#[test]
+fn a_line_has_message_level_target_and_fields_with_numbers_as_numbers() {
+    let captured = capture(&settings(), || {
+        info!(
+            target: "shop::orders",
+            order_id = 17_u64,
+            delta = -4,
+            huge = u64::MAX,
+            ratio = 0.25,
+            whole = 2.0,
+            cached = true,
+            user = "ada \"the\" first\n\u{1}",
+            shape = ?Some(1),
+            "placed in {} ms",
+            12
+        );
+    });
+    assert_snapshot!(captured.logs[0].line, @r#"{"message":"placed in 12 ms","level":"info","target":"shop::orders","order_id":17,"delta":-4,"huge":"18446744073709551615","ratio":0.25,"whole":2.0,"cached":true,"user":"ada \"the\" first\n\u0001","shape":"Some(1)"}"#);
+}
+
+#[test]
+fn fields_of_spans_stand_beside_those_of_the_event_and_the_innermost_wins() {
+    let captured = capture(&settings(), || {
+        let _root = info_span!("request", region = "eu", user = "root", attempt = 1).entered();
+        let _leaf = info_span!("query", user = "leaf", attempt = 2, rows = 3).entered();
+        info!(attempt = 4, "done");
+    });
+    assert_snapshot!(captured.logs[0].line, @r#"{"message":"done","level":"info","target":"semantics::logs","attempt":4,"user":"leaf","rows":3,"region":"eu","spans":["request","query"]}"#);
+}
+
+#[test]
+fn a_later_line_of_the_same_span_shows_what_was_recorded_since() {
+    let captured = capture(&settings(), || {
+        let root = info_span!("request", status = tracing::field::Empty, user = "unknown");
+        root.in_scope(|| {
+            let _leaf = info_span!("query").entered();
+            info!("before");
+            root.record("status", 200);
+            root.record("user", "ada");
+            info!("after");
+        });
+    });
+    let fields = |message: &str| {
+        let line = captured.log(message).json().expect("a line");
+        (line["status"].clone(), line["user"].clone())
+    };
+    assert_eq!(fields("before"), (serde_json::Value::Null, "unknown".into()));
+    assert_eq!(fields("after"), (200.into(), "ada".into()));
+}
+
+#[test]
+fn fields_named_like_the_lines_own_get_a_prefix() {
+    let captured = capture(&settings(), || {
+        let _span = info_span!("request", message = "of the span", target = "moon").entered();
+        info!(level = 3, spans = "two", trace_id = "mine", span_id = 1, trace_sampled = "no", "hello");
+    });
+    assert_snapshot!(captured.logs[0].line, @r#"{"message":"hello","level":"info","target":"semantics::logs","field_level":3,"field_spans":"two","field_trace_id":"mine","field_span_id":1,"field_trace_sampled":"no","field_message":"of the span","field_target":"moon","spans":["request"]}"#);
+}
+
+#[test]
+fn an_error_value_is_a_field_with_its_text() {
+    let captured = capture(&settings(), || {
+        let cause = std::io::Error::other("disk on fire");
+        error!(error = &cause as &(dyn std::error::Error + 'static), "failed");
+    });
+    let line = captured.logs[0].json().expect("a line");
+    assert_eq!((&line["error"], &line["level"]), (&"disk on fire".into(), &"error".into()));
+}
+
+#[test]
+fn an_event_without_a_message_has_an_empty_one() {
+    let captured = capture(&settings(), || info!(tick = 1));
+    let line = captured.logs[0].json().expect("a line");
+    assert_eq!((&line["message"], &line["tick"]), (&"".into(), &1.into()));
+}
+
+#[test]
+fn structured_metadata_links_a_line_to_its_span_and_its_callsite() {
+    let captured = capture(&settings(), || {
+        info!("outside");
+        let _span = info_span!("request").entered();
+        info!("inside");
+    });
+    let keys = |message: &str| {
+        let metadata = &captured.log(message).structured_metadata;
+        metadata.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+    };
+    let own = "service_instance_id service_version";
+    assert_eq!(keys("inside"), format!("code_file_path code_line_number {own} span_id target trace_id trace_sampled"));
+    assert_eq!(keys("outside"), format!("code_file_path code_line_number {own} target"));
+    let metadata = &captured.log("inside").structured_metadata;
+    assert_eq!(captured.place_of_log("inside"), Some(place_of(captured.span("request"))));
+    assert_eq!(metadata["trace_sampled"], "true");
+    assert_eq!(metadata["target"], "semantics::logs");
+    assert!(metadata["code_file_path"].ends_with("logs.rs"), "{metadata:?}");
+    assert!(metadata["code_line_number"].parse::<u32>().is_ok(), "{metadata:?}");
+    assert_eq!(
+        (metadata["service_instance_id"].as_str(), metadata["service_version"].as_str()),
+        ("instance-1", "1.2.3")
+    );
+}
+
+#[test]
+fn each_level_is_a_stream_with_the_labels_of_the_service() {
+    let captured = capture(&settings(), || {
+        trace!("one");
+        debug!("two");
+        info!("three");
+        warn!("four");
+        error!("five");
+        event!(Level::INFO, "six");
+    });
+    let streams: BTreeSet<String> = captured.logs.iter().map(|entry| format!("{:?}", entry.labels)).collect();
+    assert_snapshot!(streams.into_iter().collect::<Vec<_>>().join("\n"), @r#"
+    {"environment": "test", "level": "debug", "service": "shop", "service_name": "shop"}
+    {"environment": "test", "level": "error", "service": "shop", "service_name": "shop"}
+    {"environment": "test", "level": "info", "service": "shop", "service_name": "shop"}
+    {"environment": "test", "level": "trace", "service": "shop", "service_name": "shop"}
+    {"environment": "test", "level": "warn", "service": "shop", "service_name": "shop"}
+    "#);
+}
+
+#[test]
+fn lines_of_one_stream_never_share_a_time_and_stay_in_the_order_of_their_thread() {
+    let captured = capture_on(
+        &settings(),
+        |layers| layers.dispatch(Order::default()),
+        || {
+            let dispatch = tracing::dispatcher::get_default(Clone::clone);
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let dispatch = &dispatch;
+                    scope.spawn(move || {
+                        tracing::dispatcher::with_default(dispatch, || {
+                            for number in 0..1000 {
+                                info!(thread, number, "the same text");
+                            }
+                        });
+                    });
+                }
+            });
+        },
+    );
+    let mut entries = captured.logs.clone();
+    entries.sort_by_key(|entry| entry.timestamp_ns);
+    let times: HashSet<i64> = entries.iter().map(|entry| entry.timestamp_ns).collect();
+    assert_eq!((entries.len(), times.len()), (4000, 4000));
+    let mut next = [0; 4];
+    for entry in entries {
+        let line = entry.json().expect("a line");
+        let thread = line["thread"].as_u64().expect("a number") as usize;
+        assert_eq!(line["number"].as_u64(), Some(next[thread]));
+        next[thread] += 1;
+    }
+}
+
+#[test]
+fn a_line_over_lokis_limit_is_cut_and_says_so() {
+    let captured = capture(&settings(), || {
+        let _span = info_span!("request", payload = "x".repeat(120 * 1024)).entered();
+        let filler = "y".repeat(100 * 1024);
+        info!(filler, other = filler, "too long");
+    });
+    let line = captured.logs[0].json().expect("a line");
+    assert_eq!((&line["message"], &line["truncated"]), (&"too long".into(), &true.into()));
+    assert!(captured.logs[0].line.len() < 256 * 1024);
+    assert_eq!(captured.place_of_log("too long"), Some(place_of(captured.span("request"))));
+}
