@@ -1,12 +1,12 @@
 //! Shape: a span, an event, a link as OTLP bytes. Caller threads; appends to a buffer under the record's lock.
 //! Source: opentelemetry-proto, `trace/v1/trace.proto`.
 
-use lgtm_core::TraceContext;
 use lgtm_core::callsite::remembered;
 use lgtm_core::protobuf::{
     field_length, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, put_varint, varint_length, varint_tag,
 };
 use lgtm_core::span::{SpanRecord, Status, VisitedEvent};
+use lgtm_core::{TraceContext, with_buffer};
 use tracing_core::Metadata;
 
 /// `ScopeSpans.spans`.
@@ -108,17 +108,16 @@ pub(crate) fn event(buffer: &mut Vec<u8>, callsite: &'static Metadata<'static>, 
             let name = if event.message().is_empty() { callsite.name() } else { event.message() };
             put_event(buffer, name, &[level_and_target, event.attributes()], event);
         }
-        Some(exception) => {
-            let mut own = Vec::new();
-            pair(&mut own, "exception.message", &exception.message);
+        Some(exception) => with_buffer(|own| {
+            pair(own, "exception.message", &exception.message);
             for (key, value) in [("exception.stacktrace", exception.chain.as_str()), ("message", event.message())] {
                 if !value.is_empty() {
-                    pair(&mut own, key, value);
+                    pair(own, key, value);
                 }
             }
             // The name is fixed by the semantic conventions for exceptions.
-            put_event(buffer, "exception", &[level_and_target, &own, event.attributes()], event);
-        }
+            put_event(buffer, "exception", &[level_and_target, own, event.attributes()], event);
+        }),
     });
 }
 

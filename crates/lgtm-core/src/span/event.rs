@@ -52,7 +52,7 @@ impl VisitedEvent {
     /// The error among the fields, if there is one.
     #[must_use]
     pub fn exception(&self) -> Option<&Exception> {
-        self.fields.exception.as_ref()
+        self.fields.has_exception.then_some(&self.fields.exception)
     }
 }
 

@@ -103,7 +103,9 @@ pub(crate) struct Visited {
     pub(crate) dropped: u32,
     /// The field `message`.
     pub(crate) message: String,
-    pub(crate) exception: Option<Exception>,
+    /// The error among the fields, if there is one.
+    pub(crate) exception: Exception,
+    pub(crate) has_exception: bool,
     /// The fields `otel.*`, which describe the span and are no attributes.
     pub(crate) name: Option<String>,
     pub(crate) kind: Option<SpanKind>,
@@ -119,7 +121,7 @@ impl Visited {
         self.count = 0;
         self.dropped = 0;
         self.message.clear();
-        self.exception = None;
+        self.has_exception = false;
         self.name = None;
         self.kind = None;
         self.status = None;
@@ -129,7 +131,14 @@ impl Visited {
     /// Gives back memory that an unusually large event took.
     #[inline]
     pub(crate) fn trim(&mut self, keep: usize) {
-        if self.attributes.capacity().max(self.message.capacity()).max(self.text.capacity()) > keep {
+        if self
+            .attributes
+            .capacity()
+            .max(self.message.capacity())
+            .max(self.text.capacity())
+            .max(self.exception.chain.capacity())
+            > keep
+        {
             self.shrink(keep);
         }
     }
@@ -139,6 +148,8 @@ impl Visited {
         self.attributes.shrink_to(keep);
         self.message.shrink_to(keep);
         self.text.shrink_to(keep);
+        self.exception.message.shrink_to(keep);
+        self.exception.chain.shrink_to(keep);
     }
 }
 
@@ -315,7 +326,10 @@ impl Visit for FieldVisitor<'_> {
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         let text = self.format(format_args!("{value}"));
         self.recorded_text(field.name(), &text);
-        let mut exception = Exception { message: text.clone(), chain: String::new() };
+        let mut exception = std::mem::take(&mut self.visited.exception);
+        exception.message.clear();
+        exception.message.push_str(&text);
+        exception.chain.clear();
         self.visited.text = text;
         let mut source = value.source();
         let mut chain = Bounded { text: &mut exception.chain, limit: self.limits.value_bytes };
@@ -328,7 +342,8 @@ impl Visit for FieldVisitor<'_> {
             let _ = write!(chain, "\ncaused by: {cause}");
             source = cause.source();
         }
-        self.visited.exception = Some(exception);
+        self.visited.exception = exception;
+        self.visited.has_exception = true;
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
