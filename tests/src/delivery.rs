@@ -1,15 +1,12 @@
 //! Runs a workload against a development stack and proves that exactly what it made has arrived, once: lines, spans and span
 //! metrics. Caller threads.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
-
 use lgtm_devstack::{Devstack, Limits};
 use lgtm_tempo::Protocol;
-use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
+use crate::counting::Counting;
 use crate::signals::{Order, PATIENCE, Settings, set_for_process};
 use crate::workload::Workload;
 
@@ -53,7 +50,7 @@ impl Delivery {
     /// If anything is missing, doubled or in a wrong place.
     pub fn prove(&self, service: &str) {
         const MIB: usize = 1024 * 1024;
-        install_recorder();
+        let recorded = Counting::install();
         let limits = Limits { log_bytes: 512 * MIB, trace_bytes: 512 * MIB, request_bytes: MIB, ..Limits::default() };
         let stack = Devstack::builder().limits(limits).start_blocking().expect("a development stack");
         let mut settings = Settings::of(service);
@@ -81,7 +78,9 @@ impl Delivery {
             "{spans}"
         );
         workload.assert_arrived(stack.store());
-        assert_eq!(created_and_timed(service), (workload.spans(), workload.spans()), "{service}: span metrics");
+        for name in ["otlp_spans_created_total", "otlp_spans_duration_seconds"] {
+            assert_eq!(recorded.sum(name, ("service_name", service)), workload.spans(), "{service}: {name}");
+        }
     }
 
     fn run(&self, dispatch: Option<&Dispatch>) {
@@ -103,38 +102,4 @@ impl Delivery {
             None => runtime.block_on(workload.run_tasks()),
         }
     }
-}
-
-static RECORDED: OnceLock<Snapshotter> = OnceLock::new();
-
-fn install_recorder() {
-    RECORDED.get_or_init(|| {
-        let recorder = DebuggingRecorder::new();
-        let snapshotter = recorder.snapshotter();
-        recorder.install().expect("the only recorder");
-        snapshotter
-    });
-}
-
-/// Spans of a service that were counted at their opening, and that were timed at their close.
-fn created_and_timed(service: &str) -> (u64, u64) {
-    // A snapshot takes the values out: they are added up here.
-    static TOTALS: Mutex<Option<HashMap<String, (u64, u64)>>> = Mutex::new(None);
-    let mut totals = TOTALS.lock().unwrap_or_else(PoisonError::into_inner);
-    let totals = totals.get_or_insert_default();
-    let snapshot = RECORDED.get().expect("a recorder").snapshot();
-    for (key, _, _, value) in snapshot.into_vec() {
-        let labels: HashMap<&str, &str> = key.key().labels().map(|label| (label.key(), label.value())).collect();
-        let Some(service) = labels.get("service_name") else { continue };
-        let total = totals.entry((*service).to_owned()).or_default();
-        match (key.key().name(), value) {
-            ("otlp_spans_created_total", DebugValue::Counter(count)) => total.0 += count,
-            ("otlp_spans_duration_seconds", DebugValue::Histogram(values)) => {
-                assert!(values.iter().all(|seconds| (0.0..600.0).contains(&seconds.into_inner())), "{values:?}");
-                total.1 += values.len() as u64;
-            }
-            _ => {}
-        }
-    }
-    totals.get(service).copied().unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! - [`capture`]: runs a piece of a program under them and gives back what arrived;
 //! - [`workload`]: a program of many traces, and the proof that exactly what it made has arrived;
 //! - [`delivery`]: runs it on a runtime, with the layers in an order, and proves that;
+//! - [`counting`]: a recorder that counts exactly;
 //! - [`discard`]: a backend that takes everything and keeps nothing, for measurements;
 //! - [`silent`]: a backend that accepts connections and never answers;
 //! - [`real`]: Loki, Tempo and Prometheus as child processes;
@@ -18,6 +19,7 @@
 )]
 
 pub mod capture;
+pub mod counting;
 pub mod delivery;
 pub mod discard;
 pub mod real;

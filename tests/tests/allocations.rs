@@ -1,6 +1,12 @@
 //! What the hot path allocates on the calling thread under all layers and the recorder, once everything is warm: nothing for an event, at most
 //! once for a span.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a failed step fails the test, also in its helpers; measurements are shown"
+)]
+
 use std::error::Error;
 
 use allocation_counter::{AllocationInfo, measure};

@@ -1,6 +1,8 @@
 //! From a number to the trace behind it, and from there to its log lines: exemplars in remote write name a span that has
 //! arrived, and lines that name the same one.
 
+#![allow(clippy::expect_used, reason = "a failed step fails the test, also in its helpers")]
+
 use std::time::Instant;
 
 use lgtm_core::sampler::Root;

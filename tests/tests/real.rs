@@ -1,6 +1,13 @@
 //! Against real servers: what is sent can be found, and what a server refuses is counted as it says. `LGTM_REAL` says what
 //! happens where a server is missing, see [`lgtm_tests::real`].
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failed step fails the test, also in its helpers; measurements are shown"
+)]
+
 use std::error::Error;
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,8 @@
 //! A `Debug` implementation is user code: it may open spans and log while an event or a span is formatted. That works under a
 //! subscriber of the whole process; within a scope `tracing` itself keeps such events away.
 
+#![allow(clippy::expect_used, reason = "a failed step fails the test, also in its helpers")]
+
 use std::fmt;
 
 use insta::assert_snapshot;

@@ -1,6 +1,12 @@
 //! Dead backends neither slow, grow nor hold up the program, and what is lost is counted. The program is a child process, so
 //! that its memory is its own.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a failed step fails the test, also in its helpers; measurements are shown"
+)]
+
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Output};
 use std::time::Duration;

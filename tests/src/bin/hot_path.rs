@@ -15,6 +15,8 @@
 //!
 //! The calling thread is thread 1.
 
+#![allow(clippy::print_stdout, reason = "a program tells its outcome")]
+
 use std::error::Error;
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,8 @@
 //!
 //! Each iteration is one span with one event and one sample of a histogram. At the end one line of JSON, [`lgtm_tests::storm::Outcome`].
 
+#![allow(clippy::print_stdout, reason = "a program tells its outcome")]
+
 use std::error::Error;
 use std::time::{Duration, Instant};
 
