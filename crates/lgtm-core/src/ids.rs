@@ -38,12 +38,21 @@ fn seed() -> SmallRng {
     SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| SmallRng::seed_from_u64(fastrand::u64(..)))
 }
 
+/// New random ids for the first span of a trace, in one draw.
+pub(crate) fn random_root() -> (TraceId, SpanId) {
+    with_generator(|generator| (TraceId::draw(generator), SpanId::draw(generator)))
+}
+
 impl TraceId {
     /// A new random id.
     #[must_use]
     pub fn random() -> Self {
+        with_generator(Self::draw)
+    }
+
+    fn draw(generator: &mut SmallRng) -> Self {
         loop {
-            let (high, low) = with_generator(|generator| (generator.next_u64(), generator.next_u64()));
+            let (high, low) = (generator.next_u64(), generator.next_u64());
             if (high | low) != 0 {
                 let mut bytes = [0; 16];
                 bytes[..8].copy_from_slice(&high.to_be_bytes());
@@ -94,8 +103,12 @@ impl SpanId {
     /// A new random id.
     #[must_use]
     pub fn random() -> Self {
+        with_generator(Self::draw)
+    }
+
+    fn draw(generator: &mut SmallRng) -> Self {
         loop {
-            let id = with_generator(Rng::next_u64);
+            let id = generator.next_u64();
             if id != 0 {
                 return Self(id.to_be_bytes());
             }

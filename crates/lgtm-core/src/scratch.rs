@@ -11,20 +11,21 @@ thread_local! {
 
 /// Runs `work` with an empty buffer; a nested call gets one of its own.
 pub fn with_buffer<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    let mut buffer = BUFFER.try_with(|buffer| buffer.try_borrow_mut().map(|mut buffer| std::mem::take(&mut *buffer)));
-    let mut own = Vec::new();
-    let used = match &mut buffer {
-        Ok(Ok(buffer)) => buffer,
-        _ => &mut own,
-    };
-    used.clear();
-    let done = work(used);
-    if let Ok(Ok(mut buffer)) = buffer {
+    let mut work = Some(work);
+    let done = BUFFER.try_with(|buffer| {
+        let mut buffer = buffer.try_borrow_mut().ok()?;
+        buffer.clear();
+        let done = work.take().map(|work| work(&mut buffer));
         if buffer.capacity() > KEPT_BYTES {
             buffer.clear();
             buffer.shrink_to(KEPT_BYTES);
         }
-        let _ = BUFFER.try_with(|cell| cell.replace(buffer));
+        done
+    });
+    match (done, work) {
+        (Ok(Some(done)), _) => done,
+        // The thread is ending, or is inside `work`.
+        (_, Some(work)) => work(&mut Vec::new()),
+        (_, None) => unreachable!("the closure is taken only where a value is returned"),
     }
-    done
 }

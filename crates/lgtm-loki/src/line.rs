@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use lgtm_core::callsite::remembered;
-use lgtm_core::span::{Attributes, LogContext, Value, VisitSpan, VisitedEvent};
+use lgtm_core::span::{Attributes, LogContext, SpanRecord, Value, VisitSpan, VisitedEvent};
 use tracing_core::Metadata;
 
 use crate::labels::level_name;
@@ -19,44 +19,77 @@ fn is_reserved(name: &[u8]) -> bool {
     matches!(name, b"message" | b"level" | b"target" | b"spans" | b"trace_id" | b"span_id" | b"trace_sampled")
 }
 
-/// What this module remembers of a callsite.
+/// What this module remembers of a callsite of events.
 const LEVEL_AND_TARGET: u8 = 1;
-/// The same, of a span's.
-const PLAIN_NAMES: u8 = 4;
+/// What it remembers of a callsite of spans.
+const SPAN_NAME: u8 = 4;
+
+/// What the names of a callsite's fields say, once for all its spans or events: all their fields are the callsite's.
+#[derive(Clone, Copy, Default)]
+struct Names {
+    /// Whether they are distinct, and none is a name of ours or one that JSON would escape.
+    plain: bool,
+    keys: Keys,
+}
+
+impl Names {
+    const BYTES: usize = 17;
+
+    fn of(callsite: &Metadata<'_>) -> Self {
+        let mut names = Self { plain: true, keys: Keys::default() };
+        for (place, field) in callsite.fields().iter().enumerate() {
+            let name = field.name().as_bytes();
+            // An event's message is the line's own, no field.
+            if callsite.is_event() && name == b"message" {
+                continue;
+            }
+            let twice = || callsite.fields().iter().skip(place + 1).any(|other| other.name().as_bytes() == name);
+            names.plain &= !is_reserved(name) && !has_escaped(name) && !twice();
+            names.keys.insert(Keys::of(name));
+        }
+        names
+    }
+
+    fn write(self, bytes: &mut Vec<u8>) {
+        bytes.push(u8::from(self.plain));
+        bytes.extend_from_slice(&self.keys.one.to_le_bytes());
+        bytes.extend_from_slice(&self.keys.other.to_le_bytes());
+    }
+
+    /// Also gives what is remembered behind them.
+    #[inline]
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (names, rest) = bytes.split_first_chunk::<{ Self::BYTES }>()?;
+        let [plain, a @ .., b1, b2, b3, b4, b5, b6, b7, b8] = *names;
+        let keys = Keys { one: u64::from_le_bytes(a), other: u64::from_le_bytes([b1, b2, b3, b4, b5, b6, b7, b8]) };
+        Some((Self { plain: plain != 0, keys }, rest))
+    }
+}
 
 /// Writes the line up to the fields of the spans. Gives the keys of the event.
 pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> Keys {
-    let plain = head(line, callsite, event.message());
-    let mut keys = Keys::default();
+    let names = head(line, callsite, event.message());
     for attribute in Attributes::new(event.attributes()) {
-        keys.insert(Keys::of(attribute.key));
-        field(line, attribute.key, attribute.value, plain);
+        field(line, attribute.key, attribute.value, names.plain);
     }
-    keys
+    names.keys
 }
 
-/// Says whether the names of the callsite's fields are plain.
-fn head(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, message: &str) -> bool {
+fn head(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, message: &str) -> Names {
     line.extend_from_slice(b"{\"message\":");
     string(line, message.as_bytes());
     let make = |bytes: &mut Vec<u8>| {
-        bytes.push(u8::from(has_plain_names(callsite)));
+        Names::of(callsite).write(bytes);
         bytes.extend_from_slice(b",\"level\":\"");
         bytes.extend_from_slice(level_name(*callsite.level()).as_bytes());
         bytes.extend_from_slice(b"\",\"target\":");
         string(bytes, callsite.target().as_bytes());
     };
     remembered(callsite, LEVEL_AND_TARGET, make, |bytes| {
-        let Some((plain, bytes)) = bytes.split_first() else { return false };
+        let (names, bytes) = Names::read(bytes).unwrap_or_default();
         line.extend_from_slice(bytes);
-        *plain != 0
+        names
     })
-}
-
-/// Whether no field of the callsite has a name of ours, or one that JSON would escape. All fields of a span or event are
-/// its callsite's.
-fn has_plain_names(callsite: &Metadata<'_>) -> bool {
-    callsite.fields().iter().map(|field| field.name().as_bytes()).all(|name| !is_reserved(name) && !has_escaped(name))
 }
 
 /// Ends the line, outside all spans or after them.
@@ -74,13 +107,13 @@ pub(crate) fn truncate(line: &mut Vec<u8>, callsite: &'static Metadata<'static>,
 
 /// The names of a line's spans, from the leaf to the root, while they are collected.
 #[derive(Default)]
-struct Names {
+struct SpanNames {
     text: Vec<u8>,
     ends: Vec<usize>,
 }
 
 thread_local! {
-    static NAMES: RefCell<Names> = const { RefCell::new(Names { text: Vec::new(), ends: Vec::new() }) };
+    static SPAN_NAMES: RefCell<SpanNames> = const { RefCell::new(SpanNames { text: Vec::new(), ends: Vec::new() }) };
 }
 
 /// Calls its argument with every span of a line, leaf first.
@@ -104,35 +137,66 @@ pub(crate) fn context(context: &mut LogContext, spans: Spans<'_>) {
     context.keys = keys.one;
 }
 
-fn with_names(work: impl FnOnce(&mut Names)) {
-    let mut names = NAMES.try_with(RefCell::take).unwrap_or_default();
-    names.text.clear();
-    names.ends.clear();
-    work(&mut names);
-    names.text.shrink_to(4096);
-    let _ = NAMES.try_with(|cell| cell.replace(names));
+/// No user code runs inside `work`: nobody asks for the names while they are in use.
+fn with_names(work: impl FnOnce(&mut SpanNames)) {
+    let mut work = Some(work);
+    let _ = SPAN_NAMES.try_with(|names| {
+        if let (Ok(mut names), Some(work)) = (names.try_borrow_mut(), work.take()) {
+            names.text.clear();
+            names.ends.clear();
+            work(&mut names);
+            names.text.shrink_to(4096);
+        }
+    });
+    // The thread is ending.
+    if let Some(work) = work {
+        work(&mut SpanNames::default());
+    }
 }
 
 /// The leaf's field wins over the root's of the same name, and what stands in `fields` already wins over both.
-fn collect(fields: &mut Vec<u8>, names: &mut Names, keys: &mut Keys, spans: Spans<'_>) {
+fn collect(fields: &mut Vec<u8>, names: &mut SpanNames, keys: &mut Keys, spans: Spans<'_>) {
     spans(&mut |record| {
-        let plain = record.metadata.is_some_and(|callsite| {
-            let make = |bytes: &mut Vec<u8>| bytes.push(u8::from(has_plain_names(callsite)));
-            remembered(callsite, PLAIN_NAMES, make, |bytes| bytes == [1])
-        });
+        let own = span_name(&mut names.text, record);
+        names.ends.push(names.text.len());
+        if own.plain && !keys.may_share(own.keys) {
+            for attribute in record.attributes() {
+                field(fields, attribute.key, attribute.value, true);
+            }
+            keys.insert(own.keys);
+            return;
+        }
         for attribute in record.attributes() {
             let key = Keys::of(attribute.key);
-            if !keys.may_contain(key) || !stands_already(fields, attribute.key) {
+            if !keys.may_share(key) || !stands_already(fields, attribute.key) {
                 keys.insert(key);
-                field(fields, attribute.key, attribute.value, plain);
+                field(fields, attribute.key, attribute.value, own.plain);
             }
         }
-        string(&mut names.text, record.name().as_bytes());
-        names.ends.push(names.text.len());
     });
 }
 
-impl Names {
+/// Writes the span's name, and says what the names of its fields are.
+fn span_name(text: &mut Vec<u8>, record: &SpanRecord) -> Names {
+    let Some(callsite) = record.metadata else {
+        string(text, record.name().as_bytes());
+        return Names::default();
+    };
+    let make = |bytes: &mut Vec<u8>| {
+        Names::of(callsite).write(bytes);
+        string(bytes, callsite.name().as_bytes());
+    };
+    remembered(callsite, SPAN_NAME, make, |bytes| {
+        let (names, name) = Names::read(bytes).unwrap_or_default();
+        match &record.name {
+            None => text.extend_from_slice(name),
+            Some(name) => string(text, name.as_bytes()),
+        }
+        names
+    })
+}
+
+impl SpanNames {
     /// `,"spans":["root","leaf"]`
     fn write(&self, line: &mut Vec<u8>) {
         line.extend_from_slice(b",\"spans\":[");
@@ -194,8 +258,8 @@ impl Keys {
     }
 
     #[inline]
-    fn may_contain(self, key: Self) -> bool {
-        self.one & key.one != 0 && self.other & key.other != 0
+    fn may_share(self, keys: Self) -> bool {
+        self.one & keys.one != 0 && self.other & keys.other != 0
     }
 }
 

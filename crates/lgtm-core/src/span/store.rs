@@ -18,7 +18,7 @@ use super::ids::IdSource;
 use super::record::{Limits, SpanRecord};
 use crate::clock;
 use crate::current::{self, TraceContext};
-use crate::ids::{SpanId, TraceId};
+use crate::ids::{self, SpanId, TraceId};
 use crate::propagation::RemoteParent;
 use crate::sampler::Sampler;
 
@@ -296,10 +296,10 @@ impl SpanStore {
         record.layers = bit;
         record.parent = parent;
         record.metadata = Some(metadata);
-        record.span_id = SpanId::random();
         record.start = start;
         match inherited {
             Some(inherited) => {
+                record.span_id = SpanId::random();
                 record.trace_id = inherited.trace_id;
                 record.anchor = inherited.anchor;
                 record.parent_span_id = inherited.anchor;
@@ -308,7 +308,7 @@ impl SpanStore {
                 record.trace_state = inherited.trace_state;
             }
             None => {
-                record.trace_id = TraceId::random();
+                (record.trace_id, record.span_id) = ids::random_root();
                 record.sampled = self.sampler().decide(record.trace_id, None);
             }
         }
