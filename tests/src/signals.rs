@@ -24,6 +24,8 @@ pub struct Settings {
     pub sampler: Sampler,
     /// For both pipelines. Nothing is dropped by default: a full queue makes its callers wait.
     pub options: PipelineOptions,
+    /// What else the Tempo layer is told.
+    pub tempo: fn(lgtm_tempo::Builder) -> lgtm_tempo::Builder,
 }
 
 impl Settings {
@@ -37,6 +39,7 @@ impl Settings {
             protocol: Protocol::default(),
             sampler: Sampler::default(),
             options,
+            tempo: std::convert::identity,
         }
     }
 
@@ -61,7 +64,7 @@ impl Settings {
             .options(self.options)
             .build()
             .expect("a Loki layer");
-        let (tempo, spans) = lgtm_tempo::builder()
+        let (tempo, spans) = (self.tempo)(lgtm_tempo::builder())
             .endpoint(Endpoint::parse(traces).expect("Tempo's address"))
             .protocol(self.protocol)
             .identity(self.identity.clone())

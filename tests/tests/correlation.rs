@@ -6,11 +6,12 @@
 use std::time::Instant;
 
 use lgtm_core::sampler::Root;
+use lgtm_core::span::KeepRules;
 use lgtm_core::{Endpoint, Sampler};
 use lgtm_devstack::{Devstack, Exemplar, Store};
 use lgtm_tests::capture::{Captured, place_of};
 use lgtm_tests::signals::{Layers, Order, PATIENCE, Settings};
-use tracing::{Dispatch, info, info_span};
+use tracing::{Dispatch, error, info, info_span};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::prelude::*;
 
@@ -146,4 +147,35 @@ fn in_a_span_that_is_hidden_from_tempo_the_exemplar_names_the_nearest_exported_o
             assert_eq!(place_of_exemplar(exemplar), request, "{histogram}");
         }
     }
+}
+
+#[test]
+fn an_exemplar_of_a_trace_whose_fate_is_open_is_published_if_the_trace_is_kept() {
+    let mut settings = Settings::of("shop");
+    settings.sampler = Sampler::AlwaysOff;
+    settings.tempo = |builder| {
+        let mut rules = KeepRules::default();
+        rules.slower_than = None;
+        builder.keep(rules)
+    };
+    let outcome = correlate(
+        &settings,
+        |layers| layers.dispatch(Order::default()),
+        || {
+            info_span!("fine").in_scope(|| metrics::histogram!("work_seconds").record(0.001));
+            info_span!("failing").in_scope(|| {
+                metrics::histogram!("work_seconds").record(3.0);
+                error!("it broke");
+                metrics::histogram!("work_seconds").record(4.0);
+            });
+        },
+    );
+    let failing = outcome.captured.span("failing");
+    assert_eq!(outcome.captured.span_names(), ["failing"]);
+    let found = outcome.exemplars("work_seconds");
+    assert_eq!(found.iter().map(|exemplar| exemplar.value).collect::<Vec<_>>(), [4.0], "the newest of the bucket");
+    assert_eq!(place_of_exemplar(&found[0]), place_of(failing));
+    // Those of span metrics, recorded while the span closes, go the same way.
+    let found = outcome.exemplars("otlp_spans_duration_seconds");
+    assert_eq!(found.iter().map(place_of_exemplar).collect::<Vec<_>>(), [place_of(failing)]);
 }

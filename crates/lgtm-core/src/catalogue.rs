@@ -71,6 +71,8 @@ pub(crate) const METRICS: PipelineMetrics = PipelineMetrics {
 pub const SPANS_CREATED_TOTAL: &str = "otlp_spans_created_total";
 /// How long spans took, by service and kind.
 pub const SPANS_DURATION_SECONDS: &str = "otlp_spans_duration_seconds";
+/// Traces that were kept or discarded before their local root closed, by outcome.
+pub const SPANS_DECIDED_EARLY_TOTAL: &str = "otlp_spans_decided_early_total";
 /// Series of metrics that are not exposed as they were used, by reason.
 pub const METRICS_SERIES_REFUSED_TOTAL: &str = "otlp_metrics_series_refused_total";
 /// CPU usage of the host.
@@ -113,6 +115,11 @@ pub const CATALOGUE: &[Metric] = &[
         &["service_name", "span_kind"],
         SPAN_SECONDS,
         "Duration of spans, sampled or not",
+    ),
+    counter(
+        SPANS_DECIDED_EARLY_TOTAL,
+        &["outcome"],
+        "Traces kept or discarded before their local root closed: too large, too old, or at the end of the program",
     ),
     counter(
         SPANS.exported_total,

@@ -18,13 +18,23 @@ pub struct TraceContext {
     pub span_id: SpanId,
     /// Whether the trace is recorded by the head sampler: whether a link to it leads anywhere.
     pub sampled: bool,
+    /// The number of the trace while its fate is open; 0: it is known.
+    pub(crate) undecided: u64,
 }
 
 impl TraceContext {
     /// A place in a trace.
     #[must_use]
     pub const fn new(trace_id: TraceId, span_id: SpanId, sampled: bool) -> Self {
-        Self { trace_id, span_id, sampled }
+        Self { trace_id, span_id, sampled, undecided: 0 }
+    }
+
+    /// Whether the head sampler has left the trace out, but what happens in it may still keep it
+    /// ([`KeepRules`](crate::span::KeepRules)).
+    #[must_use]
+    #[inline]
+    pub const fn is_undecided(&self) -> bool {
+        self.undecided != 0 && !self.sampled
     }
 }
 

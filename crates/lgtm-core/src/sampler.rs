@@ -88,6 +88,21 @@ impl Sampler {
     }
 }
 
+impl Sampler {
+    /// The probability with which this sampler itself keeps a trace; `None` if it follows the remote parent.
+    #[must_use]
+    pub fn probability(&self, remote: Option<bool>) -> Option<f64> {
+        match (self, remote) {
+            (Self::ParentBased(_), Some(_)) => None,
+            (Self::AlwaysOn | Self::ParentBased(Root::AlwaysOn), _) => Some(1.0),
+            (Self::AlwaysOff | Self::ParentBased(Root::AlwaysOff), _) => Some(0.0),
+            (Self::TraceIdRatio(ratio) | Self::ParentBased(Root::TraceIdRatio(ratio)), _) => {
+                Some(ratio.clamp(0.0, 1.0))
+            }
+        }
+    }
+}
+
 /// The low 63 bits against the ratio, as the OpenTelemetry SDKs do, so that services with the same ratio agree.
 fn within(trace_id: TraceId, ratio: f64) -> bool {
     if ratio >= 1.0 {

@@ -192,7 +192,7 @@ fn span_name(text: &mut Vec<u8>, record: &SpanRecord) -> Names {
             None => text.extend_from_slice(name),
             Some(name) => string(text, name.as_bytes()),
         }
-        names
+        Names { plain: names.plain && !record.has_foreign_attributes, ..names }
     })
 }
 

@@ -45,6 +45,8 @@ pub(crate) fn of_trace(buffer: &mut Vec<u8>, trace: &TraceContext) {
     buffer.extend_from_slice(&pairs);
     buffer.extend_from_slice(if trace.sampled {
         b"\x1a\x15\x0a\x0dtrace_sampled\x12\x04true"
+    } else if trace.is_undecided() {
+        b"\x1a\x1a\x0a\x0dtrace_sampled\x12\x09undecided"
     } else {
         b"\x1a\x16\x0a\x0dtrace_sampled\x12\x05false"
     });

@@ -1,8 +1,9 @@
 //! Exemplars: the newest traced sample of each bucket of a histogram.
 //! Written by caller threads, read by the worker; nobody waits for anybody.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use lgtm_core::span::undecided::{ExemplarSink, WaitingExemplar, await_decision};
 use lgtm_core::{SpanId, TraceContext, TraceId};
 use parking_lot::Mutex;
 
@@ -19,7 +20,10 @@ pub(crate) struct Exemplar {
 /// A place for an exemplar for each bucket of one histogram. Allocated with the first exemplar, so that programs without
 /// traces pay one pointer.
 #[derive(Debug, Default)]
-pub(crate) struct Exemplars(OnceLock<Box<[Place]>>);
+pub(crate) struct Exemplars {
+    buckets: usize,
+    places: OnceLock<Box<[Place]>>,
+}
 
 #[derive(Debug, Default)]
 struct Place(Mutex<Kept>);
@@ -31,22 +35,32 @@ struct Kept {
     pushed: i64,
 }
 
-/// The current trace, if it is one that will be kept: a link to another leads nowhere.
+/// The current trace, if it is one that is kept, or may be: a link to another leads nowhere.
 #[inline]
 pub(crate) fn current_trace() -> Option<TraceContext> {
-    lgtm_core::current::trace().filter(|trace| trace.sampled)
+    lgtm_core::current::trace().filter(|trace| trace.sampled || trace.is_undecided())
 }
 
 impl Exemplars {
-    pub(crate) const fn new() -> Self {
-        Self(OnceLock::new())
+    pub(crate) fn new(buckets: usize) -> Arc<Self> {
+        Arc::new(Self { buckets, places: OnceLock::new() })
+    }
+
+    /// A sample was taken: its exemplar is kept if its trace is, and waits while that is open.
+    #[cold]
+    pub(crate) fn sample(self: &Arc<Self>, bucket: usize, trace: TraceContext, value: f64, timestamp: i64) {
+        if trace.sampled {
+            self.offer(bucket, trace, value, timestamp);
+        } else {
+            let sink: Arc<dyn ExemplarSink> = Arc::clone(self) as _;
+            await_decision(&sink, WaitingExemplar { bucket, trace, value, timestamp });
+        }
     }
 
     /// Keeps this sample as the newest of its bucket, unless another thread is at that bucket's place right now: then one
     /// of the two stays, and both are equally good.
-    #[cold]
-    pub(crate) fn offer(&self, buckets: usize, bucket: usize, trace: TraceContext, value: f64, timestamp: i64) {
-        let places = self.0.get_or_init(|| (0..buckets).map(|_| Place::default()).collect());
+    fn offer(&self, bucket: usize, trace: TraceContext, value: f64, timestamp: i64) {
+        let places = self.places.get_or_init(|| (0..self.buckets).map(|_| Place::default()).collect());
         if let Some(mut kept) = places.get(bucket).and_then(|place| place.0.try_lock()) {
             kept.newest = Some(Exemplar { trace_id: trace.trace_id, span_id: trace.span_id, value, timestamp });
         }
@@ -54,16 +68,22 @@ impl Exemplars {
 
     /// The newest exemplar of a bucket.
     pub(crate) fn newest(&self, bucket: usize) -> Option<Exemplar> {
-        self.0.get()?.get(bucket)?.0.lock().newest
+        self.places.get()?.get(bucket)?.0.lock().newest
     }
 
     /// The newest exemplar of a bucket if it is newer than the last one that this returned: a backend refuses an exemplar
     /// that is not, and with it the whole request.
     pub(crate) fn unpushed(&self, bucket: usize) -> Option<Exemplar> {
-        let mut kept = self.0.get()?.get(bucket)?.0.lock();
+        let mut kept = self.places.get()?.get(bucket)?.0.lock();
         let newest = kept.newest.filter(|newest| newest.timestamp > kept.pushed)?;
         kept.pushed = newest.timestamp;
         Some(newest)
+    }
+}
+
+impl ExemplarSink for Exemplars {
+    fn publish(&self, exemplar: &WaitingExemplar) {
+        self.offer(exemplar.bucket, exemplar.trace, exemplar.value, exemplar.timestamp);
     }
 }
 
@@ -82,26 +102,26 @@ mod tests {
 
     #[test]
     fn each_exemplar_is_pushed_once_and_only_if_newer() {
-        let exemplars = Exemplars::new();
+        let exemplars = Exemplars::new(2);
         assert_eq!(exemplars.unpushed(0), None);
-        exemplars.offer(2, 0, trace(), 1.0, 10);
-        exemplars.offer(2, 0, trace(), 2.0, 11);
+        exemplars.offer(0, trace(), 1.0, 10);
+        exemplars.offer(0, trace(), 2.0, 11);
         assert_eq!(exemplars.unpushed(0).map(|exemplar| exemplar.value), Some(2.0));
         assert_eq!(exemplars.unpushed(0), None);
-        exemplars.offer(2, 0, trace(), 3.0, 11);
+        exemplars.offer(0, trace(), 3.0, 11);
         assert_eq!(exemplars.unpushed(0), None, "the same millisecond is not newer");
         assert_eq!(exemplars.newest(0).map(|exemplar| exemplar.value), Some(3.0));
-        exemplars.offer(2, 0, trace(), 4.0, 12);
+        exemplars.offer(0, trace(), 4.0, 12);
         assert_eq!(exemplars.unpushed(0).map(|exemplar| exemplar.value), Some(4.0));
         assert_eq!(exemplars.newest(1), None);
     }
 
     #[test]
     fn a_place_in_use_is_skipped_instead_of_waited_for() {
-        let exemplars = Exemplars::new();
-        exemplars.offer(1, 0, trace(), 1.0, 1);
-        let held = exemplars.0.get().unwrap()[0].0.lock();
-        exemplars.offer(1, 0, trace(), 2.0, 2);
+        let exemplars = Exemplars::new(2);
+        exemplars.offer(0, trace(), 1.0, 1);
+        let held = exemplars.places.get().unwrap()[0].0.lock();
+        exemplars.offer(0, trace(), 2.0, 2);
         drop(held);
         assert_eq!(exemplars.newest(0).map(|exemplar| exemplar.value), Some(1.0));
     }

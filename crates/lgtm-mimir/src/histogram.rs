@@ -18,7 +18,7 @@ pub(crate) struct Histogram {
     counts: Box<[AtomicU64]>,
     /// The bits of an `f64`.
     sum: AtomicU64,
-    exemplars: Exemplars,
+    exemplars: Arc<Exemplars>,
     /// Counts the samples that are not numbers: one of them would make the sum NaN for ever.
     not_a_number: Arc<Counter>,
 }
@@ -26,7 +26,8 @@ pub(crate) struct Histogram {
 impl Histogram {
     pub(crate) fn new(bounds: Arc<Bounds>, not_a_number: Arc<Counter>) -> Self {
         let counts = (0..bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds, counts, sum: AtomicU64::new(0), exemplars: Exemplars::new(), not_a_number }
+        let exemplars = Exemplars::new(bounds.len());
+        Self { bounds, counts, sum: AtomicU64::new(0), exemplars, not_a_number }
     }
 
     pub(crate) fn bounds(&self) -> &Bounds {
@@ -79,7 +80,7 @@ impl HistogramFn for Histogram {
         }
         scalar::add(&self.sum, value * samples as f64);
         if let Some(trace) = exemplar::current_trace() {
-            self.exemplars.offer(self.counts.len(), bucket, trace, value, exemplar::unix_milliseconds());
+            self.exemplars.sample(bucket, trace, value, exemplar::unix_milliseconds());
         }
     }
 }

@@ -4,8 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use lgtm_core::pipeline::{Pipeline, PipelineOptions, Target};
+use lgtm_core::span::{Attachment, KeepRules, Limits, Role};
 use lgtm_core::{Endpoint, EndpointError, Identity, Sampler, Worker};
 
+use crate::detail::Detail;
 use crate::layer::Layer;
 use crate::otlp;
 
@@ -51,6 +53,9 @@ pub struct Builder {
     identity: Option<Identity>,
     worker: Option<Worker>,
     sampler: Sampler,
+    keep: Option<KeepRules>,
+    limits: Option<Limits>,
+    detail: Detail,
     options: PipelineOptions,
 }
 
@@ -91,6 +96,32 @@ impl Builder {
         self
     }
 
+    /// What keeps a trace that the sampler leaves out: an error in it, or a local root that takes long. Its spans wait until
+    /// the local root closes. Spans that are kept say why (`lgtm.sampling.reason`) and with which probability
+    /// (`lgtm.sampling.probability`). Off by default.
+    ///
+    /// This is about the part of a trace that happens in this process: other services do not hear of it.
+    #[must_use]
+    pub fn keep(mut self, rules: KeepRules) -> Self {
+        self.keep = Some(rules);
+        self
+    }
+
+    /// Bounds of a span's attributes, events and links. What is left out is counted on the span. Defaults to those of the
+    /// OpenTelemetry specification.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// What spans say beside their fields: location, thread, busy and idle time, backtraces. Nothing by default.
+    #[must_use]
+    pub fn detail(mut self, detail: Detail) -> Self {
+        self.detail = detail;
+        self
+    }
+
     /// Bounds, overflow, batches and retries.
     #[must_use]
     pub fn options(mut self, options: PipelineOptions) -> Self {
@@ -103,9 +134,16 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] names what cannot work. An unreachable receiver is no error: spans wait in the queue.
     pub fn build(self) -> Result<(Layer, Pipeline), BuildError> {
-        let sampler = self.sampler.clone();
+        let mut attachment = Attachment::new(Role::Exporter, Some(self.sampler.clone()));
+        if let Some(limits) = self.limits {
+            attachment = attachment.with_limits(limits);
+        }
+        if let Some(rules) = self.keep {
+            attachment = attachment.with_keep_rules(rules);
+        }
+        let detail = self.detail;
         let (pipeline, _) = self.start(Arc::default())?;
-        Ok((Layer::new(pipeline.shared_queue(), sampler), pipeline))
+        Ok((Layer::new(pipeline.shared_queue(), attachment, detail), pipeline))
     }
 
     /// Starts the pipeline and gives an OpenTelemetry tracer provider that exports through it, and tracing-opentelemetry's

@@ -1,16 +1,18 @@
 //! Capture: the `tracing` layer. Caller threads.
 
+use std::backtrace::Backtrace;
 use std::sync::Arc;
 
 use lgtm_core::pipeline::Queue;
 use lgtm_core::protobuf::put_bytes;
-use lgtm_core::span::{Attachment, Role, Status, VisitedEvent};
-use lgtm_core::{Sampler, with_buffer};
+use lgtm_core::span::{Attachment, Status, VisitedEvent, write_link};
+use lgtm_core::with_buffer;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::detail::Detail;
 use crate::record;
 
 /// Exports every span it sees. Made by [`builder`](crate::builder).
@@ -18,24 +20,31 @@ use crate::record;
 pub struct Layer {
     attachment: Attachment,
     queue: Arc<Queue>,
+    detail: Detail,
 }
 
 impl Layer {
-    pub(crate) fn new(queue: Arc<Queue>, sampler: Sampler) -> Self {
-        Self { attachment: Attachment::new(Role::Exporter, Some(sampler)), queue }
+    pub(crate) fn new(queue: Arc<Queue>, attachment: Attachment, detail: Detail) -> Self {
+        Self { attachment, queue, detail }
     }
 
     /// Adds the event to its span, or to the nearest ancestor that is exported.
     fn add_event(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
         let limits = self.attachment.limits();
+        // Outside the record's lock: it takes its time.
+        let backtrace = if self.detail.backtraces && event.exception().is_some() {
+            Backtrace::force_capture().to_string()
+        } else {
+            String::new()
+        };
         let mut span = event.span;
         while span != 0 {
             let hidden_by = self.attachment.with(span, |record| {
                 if !record.is_exported() {
                     return record.parent;
                 }
-                if record.sampled {
-                    record.push_event(&limits, |buffer| record::event(buffer, callsite, event));
+                if record.is_recorded() {
+                    record.push_event(&limits, |buffer| record::event(buffer, callsite, event, &backtrace));
                     if *callsite.level() == Level::ERROR && !record.status_is_set {
                         record.status = Status::Error;
                         record.status_description.clear();
@@ -51,14 +60,18 @@ impl Layer {
     fn export(&self, id: &Id) {
         with_buffer(|span| {
             let end = self.attachment.close(id, |record| {
-                record.sampled.then(|| {
+                record.is_recorded().then(|| {
                     record::span(span, record);
-                    record.end
+                    (record.end, record.undecided.clone())
                 })
             });
             // The record's lock is free again: admitting may wait.
-            if let Some(Some(end)) = end {
-                self.queue.admit(0, end, |buffer| put_bytes(buffer, record::SPAN, span));
+            match end {
+                Some(Some((end, None))) => {
+                    self.queue.admit(0, end, |buffer| put_bytes(buffer, record::SPAN, span));
+                }
+                Some(Some((end, Some(trace)))) => trace.offer(&self.queue, end, span, record::kept),
+                _ => {}
             }
         });
     }
@@ -74,6 +87,9 @@ where
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         self.attachment.new_span(attributes, id, &context);
+        if self.detail.any_at_start() {
+            self.attachment.with(id.into_u64(), |record| self.detail.at_start(record, attributes.metadata()));
+        }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
@@ -84,7 +100,7 @@ where
         let limits = self.attachment.limits();
         let context = self.attachment.with(follows.into_u64(), |record| record.context()).flatten();
         let _ = self.attachment.with(id.into_u64(), |record| match context {
-            Some(context) => record.push_link(&limits, |buffer| record::link(buffer, &context)),
+            Some(context) => record.push_link(&limits, |buffer| write_link(buffer, &context, &[], &limits)),
             // A closed span has given its ids back.
             None => record.dropped_links += 1,
         });
@@ -102,10 +118,16 @@ where
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {
         self.attachment.enter(id);
+        if self.detail.busy_and_idle {
+            self.attachment.with(id.into_u64(), |record| record.turn(true));
+        }
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
         self.attachment.exit(id);
+        if self.detail.busy_and_idle {
+            self.attachment.with(id.into_u64(), |record| record.turn(false));
+        }
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {

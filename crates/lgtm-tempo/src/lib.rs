@@ -54,6 +54,7 @@
 //! `dropped_*_count`.
 
 mod builder;
+mod detail;
 mod layer;
 #[cfg(feature = "opentelemetry")]
 pub mod opentelemetry;
@@ -61,4 +62,5 @@ mod otlp;
 mod record;
 
 pub use builder::{BuildError, Builder, Protocol, builder};
+pub use detail::Detail;
 pub use layer::Layer;

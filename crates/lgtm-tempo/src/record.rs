@@ -1,12 +1,14 @@
 //! Shape: a span, an event, a link as OTLP bytes. Caller threads; appends to a buffer under the record's lock.
 //! Source: opentelemetry-proto, `trace/v1/trace.proto`.
 
+use std::borrow::Cow;
+
 use lgtm_core::callsite::remembered;
 use lgtm_core::protobuf::{
     field_length, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, put_varint, varint_length, varint_tag,
 };
-use lgtm_core::span::{SpanRecord, Status, VisitedEvent};
-use lgtm_core::{TraceContext, with_buffer};
+use lgtm_core::span::{KeepReason, SpanRecord, Status, VisitedEvent, put_attribute};
+use lgtm_core::with_buffer;
 use tracing_core::Metadata;
 
 /// `ScopeSpans.spans`.
@@ -22,6 +24,7 @@ pub(crate) const END: u8 = fixed64_tag(8);
 pub(crate) const DROPPED_ATTRIBUTES: u8 = varint_tag(10);
 pub(crate) const EVENT: u8 = length_tag(11);
 pub(crate) const DROPPED_EVENTS: u8 = varint_tag(12);
+#[cfg(feature = "opentelemetry")]
 pub(crate) const LINK: u8 = length_tag(13);
 pub(crate) const DROPPED_LINKS: u8 = varint_tag(14);
 const STATUS: u8 = length_tag(15);
@@ -29,6 +32,7 @@ const STATUS: u8 = length_tag(15);
 pub(crate) const FLAGS: [u8; 2] = [0x85, 0x01];
 
 /// `Span.Link.flags`, field 6 of type fixed32.
+#[cfg(feature = "opentelemetry")]
 pub(crate) const LINK_FLAGS: u8 = 0x35;
 
 /// Trace flag of W3C trace context.
@@ -59,6 +63,14 @@ pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord) {
     times[12..].copy_from_slice(&record.end.to_le_bytes());
     content.extend_from_slice(&times);
     content.extend_from_slice(&record.attributes);
+    content.extend_from_slice(&record.exported_attributes);
+    if record.busy_and_idle.is_some() {
+        put_busy_and_idle(content, record);
+    }
+    // Where the keep rules decide, they say it later.
+    if record.probability > 0.0 && record.probability < 1.0 && record.undecided.is_none() {
+        put_sampling(content, KeepReason::Head, record.probability);
+    }
     put_count(content, DROPPED_ATTRIBUTES, record.dropped_attributes);
     content.extend_from_slice(&record.events);
     put_count(content, DROPPED_EVENTS, record.dropped_events);
@@ -69,8 +81,42 @@ pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord) {
     }
     let remote = if record.remote_parent { IS_REMOTE } else { 0 };
     let mut flags = [FLAGS[0], FLAGS[1], 0, 0, 0, 0];
-    flags[2..].copy_from_slice(&(SAMPLED | HAS_IS_REMOTE | remote).to_le_bytes());
+    let sampled = if record.sampled { SAMPLED } else { 0 };
+    flags[2..].copy_from_slice(&(sampled | HAS_IS_REMOTE | remote).to_le_bytes());
     content.extend_from_slice(&flags);
+}
+
+/// Writes a span that has waited for the keep rules, as an item of the queue.
+pub(crate) fn kept(buffer: &mut Vec<u8>, content: &[u8], reason: KeepReason, probability: f64) {
+    with_buffer(|sampling| {
+        put_sampling(sampling, reason, probability);
+        buffer.push(SPAN);
+        put_varint(buffer, (content.len() + sampling.len()) as u64);
+        buffer.extend_from_slice(content);
+        buffer.extend_from_slice(sampling);
+    });
+}
+
+/// The attribute that says with which probability a span like this is kept: a metrics generator weighs the span by its
+/// inverse (`span_multiplier_key`). And why it was kept, if not by the head sampler.
+#[cold]
+fn put_sampling(content: &mut Vec<u8>, reason: KeepReason, probability: f64) {
+    if probability > 0.0 {
+        put_attribute(content, "lgtm.sampling.probability", probability.into());
+    }
+    if reason != KeepReason::Head {
+        put_attribute(content, "lgtm.sampling.reason", reason.as_str().into());
+    }
+}
+
+/// The names are tracing-opentelemetry's. Nanoseconds.
+#[cold]
+fn put_busy_and_idle(content: &mut Vec<u8>, record: &SpanRecord) {
+    if let Some(times) = &record.busy_and_idle {
+        let idle = times.idle + record.end.saturating_sub(times.turned);
+        put_attribute(content, "busy_ns", times.busy.cast_signed().into());
+        put_attribute(content, "idle_ns", idle.cast_signed().into());
+    }
 }
 
 #[inline]
@@ -97,7 +143,9 @@ pub(crate) fn put_status(content: &mut Vec<u8>, status: Status, message: &str) {
 const LEVEL_AND_TARGET: u8 = 3;
 
 /// Appends an event, with the tag it has in `Span`.
-pub(crate) fn event(buffer: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
+///
+/// A backtrace is written behind the error's sources, if it is not empty.
+pub(crate) fn event(buffer: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent, backtrace: &str) {
     // The names of the levels are those that tracing-opentelemetry writes.
     let make = |bytes: &mut Vec<u8>| {
         pair(bytes, "level", callsite.level().as_str());
@@ -110,7 +158,12 @@ pub(crate) fn event(buffer: &mut Vec<u8>, callsite: &'static Metadata<'static>, 
         }
         Some(exception) => with_buffer(|own| {
             pair(own, "exception.message", &exception.message);
-            for (key, value) in [("exception.stacktrace", exception.chain.as_str()), ("message", event.message())] {
+            let trace: Cow<'_, str> = match (exception.chain.as_str(), backtrace) {
+                (chain, "") => chain.into(),
+                ("", backtrace) => backtrace.into(),
+                (chain, backtrace) => format!("{chain}\n\n{backtrace}").into(),
+            };
+            for (key, value) in [("exception.stacktrace", &*trace), ("message", event.message())] {
                 if !value.is_empty() {
                     pair(own, key, value);
                 }
@@ -161,17 +214,4 @@ fn pair(buffer: &mut Vec<u8>, key: &str, value: &str) {
     buffer.push(VALUE);
     put_varint(buffer, value_length(value) as u64);
     put_bytes(buffer, STRING_VALUE, value.as_bytes());
-}
-
-/// Appends a link, with the tag it has in `Span`.
-pub(crate) fn link(buffer: &mut Vec<u8>, context: &TraceContext) {
-    const TRACE_ID: u8 = length_tag(1);
-    const SPAN_ID: u8 = length_tag(2);
-    buffer.push(LINK);
-    put_varint(buffer, (field_length(16) + field_length(8) + 5) as u64);
-    put_bytes(buffer, TRACE_ID, &context.trace_id.to_bytes());
-    put_bytes(buffer, SPAN_ID, &context.span_id.to_bytes());
-    let sampled = if context.sampled { SAMPLED } else { 0 };
-    buffer.push(LINK_FLAGS);
-    buffer.extend_from_slice(&(sampled | HAS_IS_REMOTE).to_le_bytes());
 }

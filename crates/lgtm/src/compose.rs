@@ -133,6 +133,13 @@ impl Parts<'_> {
             .identity(self.identity.clone())
             .worker(self.worker.clone())
             .options(self.options(3));
+        let mut builder = builder.detail(self.settings.span_detail);
+        if let Some(rules) = self.settings.keep_rules() {
+            builder = builder.keep(rules);
+        }
+        if let Some(limits) = self.settings.span_limits {
+            builder = builder.limits(limits);
+        }
         #[cfg(feature = "opentelemetry")]
         if self.settings.opentelemetry {
             let (layer, provider, pipeline) = builder.build_opentelemetry::<Registry>()?;

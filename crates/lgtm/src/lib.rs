@@ -39,7 +39,12 @@
 //! | `LGTM_METRICS_ADDR` | `host:port` where metrics can be scraped, at `/metrics` | off |
 //! | `OTEL_TRACES_SAMPLER` | `always_on`, `always_off`, `traceidratio`, `parentbased_always_on`, `parentbased_always_off`, `parentbased_traceidratio` | that of the profile |
 //! | `OTEL_TRACES_SAMPLER_ARG` | the ratio, 0 to 1; looked at only beside a ratio sampler | `1` |
-//! | `LGTM_PROFILE` | `development`: every trace. `production`: one trace in a hundred. `gateway`: every trace, whatever the parent says | `development` |
+//! | `LGTM_PROFILE` | `development`: every trace. `production`: one trace in a hundred, and what fails or is slow here. `gateway`: every trace, whatever the parent says | `development` |
+//! | `LGTM_KEEP_ERRORS` | `true`: of the traces that the sampler leaves out, those with a failed span are kept, as far as they happen in this process | `true` with the profile `production`, else `false` |
+//! | `LGTM_KEEP_SLOWER_THAN` | the same for those that take longer than this here: `500ms`, `2s`, or `off` | `500ms` with the profile `production`, else `off` |
+//! | `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`, `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`, `OTEL_ATTRIBUTE_COUNT_LIMIT` | attributes of a span, event or link; the last one for all three | `128` |
+//! | `OTEL_SPAN_EVENT_COUNT_LIMIT`, `OTEL_SPAN_LINK_COUNT_LIMIT` | events and links of a span | `128` |
+//! | `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT`, `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT` | bytes of a value, at most 131072 | `131072` |
 //! | `RUST_LOG` | which events are recorded | `info` |
 //! | `LGTM_SPAN_FILTER` | which spans are recorded, in the same form: `RUST_LOG=warn` does not take the traces away | `info` |
 //! | `LGTM_TENANT` | tenant, sent as `X-Scope-OrgID` | none |
@@ -59,7 +64,12 @@
 //! - A protocol together with the usual port of the other one is refused.
 //! - A program is scraped or it pushes: with `LGTM_METRICS_ADDR` alone metrics are not pushed. If `MIMIR_ENDPOINT` is set too,
 //!   both happen: then no scraper may feed the same Mimir, or everything is counted twice.
-//! - Profile `production` decides at the start of a trace, by chance; it does not look for failed or slow ones.
+//! - Profile `production` keeps one trace in a hundred, whole, decided by chance at its start. Of every other one that fails in
+//!   this process, or takes longer than 500 ms here, it keeps the part that happens here: spans wait until the local root
+//!   closes, at most 4 MiB of them, and say why they were kept (`lgtm.sampling.reason`). Other services do not hear of that
+//!   decision: for whole traces of every failure send everything (`gateway`) to a collector that decides.
+//! - Spans of a sampled part say with which probability they are kept (`lgtm.sampling.probability`): Tempo's metrics generator
+//!   weighs them by it with `span_multiplier_key`.
 //! - The two filters stand before all layers: an event that `RUST_LOG` refuses is neither in Loki nor on its span in Tempo.
 //!
 //! # Features

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use lgtm_core::pipeline::Overflow;
 use lgtm_core::sampler::{Root, Sampler};
+#[cfg(feature = "tempo")]
+use lgtm_core::span::KeepRules;
+use lgtm_core::span::Limits;
 use lgtm_core::{Endpoint, Identity};
 
 #[cfg(feature = "tempo")]
@@ -30,7 +33,9 @@ pub enum Profile {
     /// Every trace, unless its remote parent is not recorded. The default.
     #[default]
     Development,
-    /// One trace in a hundred, whole: a remote parent's decision is honoured and passed on.
+    /// One trace in a hundred, whole: a remote parent's decision is honoured and passed on. And of every other trace that
+    /// fails here, or takes longer than 500 ms, the part that happens in this process, marked with `lgtm.sampling.reason`.
+    /// Other services do not hear of that: for whole traces of every failure use [`Profile::Gateway`].
     Production,
     /// Every trace: a collector behind it decides.
     Gateway,
@@ -83,6 +88,12 @@ pub(crate) struct Settings {
     pub(crate) buckets_for: Vec<(lgtm_mimir::Matcher, Vec<f64>)>,
     pub(crate) sampler: Option<Sampler>,
     pub(crate) profile: Option<Profile>,
+    pub(crate) keep_errors: Option<bool>,
+    /// `Some(None)`: whatever the duration.
+    pub(crate) keep_slower_than: Option<Option<Duration>>,
+    pub(crate) span_limits: Option<Limits>,
+    #[cfg(feature = "tempo")]
+    pub(crate) span_detail: lgtm_tempo::Detail,
     pub(crate) overflow: Option<Overflow>,
     pub(crate) log_filter: Option<Directives>,
     pub(crate) span_filter: Option<Directives>,
@@ -125,6 +136,11 @@ impl Settings {
             buckets_for: [self.buckets_for, other.buckets_for].concat(),
             sampler,
             profile,
+            keep_errors: self.keep_errors.or(other.keep_errors),
+            keep_slower_than: self.keep_slower_than.or(other.keep_slower_than),
+            span_limits: self.span_limits.or(other.span_limits),
+            #[cfg(feature = "tempo")]
+            span_detail: self.span_detail,
             overflow: self.overflow.or(other.overflow),
             log_filter: self.log_filter.or(other.log_filter),
             span_filter: self.span_filter.or(other.span_filter),
@@ -172,6 +188,17 @@ impl Settings {
         self.sampler.clone().unwrap_or_else(|| self.profile.unwrap_or_default().sampler())
     }
 
+    /// What keeps traces that the sampler leaves out, if anything does. A sampler that was chosen has no rules beside it
+    /// unless they were chosen too.
+    #[cfg(feature = "tempo")]
+    pub(crate) fn keep_rules(&self) -> Option<KeepRules> {
+        let production = self.sampler.is_none() && self.profile == Some(Profile::Production);
+        let mut rules = KeepRules::default();
+        rules.errors = self.keep_errors.unwrap_or(production);
+        rules.slower_than = self.keep_slower_than.unwrap_or(rules.slower_than.filter(|_| production));
+        (rules.errors || rules.slower_than.is_some()).then_some(rules)
+    }
+
     /// Where metrics are pushed, if they are.
     pub(crate) fn push(&self) -> Option<Destination> {
         match (&self.mimir, self.metrics_addr) {
@@ -209,6 +236,20 @@ mod tests {
         assert_eq!(identity.service_name, "code");
         assert_eq!(identity.service_version.as_deref(), Some("2"));
         assert_eq!(identity.attributes, [("region".to_owned(), "eu".to_owned())]);
+    }
+
+    #[test]
+    #[cfg(feature = "tempo")]
+    fn the_profile_production_has_keep_rules_and_a_chosen_sampler_only_those_that_were_chosen_too() {
+        let production = || Settings { profile: Some(Profile::Production), ..Settings::default() };
+        assert_eq!(production().keep_rules(), Some(KeepRules::default()));
+        assert_eq!(Settings::default().keep_rules(), None);
+        let ratio = Some(Sampler::TraceIdRatio(0.1));
+        assert_eq!(Settings { sampler: ratio.clone(), ..production() }.keep_rules(), None);
+        let rules = Settings { sampler: ratio, keep_errors: Some(true), ..Settings::default() }.keep_rules().unwrap();
+        assert_eq!((rules.errors, rules.slower_than), (true, None));
+        let rules = Settings { keep_slower_than: Some(None), ..production() }.keep_rules().unwrap();
+        assert_eq!((rules.errors, rules.slower_than), (true, None));
     }
 
     #[test]

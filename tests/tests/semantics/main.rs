@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, reason = "a failed step fails the test, also in its helpers")]
 
 mod filters;
+mod keep;
 mod logs;
 mod propagation;
 mod sampling;

@@ -4,7 +4,9 @@ use std::error::Error;
 use std::fmt;
 
 use insta::assert_snapshot;
+use lgtm_core::span::{Limits, SpanExt as _, Status};
 use lgtm_devstack::{SpanKind, StatusCode};
+use lgtm_tempo::Detail;
 use lgtm_tests::capture::{capture, place_of};
 use tracing::field::Empty;
 use tracing::{Span, error, info, info_span, warn};
@@ -295,4 +297,120 @@ fn a_span_that_is_entered_twice_is_one_span() {
     assert_eq!(captured.span("request").events.len(), 3);
     let place = place_of(captured.span("request"));
     assert!(captured.logs.iter().all(|entry| entry.structured_metadata["span_id"] == place.1));
+}
+
+#[test]
+fn a_program_sets_attributes_status_and_links_at_run_time() {
+    let captured = capture(&settings(), || {
+        let target = info_span!("target");
+        let to = target.trace_context().expect("a place");
+        let span = info_span!("request", known = 1);
+        span.set_attribute("known", 2);
+        span.set_attribute("customer.tier", "gold");
+        span.set_attribute("ratio", 0.25);
+        span.set_attribute("cached", false);
+        span.set_attribute("level", "a name of the line's own");
+        span.set_attribute("otel.name", "POST /orders");
+        span.set_attribute("otel.kind", "server");
+        span.set_status(Status::Error, "the card was refused");
+        span.add_link(to, &[("why", "retry".into()), ("try", 2.into())]);
+        span.in_scope(|| info!("inside"));
+        Span::none().set_attribute("a disabled span", "takes it");
+    });
+    let span = captured.span("POST /orders");
+    assert_snapshot!(lines(&span.attributes), @r#"
+    known = Int(2)
+    customer.tier = String("gold")
+    ratio = Double(0.25)
+    cached = Bool(false)
+    level = String("a name of the line's own")
+    "#);
+    assert_eq!(span.kind, SpanKind::Server);
+    assert_eq!((span.status.code, span.status.message.as_str()), (StatusCode::Error, "the card was refused"));
+    let [link] = span.links.as_slice() else { panic!("one link: {:?}", span.links) };
+    assert_eq!((link.trace_id.as_str(), link.span_id.as_str()), place_of(captured.span("target")));
+    assert_snapshot!(lines(&link.attributes), @r#"
+    why = String("retry")
+    try = Int(2)
+    "#);
+    let line = captured.log("inside").json().expect("a JSON line");
+    assert_eq!((&line["known"], &line["customer.tier"], &line["cached"]), (&2.into(), &"gold".into(), &false.into()));
+    assert_eq!((&line["level"], &line["field_level"]), (&"info".into(), &"a name of the line's own".into()));
+}
+
+#[test]
+fn the_programs_own_limits_hold_and_what_is_over_is_counted() {
+    let mut settings = settings();
+    settings.tempo = |builder| {
+        let mut limits = Limits::default();
+        (limits.attributes, limits.events, limits.links) = (2, 1, 1);
+        (limits.event_attributes, limits.link_attributes, limits.value_bytes) = (1, 1, 4);
+        builder.limits(limits)
+    };
+    let captured = capture(&settings, || {
+        let target = info_span!("target");
+        let span = info_span!("request", a = "ääää", b = 2, c = 3);
+        span.set_attribute("d", 4);
+        let to = target.trace_context().expect("a place");
+        for _ in 0..3 {
+            span.add_link(to, &[("one", 1.into()), ("two", 2.into())]);
+        }
+        span.in_scope(|| {
+            info!(one = 1, two = 2, "first");
+            info!("second");
+        });
+    });
+    let span = captured.span("request");
+    assert_snapshot!(lines(&span.attributes), @r#"
+    a = String("ää")
+    b = Int(2)
+    "#);
+    assert_eq!((span.dropped_attributes, span.dropped_events, span.dropped_links), (2, 1, 2));
+    assert_eq!((span.links.len(), span.links[0].dropped_attributes), (1, 1));
+    assert_eq!((span.events.len(), span.events[0].dropped_attributes), (1, 1));
+}
+
+#[test]
+fn a_span_says_where_on_which_thread_and_how_long_if_asked() {
+    let mut settings = settings();
+    settings.tempo = |builder| {
+        builder.detail(Detail::default().with_location().with_threads().with_busy_and_idle().with_backtraces())
+    };
+    let captured = capture(&settings, || {
+        std::thread::scope(|scope| {
+            let dispatch = tracing::dispatcher::get_default(tracing::Dispatch::clone);
+            let work = move || {
+                let _dispatch = tracing::dispatcher::set_default(&dispatch);
+                let span = info_span!("request", key = 1);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                span.in_scope(|| {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    let failure: Box<dyn Error> = "no".into();
+                    error!(error = &*failure, "failed");
+                });
+            };
+            std::thread::Builder::new().name("a worker".to_owned()).spawn_scoped(scope, work).expect("a thread");
+        });
+    });
+    let span = captured.span("request");
+    let attributes = lines(&span.attributes);
+    let value = |name: &str| {
+        let wanted = format!("{name} = ");
+        let line = attributes.lines().find_map(|line| line.trim().strip_prefix(&wanted).map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no {name} in {attributes}"))
+    };
+    assert!(value("code.file.path").ends_with("spans.rs\")"), "{attributes}");
+    assert!(value("code.namespace").contains("semantics::spans"), "{attributes}");
+    assert!(value("code.line.number").starts_with("Int("), "{attributes}");
+    assert!(value("thread.id").starts_with("Int("), "{attributes}");
+    assert_eq!(value("thread.name"), "String(\"a worker\")");
+    let nanoseconds =
+        |name: &str| -> u64 { value(name).trim_start_matches("Int(").trim_end_matches(')').parse().expect("a number") };
+    let (busy, idle) = (nanoseconds("busy_ns"), nanoseconds("idle_ns"));
+    assert!(busy >= 10_000_000 && idle >= 5_000_000, "{attributes}");
+    assert_eq!(busy + idle, span.end_ns - span.start_ns);
+    let exception = lines(&span.events[0].attributes);
+    assert!(exception.contains("exception.stacktrace") && exception.contains("semantics::spans"), "{exception}");
+    let line = captured.log("failed").json().expect("a JSON line");
+    assert!(line.get("thread.name").is_none() && line.get("busy_ns").is_none(), "{line}");
 }

@@ -26,6 +26,7 @@ pub use worker::Worker;
 use crate::accounting::{SignalKind, SignalReport};
 use crate::diagnostics;
 use crate::endpoint::{Endpoint, EndpointError};
+use crate::span::undecided;
 use crate::suppress::is_suppressed;
 use control::Control;
 use deliver::{Delivery, Task};
@@ -105,6 +106,7 @@ pub struct Pipeline {
 #[derive(Debug)]
 struct EndOnDrop {
     control: Arc<Control>,
+    queue: Arc<Queue>,
     /// Keeps the thread until then.
     _worker: Worker,
 }
@@ -117,6 +119,7 @@ impl Drop for EndOnDrop {
         let deadline = Instant::now() + DROP_TIMEOUT;
         // After a shutdown that nobody waited for, the earlier deadline counts.
         let deadline = self.control.deadline().map_or(deadline, |known| known.min(deadline));
+        undecided::decide_all(&self.queue);
         self.control.want_end(deadline);
         // The worker cannot wait for itself.
         if !is_suppressed() {
@@ -168,7 +171,8 @@ impl Pipeline {
             panicked: false,
         };
         worker.handle().spawn(task.run());
-        let end = Arc::new(EndOnDrop { control: Arc::clone(&control), _worker: worker.clone() });
+        let end =
+            Arc::new(EndOnDrop { control: Arc::clone(&control), queue: Arc::clone(&queue), _worker: worker.clone() });
         Ok(Self { kind, queue, control, worker: worker.clone(), _end: end })
     }
 
@@ -222,6 +226,8 @@ impl Pipeline {
     /// Asks for the end: what waits is sent, new items are dropped and counted, and what is left at the deadline is dropped
     /// and counted. Pass on to [`Pipeline::wait_ended`].
     pub fn begin_shutdown(&self, deadline: Instant) {
+        // What the keep rules hold back is decided now: nothing waits beyond the end.
+        undecided::decide_all(&self.queue);
         self.control.want_end(deadline);
     }
 

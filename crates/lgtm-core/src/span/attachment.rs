@@ -12,6 +12,7 @@ use super::fields::SpanKind;
 use super::ids::IdSource;
 use super::record::{Limits, LogContext, SpanRecord};
 use super::store::{self, SpanStore};
+use super::undecided::KeepRules;
 use crate::sampler::Sampler;
 use crate::suppress::is_suppressed;
 
@@ -36,6 +37,8 @@ pub struct Attachment {
     role: Role,
     sampler: Option<Sampler>,
     id_source: Option<Arc<dyn IdSource>>,
+    limits: Option<Limits>,
+    keep: Option<KeepRules>,
     attached: OnceLock<Attached>,
 }
 
@@ -59,7 +62,21 @@ impl Attachment {
     /// A tie that is not attached yet. The first sampler on a registry decides for all its layers.
     #[must_use]
     pub fn new(role: Role, sampler: Option<Sampler>) -> Self {
-        Self { role, sampler, id_source: None, attached: OnceLock::new() }
+        Self { role, sampler, id_source: None, limits: None, keep: None, attached: OnceLock::new() }
+    }
+
+    /// Bounds of the registry's spans. The first ones on a registry count. Without: [`Limits::default`].
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// What keeps traces that the sampler leaves out. The first rules on a registry count. Without: nothing does.
+    #[must_use]
+    pub fn with_keep_rules(mut self, rules: KeepRules) -> Self {
+        self.keep = Some(rules);
+        self
     }
 
     /// The ids of the spans that this layer sees are assigned by another library. The first source on a registry counts.
@@ -78,6 +95,12 @@ impl Attachment {
 
     fn attach(&self, store: Arc<SpanStore>) -> Attached {
         let bit = store.attach(self.role == Role::Exporter, self.sampler.as_ref()).unwrap_or(0);
+        if let Some(limits) = self.limits {
+            store.set_limits(limits);
+        }
+        if let Some(rules) = self.keep {
+            store.set_keep_rules(rules);
+        }
         if let Some(source) = &self.id_source {
             let _ = store.id_source.set(Arc::clone(source));
         }
@@ -102,7 +125,7 @@ impl Attachment {
     /// The bounds of this registry's spans.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.attached.get().map_or_else(Limits::default, |attached| attached.store.limits)
+        self.attached.get().map_or_else(Limits::default, |attached| *attached.store.limits())
     }
 
     /// For `Layer::on_new_span`: creates the record, or joins it.

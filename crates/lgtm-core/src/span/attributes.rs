@@ -19,6 +19,32 @@ pub enum Value<'a> {
     Bool(bool),
 }
 
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a String> for Value<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Text(text.as_bytes())
+    }
+}
+
+macro_rules! from_numbers {
+    ($variant:ident($as:ty): $($number:ty),+) => {
+        $(impl From<$number> for Value<'_> {
+            fn from(value: $number) -> Self {
+                Self::$variant(<$as>::from(value))
+            }
+        })+
+    };
+}
+
+from_numbers!(Integer(i64): i8, i16, i32, i64, u8, u16, u32);
+from_numbers!(Double(f64): f32, f64);
+from_numbers!(Bool(bool): bool);
+
 /// A field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attribute<'a> {

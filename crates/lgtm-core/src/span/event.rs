@@ -83,7 +83,7 @@ pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: imp
         && visited.seen & bit == 0;
     if !known {
         visited.fields.clear();
-        let limits = VisitLimits { attributes: store.limits.event_attributes, ..store.span_visit() };
+        let limits = VisitLimits { attributes: store.limits().event_attributes, ..store.span_visit() };
         visited.fields.trim(256 * 1024);
         event.record(&mut FieldVisitor { visited: &mut visited.fields, tag: EVENT_ATTRIBUTE, limits });
         visited.timestamp = clock::unix_nanos();

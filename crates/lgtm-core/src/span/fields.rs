@@ -6,12 +6,16 @@ use std::fmt::{self, Write as _};
 
 use tracing_core::field::{Field, Visit};
 
+use super::attributes::Value;
 use crate::protobuf::{self, fixed64_tag, length_tag, varint_tag};
 
 /// The tag of `Span.attributes` in OTLP's trace.proto.
 pub(crate) const SPAN_ATTRIBUTE: u8 = length_tag(9);
 /// The tag of `Span.Event.attributes` in OTLP's trace.proto.
 pub(crate) const EVENT_ATTRIBUTE: u8 = length_tag(3);
+
+/// The tag of `Span.Link.attributes` in OTLP's trace.proto.
+pub(super) const LINK_ATTRIBUTE: u8 = length_tag(4);
 
 pub(super) const KEY: u8 = length_tag(1);
 pub(super) const VALUE: u8 = length_tag(2);
@@ -238,6 +242,30 @@ impl FieldVisitor<'_> {
         protobuf::put_integer(&mut self.visited.attributes, INT_VALUE, bits);
     }
 
+    fn double(&mut self, key: &str, value: f64) {
+        if self.admit(key, 0) {
+            self.begin(key, 9);
+            protobuf::put_fixed64(&mut self.visited.attributes, DOUBLE_VALUE, value.to_bits());
+        }
+    }
+
+    fn bool(&mut self, key: &str, value: bool) {
+        if self.admit(key, 0) {
+            self.begin(key, 2);
+            protobuf::put_integer(&mut self.visited.attributes, BOOL_VALUE, u64::from(value));
+        }
+    }
+
+    /// A value that is no field of a macro.
+    pub(super) fn value(&mut self, key: &str, value: Value<'_>) {
+        match value {
+            Value::Text(text) => self.recorded_text(key, &String::from_utf8_lossy(text)),
+            Value::Integer(number) => self.integer(key, number),
+            Value::Double(number) => self.double(key, number),
+            Value::Bool(flag) => self.bool(key, flag),
+        }
+    }
+
     /// The fields `otel.*` of a span; true if this was one.
     fn describe_span(&mut self, name: &str, text: &str) -> bool {
         match name {
@@ -269,7 +297,7 @@ impl FieldVisitor<'_> {
 
     fn recorded_text(&mut self, name: &str, text: &str) {
         match name.as_bytes() {
-            b"message" if !self.is_span() => {
+            b"message" if self.tag == EVENT_ATTRIBUTE => {
                 self.visited.message.clear();
                 self.visited.message.push_str(cut(text, self.limits.value_bytes));
             }
@@ -281,10 +309,7 @@ impl FieldVisitor<'_> {
 
 impl Visit for FieldVisitor<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        if self.admit(field.name(), 0) {
-            self.begin(field.name(), 9);
-            protobuf::put_fixed64(&mut self.visited.attributes, DOUBLE_VALUE, value.to_bits());
-        }
+        self.double(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -313,10 +338,7 @@ impl Visit for FieldVisitor<'_> {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        if self.admit(field.name(), 0) {
-            self.begin(field.name(), 2);
-            protobuf::put_integer(&mut self.visited.attributes, BOOL_VALUE, u64::from(value));
-        }
+        self.bool(field.name(), value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -359,6 +381,14 @@ impl Visit for FieldVisitor<'_> {
         self.recorded_text(field.name(), &text);
         self.visited.text = text;
     }
+}
+
+/// Appends an attribute of a span, outside all limits: for what a layer itself has to say.
+pub fn put_attribute(buffer: &mut Vec<u8>, key: &str, value: Value<'_>) {
+    let limits = VisitLimits { attributes: 1, value_bytes: usize::MAX, bytes: usize::MAX };
+    let mut visited = Visited { attributes: std::mem::take(buffer), ..Visited::default() };
+    FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits }.value(key, value);
+    *buffer = visited.attributes;
 }
 
 /// The longest part of `text` of at most `limit` bytes that ends at a character's boundary.

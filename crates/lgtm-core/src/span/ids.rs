@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use tracing::Span;
 
+use super::attributes::Value;
+use super::fields::Status;
 use super::record::SpanRecord;
 use super::store::{SetParentError, SpanStore};
+use crate::current::TraceContext;
 use crate::ids::{SpanId, TraceId};
 use crate::propagation::RemoteParent;
 
@@ -32,6 +35,15 @@ pub trait IdSource: Send + Sync {
 
     /// Makes a span whose ids are not assigned yet the child of one in another process. False if it is too late.
     fn set_parent(&self, span: &Span, parent: &RemoteParent) -> bool;
+
+    /// The program links this span to another one.
+    fn add_link(&self, span: &Span, to: &TraceContext, attributes: &[(&str, Value<'_>)]);
+
+    /// The program sets this span's status.
+    fn set_status(&self, span: &Span, status: Status, description: &str);
+
+    /// The program sets an attribute of this span.
+    fn set_attribute(&self, span: &Span, key: &str, value: Value<'_>);
 }
 
 /// Who says a record's ids.

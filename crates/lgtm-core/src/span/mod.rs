@@ -7,24 +7,32 @@
 //! - `store.rs` keeps the records beside a registry;
 //! - `attachment.rs` ties a layer to the store of its registry;
 //! - `event.rs` visits an event once for all layers;
+//! - `extension.rs` is what a program says of a span at run time, `link.rs` writes its links;
+//! - `undecided.rs` holds what a trace has to wait for the keep rules;
 //! - `ids.rs` takes over ids that another library assigns.
 
 mod attachment;
 mod attributes;
 mod event;
+mod extension;
 mod fields;
 mod ids;
+mod link;
 mod record;
 mod store;
+pub mod undecided;
 
 pub use attachment::{Attachment, Role, VisitSpan};
 pub use attributes::{Attribute, Attributes, Value};
 pub use event::VisitedEvent;
-pub use fields::{Exception, SpanKind, Status};
+pub use extension::SpanExt;
+pub use fields::{Exception, SpanKind, Status, put_attribute};
 pub use ids::{AssignedIds, IdSource};
-pub use record::{Limits, LogContext, SpanRecord};
+pub use link::write as write_link;
+pub use record::{BusyAndIdle, Limits, LogContext, SpanRecord};
 pub use store::SetParentError;
 pub(crate) use store::find_store;
+pub use undecided::{KeepReason, KeepRules, UndecidedTrace};
 
 #[cfg(test)]
 mod tests;

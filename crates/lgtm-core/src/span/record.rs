@@ -7,6 +7,8 @@ use tracing_core::Metadata;
 use super::attributes::Attributes;
 use super::fields::{SpanKind, Status, Visited};
 use super::ids::IdState;
+use super::undecided::UndecidedTrace;
+use crate::clock;
 use crate::current::TraceContext;
 use crate::ids::{SpanId, TraceId};
 use crate::protobuf;
@@ -17,8 +19,10 @@ use crate::protobuf;
 pub struct Limits {
     /// Attributes of a span. Default: 128.
     pub attributes: u32,
-    /// Attributes of one event. Default: 128.
+    /// Attributes of one event, which are also the fields of its log line. Default: 128.
     pub event_attributes: u32,
+    /// Attributes of one link. Default: 128.
+    pub link_attributes: u32,
     /// Events of a span. Default: 128.
     pub events: u32,
     /// Links of a span. Default: 128.
@@ -29,16 +33,21 @@ pub struct Limits {
     pub span_bytes: usize,
 }
 
+impl Limits {
+    pub(crate) const DEFAULT: Self = Self {
+        attributes: 128,
+        event_attributes: 128,
+        link_attributes: 128,
+        events: 128,
+        links: 128,
+        value_bytes: 128 * 1024,
+        span_bytes: 256 * 1024,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            attributes: 128,
-            event_attributes: 128,
-            events: 128,
-            links: 128,
-            value_bytes: 128 * 1024,
-            span_bytes: 256 * 1024,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -78,6 +87,8 @@ pub struct SpanRecord {
     /// Whether a cached [`LogContext`], of this span or of a descendant, contains this span's fields.
     pub(crate) logged: bool,
     pub(crate) event_bytes_full: bool,
+    /// Whether there are attributes that the span's macro does not name.
+    pub has_foreign_attributes: bool,
     /// The registry's id of the nearest ancestor that has a record; 0: a local root.
     pub parent: u64,
     /// The callsite. `None` only while vacant.
@@ -92,6 +103,10 @@ pub struct SpanRecord {
     pub remote_parent: bool,
     /// The head sampler's decision for the trace.
     pub sampled: bool,
+    /// The probability with which the head sampler of this process keeps the trace; 0: another one's decision was followed.
+    pub probability: f64,
+    /// What holds the spans of a trace while the keep rules have not decided.
+    pub undecided: Option<Arc<UndecidedTrace>>,
     /// W3C `tracestate`, taken over from the remote parent.
     pub trace_state: Option<Arc<str>>,
     /// From the field `otel.name`; else the metadata's name counts.
@@ -110,6 +125,10 @@ pub struct SpanRecord {
     pub end: u64,
     /// The fields, as OTLP `Span.attributes`.
     pub attributes: Vec<u8>,
+    /// What an exporting layer adds, as OTLP `Span.attributes`: no part of log lines.
+    pub exported_attributes: Vec<u8>,
+    /// How long the span was entered, if a layer asks for it.
+    pub busy_and_idle: Option<BusyAndIdle>,
     /// Number of attributes.
     pub attribute_count: u32,
     /// Attributes over the limit.
@@ -130,7 +149,39 @@ pub struct SpanRecord {
     pub log: LogContext,
 }
 
+/// How long a span was entered and how long not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BusyAndIdle {
+    /// Nanoseconds inside.
+    pub busy: u64,
+    /// Nanoseconds outside.
+    pub idle: u64,
+    /// When the span was entered or left last: nanoseconds since the Unix epoch.
+    pub turned: u64,
+    /// How often it is entered now: threads may be in it at once.
+    entered: u32,
+}
+
 impl SpanRecord {
+    /// From here on the time inside and outside the span is measured.
+    pub fn begin_turns(&mut self) {
+        self.busy_and_idle = Some(BusyAndIdle { turned: self.start, ..BusyAndIdle::default() });
+    }
+
+    /// The span is entered, or left.
+    pub fn turn(&mut self, enters: bool) {
+        let Some(times) = &mut self.busy_and_idle else { return };
+        let now = clock::unix_nanos();
+        let passed = now.saturating_sub(times.turned);
+        times.turned = times.turned.max(now);
+        if times.entered > 0 {
+            times.busy += passed;
+        } else {
+            times.idle += passed;
+        }
+        times.entered = if enters { times.entered + 1 } else { times.entered.saturating_sub(1) };
+    }
+
     /// The span's name: `otel.name`, else the callsite's.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -143,7 +194,25 @@ impl SpanRecord {
     /// The place in the trace that logs, exemplars and children of this span point at.
     #[must_use]
     pub fn context(&self) -> Option<TraceContext> {
-        (!self.anchor.is_zero()).then(|| TraceContext::new(self.trace_id, self.anchor, self.sampled))
+        if self.anchor.is_zero() {
+            return None;
+        }
+        let mut context = TraceContext::new(self.trace_id, self.anchor, self.sampled);
+        if let Some(trace) = &self.undecided {
+            context.sampled |= trace.is_kept() == Some(true);
+            context.undecided = trace.open_number();
+        }
+        Some(context)
+    }
+
+    /// Whether the span is exported, or may still be: what happens in it is worth noting.
+    #[must_use]
+    #[inline]
+    pub fn is_recorded(&self) -> bool {
+        match &self.undecided {
+            None => self.sampled,
+            Some(trace) => trace.is_kept() != Some(false),
+        }
     }
 
     /// Whether an exporting layer sees this span, or there is none.
@@ -267,6 +336,9 @@ impl SpanRecord {
         self.exposed = false;
         self.logged = false;
         self.event_bytes_full = false;
+        self.has_foreign_attributes = false;
+        self.probability = 0.0;
+        self.undecided = None;
         self.parent = 0;
         self.metadata = None;
         self.parent_span_id = SpanId::ZERO;
@@ -279,6 +351,7 @@ impl SpanRecord {
         self.status_description.clear();
         self.status_is_set = false;
         self.end = 0;
+        self.busy_and_idle = None;
         self.attribute_count = 0;
         self.dropped_attributes = 0;
         self.event_count = 0;
@@ -287,9 +360,14 @@ impl SpanRecord {
         self.dropped_links = 0;
         self.log.layer = 0;
         self.log.asked = false;
-        for buffer in
-            [&mut self.attributes, &mut self.events, &mut self.links, &mut self.log.fields, &mut self.log.spans]
-        {
+        for buffer in [
+            &mut self.attributes,
+            &mut self.exported_attributes,
+            &mut self.events,
+            &mut self.links,
+            &mut self.log.fields,
+            &mut self.log.spans,
+        ] {
             buffer.clear();
             if buffer.capacity() > KEPT_BYTES {
                 buffer.shrink_to(KEPT_BYTES);

@@ -13,9 +13,10 @@ use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Metadata};
 use tracing_subscriber::Registry;
 
-use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, SpanKind, VisitLimits, Visited};
+use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, SpanKind, Status, VisitLimits, Visited};
 use super::ids::IdSource;
 use super::record::{Limits, SpanRecord};
+use super::undecided::{KeepRules, UndecidedTrace};
 use crate::clock;
 use crate::current::{self, TraceContext};
 use crate::ids::{self, SpanId, TraceId};
@@ -38,7 +39,8 @@ struct Overflow {
 pub(crate) struct SpanStore {
     /// Tells stores apart in the stack of current spans.
     pub(crate) id: u32,
-    pub(crate) limits: Limits,
+    limits: OnceLock<Limits>,
+    keep: OnceLock<KeepRules>,
     slots: Box<[Mutex<SpanRecord>]>,
     /// For each slot a span whose record says that its id has left the process: saves the look at the record.
     exposed: Box<[AtomicU64]>,
@@ -106,7 +108,8 @@ impl SpanStore {
         let count = 1 << SLOT_BITS;
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            limits: Limits::default(),
+            limits: OnceLock::new(),
+            keep: OnceLock::new(),
             slots: (0..count).map(|_| Mutex::default()).collect(),
             exposed: (0..count).map(|_| AtomicU64::new(0)).collect(),
             overflow: (0..OVERFLOWS).map(|_| Overflow::default()).collect(),
@@ -133,6 +136,22 @@ impl SpanStore {
             let _ = self.sampler.set(sampler.clone());
         }
         Some(bit)
+    }
+
+    /// The first ones count.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        let _ = self.limits.set(limits);
+    }
+
+    /// The first ones count.
+    pub(crate) fn set_keep_rules(&self, rules: KeepRules) {
+        let _ = self.keep.set(rules);
+    }
+
+    #[inline]
+    pub(crate) fn limits(&self) -> &Limits {
+        static DEFAULT: Limits = Limits::DEFAULT;
+        self.limits.get().unwrap_or(&DEFAULT)
     }
 
     /// A layer is gone: its spans must not wait for it.
@@ -228,11 +247,8 @@ impl SpanStore {
     }
 
     pub(super) fn span_visit(&self) -> VisitLimits {
-        VisitLimits {
-            attributes: self.limits.attributes,
-            value_bytes: self.limits.value_bytes,
-            bytes: self.limits.span_bytes,
-        }
+        let limits = self.limits();
+        VisitLimits { attributes: limits.attributes, value_bytes: limits.value_bytes, bytes: limits.span_bytes }
     }
 
     /// Fills the record of this id where there is one, else a vacant one.
@@ -305,17 +321,33 @@ impl SpanStore {
                 record.parent_span_id = inherited.anchor;
                 record.remote_parent = inherited.remote;
                 record.sampled = inherited.sampled;
+                record.probability = inherited.probability;
+                record.undecided = inherited.undecided;
                 record.trace_state = inherited.trace_state;
             }
             None => {
                 (record.trace_id, record.span_id) = ids::random_root();
-                record.sampled = self.sampler().decide(record.trace_id, None);
+                self.decide_head(record, None);
             }
         }
         if exporters == 0 || exporters & bit != 0 {
             record.anchor = record.span_id;
         }
         record.take_fields(visited);
+    }
+
+    /// The decision at the start of a local root; where the keep rules may change it, its spans wait.
+    fn decide_head(&self, record: &mut SpanRecord, remote: Option<bool>) {
+        let sampler = self.sampler();
+        record.sampled = sampler.decide(record.trace_id, remote);
+        record.probability = sampler.probability(remote).unwrap_or(0.0);
+        record.undecided = match self.keep.get() {
+            // A trace that is kept with certainty has nothing to wait for.
+            Some(rules) if !record.sampled || record.probability > 0.0 && record.probability < 1.0 => {
+                Some(UndecidedTrace::begin(*rules, record.sampled, record.probability, record.start))
+            }
+            _ => None,
+        };
     }
 
     fn sampler(&self) -> &Sampler {
@@ -345,6 +377,8 @@ impl SpanStore {
                 anchor: record.anchor,
                 remote: record.remote_parent && record.anchor != record.span_id,
                 sampled: record.sampled,
+                probability: record.probability,
+                undecided: record.undecided.clone(),
                 trace_state: record.trace_state.clone(),
             }
         });
@@ -357,11 +391,18 @@ impl SpanStore {
         if self.with(id, |record| record.layers & record.layers.wrapping_neg()) != Some(bit) {
             return;
         }
+        let limits = self.span_visit();
+        self.merge(id, |visited| values.record(&mut FieldVisitor { visited, tag: SPAN_ATTRIBUTE, limits }), false);
+    }
+
+    /// Merges what `visit` finds into the span's fields; `foreign`: these are not all fields of its macro.
+    pub(super) fn merge(&self, id: u64, visit: impl FnOnce(&mut Visited), foreign: bool) {
         let mut visited = SCRATCH.try_with(|scratch| scratch.take()).ok().flatten().unwrap_or_default();
         visited.clear();
-        values.record(&mut FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() });
+        visit(&mut visited);
         self.with(id, |record| {
-            record.merge_fields(&mut visited, &self.limits);
+            record.merge_fields(&mut visited, self.limits());
+            record.has_foreign_attributes |= foreign;
             if std::mem::take(&mut record.logged)
                 && let Some(epoch) = self.log_epoch_of(record.trace_id)
             {
@@ -404,6 +445,11 @@ impl SpanStore {
         self.settle_ids(id);
         let mut slot = self.slots.get(Self::slot_index(id))?.lock();
         if slot.id == id {
+            if slot.undecided.is_some() && slot.end == 0 {
+                drop(slot);
+                self.end_undecided(id);
+                slot = self.slots.get(Self::slot_index(id))?.lock();
+            }
             return close_record(&mut slot, bit, use_record).map(|(used, _)| used);
         }
         drop(slot);
@@ -411,6 +457,7 @@ impl SpanStore {
         if overflow.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
+        self.end_undecided(id);
         let mut spans = overflow.spans.lock();
         let (used, last) = close_record(spans.get_mut(&id)?, bit, use_record)?;
         if last {
@@ -418,6 +465,20 @@ impl SpanStore {
             overflow.count.store(spans.len(), Ordering::Relaxed);
         }
         Some(used)
+    }
+
+    /// The first layer sees a span close whose trace waits for a decision: if it is the local root, it decides, before any
+    /// layer looks at the closed span.
+    #[cold]
+    fn end_undecided(&self, id: u64) {
+        let ended = self.with(id, |record| {
+            let trace = record.undecided.clone().filter(|_| record.end == 0)?;
+            record.end = clock::unix_nanos().max(record.start);
+            Some((trace, record.status == Status::Error, record.parent == 0, record.end))
+        });
+        if let Some((trace, failed, root, end)) = ended.flatten() {
+            trace.span_ended(failed, root, end);
+        }
     }
 
     /// Makes a local root the child of a span in another process.
@@ -437,7 +498,7 @@ impl SpanStore {
                 record.parent_span_id = parent.span_id;
                 record.remote_parent = true;
                 record.trace_state = parent.trace_state.clone();
-                record.sampled = self.sampler().decide(parent.trace_id, Some(parent.sampled));
+                self.decide_head(record, Some(parent.sampled));
                 if record.anchor != record.span_id {
                     record.anchor = parent.span_id;
                 }
@@ -470,6 +531,8 @@ struct Inherited {
     /// Whether the anchor is in another process.
     remote: bool,
     sampled: bool,
+    probability: f64,
+    undecided: Option<Arc<UndecidedTrace>>,
     trace_state: Option<Arc<str>>,
 }
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use lgtm_core::propagation::RemoteParent;
-use lgtm_core::span::{AssignedIds, Attachment, IdSource, Role};
-use lgtm_core::{Sampler, SpanId, TraceId};
+use lgtm_core::span::{AssignedIds, Attachment, IdSource, Role, Status, Value};
+use lgtm_core::{Sampler, SpanId, TraceContext, TraceId};
+use opentelemetry::KeyValue;
 use opentelemetry::trace::{self as otel, SpanContext, TraceContextExt as _, TraceFlags, TraceState};
 use tracing::Span;
 use tracing_core::dispatcher::{self, WeakDispatch};
@@ -111,6 +112,39 @@ impl IdSource for TracerIds {
             parent.trace_state.as_deref().and_then(|state| TraceState::from_str(state).ok()).unwrap_or_default(),
         );
         span.set_parent(opentelemetry::Context::new().with_remote_span_context(remote)).is_ok()
+    }
+
+    fn add_link(&self, span: &Span, to: &TraceContext, attributes: &[(&str, Value<'_>)]) {
+        let context = SpanContext::new(
+            otel::TraceId::from_bytes(to.trace_id.to_bytes()),
+            otel::SpanId::from_bytes(to.span_id.to_bytes()),
+            TraceFlags::default().with_sampled(to.sampled),
+            false,
+            TraceState::default(),
+        );
+        let attributes = attributes.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), owned(*value)));
+        span.add_link_with_attributes(context, attributes.collect());
+    }
+
+    fn set_status(&self, span: &Span, status: Status, description: &str) {
+        span.set_status(match status {
+            Status::Unset => otel::Status::Unset,
+            Status::Ok => otel::Status::Ok,
+            Status::Error => otel::Status::error(description.to_owned()),
+        });
+    }
+
+    fn set_attribute(&self, span: &Span, key: &str, value: Value<'_>) {
+        span.set_attribute(key.to_owned(), owned(value));
+    }
+}
+
+fn owned(value: Value<'_>) -> opentelemetry::Value {
+    match value {
+        Value::Text(text) => String::from_utf8_lossy(text).into_owned().into(),
+        Value::Integer(number) => number.into(),
+        Value::Double(number) => number.into(),
+        Value::Bool(flag) => flag.into(),
     }
 }
 

@@ -12,12 +12,14 @@ mod tests;
 
 use lgtm_core::Endpoint;
 use lgtm_core::sampler::{Sampler, SamplerError};
+use lgtm_core::span::Limits;
 
 use crate::error::Error;
 use crate::filter::{self, Directives};
 use crate::settings::{Console, Destination, Profile, Settings};
 use variables::Variables;
 
+const KEEP_FORM: &str = "a duration such as 500ms or 2s, or off";
 const LOKI_DEFAULT: &str = "http://localhost:3100";
 const MIMIR_DEFAULT: &str = "http://localhost:9009";
 
@@ -41,6 +43,12 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         })?,
         log_filter: directives(&variables, "RUST_LOG")?,
         span_filter: directives(&variables, "LGTM_SPAN_FILTER")?,
+        keep_errors: variables.parse("LGTM_KEEP_ERRORS", "true or false", value::switch)?,
+        keep_slower_than: variables.parse("LGTM_KEEP_SLOWER_THAN", KEEP_FORM, |text| match text {
+            "off" => Some(None),
+            text => value::duration(text).map(Some),
+        })?,
+        span_limits: span_limits(&variables)?,
         overflow: variables.parse("LGTM_OVERFLOW", value::OVERFLOW_FORM, value::overflow)?,
         shutdown_timeout: variables.parse("LGTM_SHUTDOWN_TIMEOUT", value::DURATION_FORM, value::duration)?,
         metrics_addr: variables.parse("LGTM_METRICS_ADDR", value::ADDRESS_FORM, value::address)?,
@@ -51,13 +59,7 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
             "off" => Some(Console::Off),
             _ => None,
         })?,
-        disabled: variables.parse("OTEL_SDK_DISABLED", "true or false", |text| {
-            match text.to_ascii_lowercase().as_str() {
-                "true" => Some(true),
-                "false" => Some(false),
-                _ => None,
-            }
-        })?,
+        disabled: variables.parse("OTEL_SDK_DISABLED", "true or false", value::switch)?,
         ..Settings::default()
     };
     if settings.disabled == Some(true) {
@@ -79,6 +81,36 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         }
     }
     Ok(settings)
+}
+
+/// The bounds of the OpenTelemetry specification: those for spans win over those for all attributes.
+fn span_limits(variables: &Variables<'_>) -> Result<Option<Limits>, Error> {
+    let mut limits = Limits::default();
+    let mut chosen = false;
+    let mut read = |names: &[&str], set: &mut dyn FnMut(&mut Limits, u32)| {
+        for name in names {
+            if let Some(limit) = variables.parse(name, "a number from 0 to 4294967295", |text| text.parse().ok())? {
+                set(&mut limits, limit);
+                chosen = true;
+                return Ok(());
+            }
+        }
+        Ok::<_, Error>(())
+    };
+    read(&["OTEL_ATTRIBUTE_COUNT_LIMIT"], &mut |limits, limit| {
+        limits.attributes = limit;
+        limits.event_attributes = limit;
+        limits.link_attributes = limit;
+    })?;
+    read(&["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"], &mut |limits, limit| limits.attributes = limit)?;
+    read(&["OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"], &mut |limits, limit| limits.event_attributes = limit)?;
+    read(&["OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"], &mut |limits, limit| limits.link_attributes = limit)?;
+    read(&["OTEL_SPAN_EVENT_COUNT_LIMIT"], &mut |limits, limit| limits.events = limit)?;
+    read(&["OTEL_SPAN_LINK_COUNT_LIMIT"], &mut |limits, limit| limits.links = limit)?;
+    read(&["OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"], &mut |limits, limit| {
+        limits.value_bytes = limits.value_bytes.min(limit as usize)
+    })?;
+    Ok(chosen.then_some(limits))
 }
 
 /// The destination that `variable` names, with the credentials of `signal`.

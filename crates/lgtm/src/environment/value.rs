@@ -29,6 +29,15 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     (Duration::ZERO < duration && duration <= Duration::from_secs(24 * 60 * 60)).then_some(duration)
 }
 
+/// `true` or `false`, in any case.
+pub(super) fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
 /// What happens when a queue is full.
 pub(super) fn overflow(text: &str) -> Option<Overflow> {
     match text.split_once(':') {
