@@ -59,18 +59,22 @@ impl Layer {
 
     fn export(&self, id: &Id) {
         with_buffer(|span| {
+            let mut undecided = None;
             let end = self.attachment.close(id, |record| {
-                record.is_recorded().then(|| {
-                    record::span(span, record);
-                    (record.end, record.undecided.clone())
-                })
+                if let Some(trace) = &record.undecided {
+                    undecided = Some(Arc::clone(trace));
+                } else if !record.sampled {
+                    return 0;
+                }
+                record::span(span, record);
+                record.end
             });
             // The record's lock is free again: admitting may wait.
-            match end {
-                Some(Some((end, None))) => {
+            match (end, undecided) {
+                (Some(end), Some(trace)) => trace.offer(&self.queue, end, span, record::kept),
+                (Some(end @ 1..), None) => {
                     self.queue.admit(0, end, |buffer| put_bytes(buffer, record::SPAN, span));
                 }
-                Some(Some((end, Some(trace)))) => trace.offer(&self.queue, end, span, record::kept),
                 _ => {}
             }
         });

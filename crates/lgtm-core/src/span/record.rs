@@ -209,10 +209,7 @@ impl SpanRecord {
     #[must_use]
     #[inline]
     pub fn is_recorded(&self) -> bool {
-        match &self.undecided {
-            None => self.sampled,
-            Some(trace) => trace.is_kept() != Some(false),
-        }
+        self.sampled || self.undecided.as_ref().is_some_and(|trace| trace.is_kept() != Some(false))
     }
 
     /// Whether an exporting layer sees this span, or there is none.

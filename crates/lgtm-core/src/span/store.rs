@@ -547,6 +547,7 @@ struct Opening<'a> {
 }
 
 /// Takes a layer's bit off a record; true if it was the last and the record is vacant now.
+#[inline]
 fn leave(record: &mut SpanRecord, bit: u32) -> bool {
     if record.id == 0 || record.layers & bit == 0 {
         return false;
@@ -559,6 +560,7 @@ fn leave(record: &mut SpanRecord, bit: u32) -> bool {
     false
 }
 
+#[inline]
 fn close_record<R>(
     record: &mut SpanRecord,
     bit: u32,
