@@ -43,6 +43,12 @@ pub enum BuildError {
         /// What was given.
         value: Duration,
     },
+    /// Series would come and go between two collections.
+    #[error("expiry of idle series after {value:?}: at least 1 s is accepted")]
+    ExpireAfter {
+        /// What was given.
+        value: Duration,
+    },
     /// No series could ever be exposed.
     #[error("series limit {value}: at least 1 is accepted")]
     SeriesLimit {
@@ -84,6 +90,7 @@ pub struct Builder {
     worker: Option<Worker>,
     series_limit: Option<usize>,
     name_series_limit: Option<usize>,
+    expire_after: Option<Duration>,
     options: PipelineOptions,
 }
 
@@ -156,6 +163,17 @@ impl Builder {
         self
     }
 
+    /// Series in which nothing was recorded for this long go, if no handle to them is held: a macro that is given labels holds
+    /// none. A push marks them as stale; later samples begin new series, from zero. Defaults to never.
+    ///
+    /// At least one second, and longer than the interval at which metrics are pushed or scraped: that is when idleness is
+    /// noticed.
+    #[must_use]
+    pub fn expire_after(mut self, idle: Duration) -> Self {
+        self.expire_after = Some(idle);
+        self
+    }
+
     /// Bounds, batches and retries of the push.
     #[must_use]
     pub fn options(mut self, options: PipelineOptions) -> Self {
@@ -172,6 +190,9 @@ impl Builder {
         if interval < Duration::from_millis(100) {
             return Err(BuildError::PushInterval { value: interval });
         }
+        if let Some(value) = self.expire_after.filter(|idle| *idle < Duration::from_secs(1)) {
+            return Err(BuildError::ExpireAfter { value });
+        }
         let series = self.series_limit.unwrap_or(SERIES);
         let series_of_name = self.name_series_limit.unwrap_or(SERIES_OF_NAME);
         if let Some(value) = [series, series_of_name].into_iter().find(|limit| *limit == 0) {
@@ -183,7 +204,8 @@ impl Builder {
         let rules = BucketRules::new(self.buckets.as_deref().unwrap_or(&DEFAULT_BUCKETS), &rules)?;
         let families = Families::new(rules, Limits { series, series_of_name });
         describe_own(&families);
-        let registry = Arc::new(Registry::new(families, series));
+        let registry = Registry::new(families, series).with_expiry(self.expire_after, self.push.is_some());
+        let registry = Arc::new(registry);
 
         let mut worker = self.worker;
         let mut needed = || match &worker {

@@ -70,6 +70,38 @@ impl Value {
     }
 }
 
+impl Value {
+    /// How many hold the value: the series itself, keys that lead to it, handles of the program.
+    pub(crate) fn holders(&self) -> usize {
+        match self {
+            Self::Counter(counter) => Arc::strong_count(counter),
+            Self::Gauge(gauge) => Arc::strong_count(gauge),
+            Self::Histogram(histogram) => Arc::strong_count(histogram),
+        }
+    }
+
+    /// The address of the value, which tells it from all others while somebody holds it.
+    pub(crate) fn address(&self) -> usize {
+        match self {
+            Self::Counter(counter) => Arc::as_ptr(counter).addr(),
+            Self::Gauge(gauge) => Arc::as_ptr(gauge).addr(),
+            Self::Histogram(histogram) => Arc::as_ptr(histogram).addr(),
+        }
+    }
+
+    /// Whether anything was recorded since the last time that this was asked with this `last`.
+    pub(crate) fn has_changed(&self, last: &mut u64) -> bool {
+        let now = match self {
+            Self::Counter(counter) => counter.value(),
+            // A gauge may be set to the value that it has.
+            Self::Gauge(gauge) if gauge.take_touched() => last.wrapping_add(1),
+            Self::Gauge(_) => *last,
+            Self::Histogram(histogram) => histogram.total(),
+        };
+        now != std::mem::replace(last, now)
+    }
+}
+
 /// One label set of a family.
 #[derive(Debug)]
 pub(crate) struct Series {
@@ -245,6 +277,21 @@ impl Families {
         let new = Arc::new(Series { number, labels: Arc::clone(&labels), value });
         series.insert(labels, Arc::clone(&new));
         new
+    }
+
+    /// Takes a series out unless somebody holds it besides these many holders; true if it is gone. Under the family's lock: nobody can come to hold
+    /// it meanwhile.
+    pub(crate) fn remove_unused(&self, family: &Family, labels: &Arc<Labels>, holders: usize) -> bool {
+        let mut all = family.series.lock();
+        let unused =
+            all.get(labels).is_some_and(|series| Arc::strong_count(series) == holders && series.value.holders() == 1);
+        if unused {
+            all.remove(labels);
+            if labels.iter().all(|(name, _)| name != OVERFLOW_LABEL) {
+                self.time_series.fetch_sub(family.time_series(), Ordering::Relaxed);
+            }
+        }
+        unused
     }
 
     /// Takes from the budget of time series.

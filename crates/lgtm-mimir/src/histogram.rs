@@ -49,6 +49,11 @@ impl Histogram {
         total
     }
 
+    /// The number of samples.
+    pub(crate) fn total(&self) -> u64 {
+        self.counts.iter().fold(0, |total, count| total.saturating_add(count.load(Ordering::Relaxed)))
+    }
+
     pub(crate) fn newest_exemplar(&self, bucket: usize) -> Option<Exemplar> {
         self.exemplars.newest(bucket)
     }

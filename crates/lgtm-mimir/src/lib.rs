@@ -67,6 +67,7 @@ mod buckets;
 mod builder;
 mod collect;
 mod exemplar;
+mod expiry;
 mod exposition;
 mod families;
 mod histogram;

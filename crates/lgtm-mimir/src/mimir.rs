@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use lgtm_core::pipeline::Pipeline;
 
@@ -48,6 +49,7 @@ impl Mimir {
     /// The metrics as text, for programs that serve them themselves.
     #[must_use]
     pub fn render(&self, format: Format) -> String {
+        self.registry.expire(Instant::now());
         exposition::render(&collect(self.registry.families()), format)
     }
 

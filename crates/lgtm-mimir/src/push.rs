@@ -1,5 +1,6 @@
 //! Collect for remote write: once an interval every series becomes an item of the pipeline. Worker thread.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,8 @@ use lgtm_core::{Identity, SignalKind, unix_nanos};
 
 use crate::collect::{Collected, Reading, collect};
 use crate::exemplar::Exemplar;
-use crate::families::{Kind, Series};
+use crate::expiry::Expired;
+use crate::families::{Kind, Series, Value};
 use crate::naming::Labels;
 use crate::registry::Registry;
 use crate::remote_write::{
@@ -17,6 +19,8 @@ use crate::remote_write::{
 
 /// How often type, help and unit are sent.
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);
+/// The NaN that means "no more samples": Prometheus Remote-Write 1.0, "Stale markers".
+const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// The metric that carries the resource's attributes.
 const TARGET_INFO: &str = "target_info";
 
@@ -29,8 +33,8 @@ pub(crate) struct Push {
     /// Milliseconds since the Unix epoch of the last collection; at first, of the start.
     collected_at: i64,
     metadata_sent: Option<Instant>,
-    /// Whether the series of this number was collected before.
-    known: Vec<bool>,
+    /// The numbers of the series that were collected before.
+    known: HashSet<u32>,
     request: Vec<u8>,
     snappy: snap::raw::Encoder,
 }
@@ -55,22 +59,30 @@ impl Push {
             target_info: target_info_labels(identity),
             collected_at: milliseconds(unix_nanos()),
             metadata_sent: None,
-            known: Vec::new(),
+            known: HashSet::new(),
             request: Vec::new(),
             snappy: snap::raw::Encoder::new(),
         }
     }
 
-    fn collect_at(&mut self, queue: &Queue, now: i64) {
-        // Two samples of a series never share a timestamp, and none goes back, whatever the clock does.
-        let timestamp = now.max(self.collected_at + 1);
+    fn collect_at(&mut self, queue: &Queue, now: i64, last: bool) {
+        // Two samples of a series never share a timestamp, and none goes back, whatever the clock does; between two collections
+        // there is room for a zero.
+        let timestamp = now.max(self.collected_at + 2);
         let mut round = Round {
             queue,
             identity: &self.identity,
             timestamp,
-            before: self.collected_at.min(timestamp - 1),
+            // Later than a marker of the last collection, if the series has expired since.
+            before: self.collected_at + 1,
             metadata: Vec::new(),
         };
+        self.registry.expire(Instant::now());
+        for Expired { family, series } in self.registry.take_expired() {
+            if self.known.remove(&series.number) {
+                round.stale(&family.name, &series);
+            }
+        }
         let with_metadata = self.metadata_sent.is_none_or(|sent| sent.elapsed() >= METADATA_INTERVAL);
         let mut counts = Vec::new();
         let mut has_target_info = false;
@@ -78,22 +90,23 @@ impl Push {
             has_target_info |= &*family.name == TARGET_INFO;
             round.begin(&family, with_metadata);
             for series in &family.series {
-                let number = series.number as usize;
-                let known = self.known.get(number).copied().unwrap_or(false);
+                let known = self.known.contains(&series.number);
                 if round.series(&family, series, known, &mut counts) {
-                    if self.known.len() <= number {
-                        self.known.resize(number + 1, false);
-                    }
-                    if let Some(known) = self.known.get_mut(number) {
-                        *known = true;
-                    }
+                    self.known.insert(series.number);
+                }
+                if last {
+                    round.after_the_last().stale(&family.name, series);
                 }
             }
         }
         if !has_target_info {
             round.target_info(&self.target_info, with_metadata);
+            if last {
+                round.after_the_last().stale_one(SeriesName { name: TARGET_INFO, labels: &self.target_info, le: None });
+            }
         }
-        self.collected_at = timestamp;
+        // The markers of the end are a millisecond later.
+        self.collected_at = timestamp + i64::from(last);
         if with_metadata {
             self.metadata_sent = Some(Instant::now());
         }
@@ -137,6 +150,32 @@ impl Round<'_> {
                 )
             }
         }
+    }
+
+    /// A moment later, with nothing else to say: the last samples have their own time.
+    fn after_the_last(&self) -> Self {
+        Self { timestamp: self.timestamp + 1, metadata: Vec::new(), ..*self }
+    }
+
+    /// Says of every time series of one label set that it is over: queries find it no longer, instead of for five minutes.
+    fn stale(&mut self, family: &str, series: &Series) {
+        let name = SeriesName { name: family, labels: &series.labels, le: None };
+        if let Value::Histogram(histogram) = &series.value {
+            let bucket_name = format!("{family}_bucket");
+            for le in histogram.bounds().le() {
+                self.stale_one(SeriesName { name: &bucket_name, le: Some(le), ..name });
+            }
+            for suffix in ["_sum", "_count"] {
+                self.stale_one(SeriesName { name: &format!("{family}{suffix}"), ..name });
+            }
+        } else {
+            self.stale_one(name);
+        }
+    }
+
+    fn stale_one(&mut self, name: SeriesName<'_>) {
+        let marker = Sample { value: f64::from_bits(STALE), timestamp: self.timestamp };
+        self.admit(name, &[marker], None);
     }
 
     /// Admits a value that has grown from zero. `rate()` sees the growth only if the zero is there too.
@@ -192,8 +231,8 @@ impl Signal for Push {
         Some(self.interval)
     }
 
-    fn collect(&mut self, queue: &Queue, _last: bool) {
-        self.collect_at(queue, milliseconds(unix_nanos()));
+    fn collect(&mut self, queue: &Queue, last: bool) {
+        self.collect_at(queue, milliseconds(unix_nanos()), last);
     }
 }
 

@@ -1,14 +1,18 @@
 //! Admit: from a key to the series that its samples belong to. Caller threads; a known key is one lookup under a shared lock,
 //! and a sample through a handle is atomics alone. There is no queue: the worker reads the series once a tick.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use metrics::Key;
 use metrics_util::registry::{self, Storage};
+use parking_lot::Mutex;
 
-use crate::families::{Families, Kind, Place, Value};
+use crate::expiry::{Expired, Idle};
+use crate::families::{Families, Family, Kind, Place, Series, Value};
 use crate::histogram::Histogram;
 use crate::scalar::{Counter, Gauge};
 
@@ -17,6 +21,10 @@ pub(crate) struct Registry {
     keys: registry::Registry<Key, Known>,
     /// Most keys that are remembered. Several keys may be one series, so the bound on series does not bound them.
     max_keys: usize,
+    idle: Option<Mutex<Idle>>,
+    /// What has expired and the push has not heard of. Empty without push.
+    expired: Mutex<Vec<Expired>>,
+    pushes: bool,
 }
 
 impl fmt::Debug for Registry {
@@ -60,7 +68,82 @@ impl Storage<Key> for Known {
 
 impl Registry {
     pub(crate) fn new(families: Families, max_keys: usize) -> Self {
-        Self { keys: registry::Registry::new(Known { families, keys: AtomicUsize::new(0) }), max_keys }
+        Self {
+            keys: registry::Registry::new(Known { families, keys: AtomicUsize::new(0) }),
+            max_keys,
+            idle: None,
+            expired: Mutex::default(),
+            pushes: false,
+        }
+    }
+
+    /// Series that are idle for this long go; `pushes`: the backend is told.
+    pub(crate) fn with_expiry(mut self, after: Option<Duration>, pushes: bool) -> Self {
+        self.idle = after.map(|after| Mutex::new(Idle::new(after)));
+        self.pushes = pushes;
+        self
+    }
+
+    /// What has expired since this was asked last.
+    pub(crate) fn take_expired(&self) -> Vec<Expired> {
+        std::mem::take(&mut *self.expired.lock())
+    }
+
+    /// Takes out what is idle at this time.
+    pub(crate) fn expire(&self, now: Instant) {
+        let Some(idle) = &self.idle else { return };
+        let mut idle = idle.lock();
+        let mut candidates: HashMap<usize, (Arc<Family>, Arc<Series>)> = HashMap::new();
+        for family in self.families().all() {
+            for series in family.series() {
+                if idle.is_idle(&series, now) {
+                    candidates.insert(series.value.address(), (Arc::clone(&family), series));
+                }
+            }
+        }
+        if candidates.is_empty() {
+            return;
+        }
+        self.forget_keys(&candidates);
+        for (_, (family, series)) in candidates {
+            let labels = Arc::clone(&series.labels);
+            let expired = Expired { family, series };
+            // The series itself is kept for the push; the map holds the only other one.
+            let Expired { family, series } = &expired;
+            if self.families().remove_unused(family, &labels, 2) {
+                idle.forget(series);
+                if self.pushes {
+                    self.expired.lock().push(expired);
+                }
+            }
+        }
+    }
+
+    /// Takes the keys out that lead to these series, unless a handle is held beside them.
+    fn forget_keys(&self, candidates: &HashMap<usize, (Arc<Family>, Arc<Series>)>) {
+        // How many keys lead to each.
+        let mut keys: HashMap<usize, usize> = HashMap::new();
+        let mut count = |address: usize| {
+            if candidates.contains_key(&address) {
+                *keys.entry(address).or_default() += 1;
+            }
+        };
+        self.keys.visit_counters(|_, value| count(Arc::as_ptr(value).addr()));
+        self.keys.visit_gauges(|_, value| count(Arc::as_ptr(value).addr()));
+        self.keys.visit_histograms(|_, value| count(Arc::as_ptr(value).addr()));
+        let mut stays = |address: usize, holders: usize| {
+            let Some(left) = keys.get_mut(&address) else { return true };
+            // The series, and the keys that are left: more are handles of the program.
+            if holders > 1 + *left {
+                return true;
+            }
+            *left -= 1;
+            self.keys.storage().keys.fetch_sub(1, Ordering::Relaxed);
+            false
+        };
+        self.keys.retain_counters(|_, value| stays(Arc::as_ptr(value).addr(), Arc::strong_count(value)));
+        self.keys.retain_gauges(|_, value| stays(Arc::as_ptr(value).addr(), Arc::strong_count(value)));
+        self.keys.retain_histograms(|_, value| stays(Arc::as_ptr(value).addr(), Arc::strong_count(value)));
     }
 
     pub(crate) fn families(&self) -> &Families {

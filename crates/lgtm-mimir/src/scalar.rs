@@ -1,6 +1,6 @@
 //! Counters and gauges: one atomic each. Caller threads write, worker and scrape read; no lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use metrics::{CounterFn, GaugeFn};
 
@@ -27,28 +27,44 @@ impl CounterFn for Counter {
 
 /// A gauge: the bits of an `f64`. All bits zero are the value 0.
 #[derive(Debug, Default)]
-pub(crate) struct Gauge(AtomicU64);
+pub(crate) struct Gauge {
+    bits: AtomicU64,
+    /// Whether it was written to since this was asked last: its value may stay the same.
+    touched: AtomicBool,
+}
 
 impl Gauge {
     pub(crate) fn value(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Relaxed))
+        f64::from_bits(self.bits.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn take_touched(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn touch(&self) {
+        self.touched.store(true, Ordering::Relaxed);
     }
 }
 
 impl GaugeFn for Gauge {
     #[inline]
     fn increment(&self, value: f64) {
-        add(&self.0, value);
+        add(&self.bits, value);
+        self.touch();
     }
 
     #[inline]
     fn decrement(&self, value: f64) {
-        add(&self.0, -value);
+        add(&self.bits, -value);
+        self.touch();
     }
 
     #[inline]
     fn set(&self, value: f64) {
-        self.0.store(value.to_bits(), Ordering::Relaxed);
+        self.bits.store(value.to_bits(), Ordering::Relaxed);
+        self.touch();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -104,6 +104,7 @@ async fn serve(stream: TcpStream, routes: Router) {
 async fn metrics(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> impl IntoResponse {
     let accepted: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::negotiate(&accepted.join(","));
+    registry.expire(Instant::now());
     let text = render(&collect(registry.families()), format);
     ([(header::CONTENT_TYPE, format.content_type())], text)
 }

@@ -32,7 +32,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 pub(super) struct Received {
     pub(super) logs: u64,
     pub(super) spans: u64,
-    /// Samples, each series' at each collection once: at least and at most so many. The zero before a new series' first value
+    /// Samples and stale markers, each series' at each collection once: at least and at most so many. The zero before a new series' first value
     /// comes along with that value and is no sample of its own, but a query cannot tell it from one that is.
     pub(super) samples: (u64, u64),
     /// The sum of the last values of [`REQUESTS_TOTAL`].
@@ -199,7 +199,14 @@ async fn samples(
     let MetricData::Matrix(series) = prometheus.query(&promql, Some(range.end_unix_nanos)).await?.data else {
         return Ok(((0, 0), 0.0));
     };
-    let all = series.iter().map(|series| series.samples.len() as u64).sum::<u64>();
+    // A range holds no stale markers; what is not found at its end any more has got one.
+    let selector = format!(r#"{{instance="{}"}}"#, instance.id);
+    let live = match prometheus.query(&selector, Some(range.end_unix_nanos)).await?.data {
+        MetricData::Vector(series) => series.len(),
+        _ => 0,
+    };
+    let markers = series.len().saturating_sub(live) as u64;
+    let all = markers + series.iter().map(|series| series.samples.len() as u64).sum::<u64>();
     let begins_with_zero =
         |samples: &[Sample]| matches!(samples, [zero, next, ..] if zero.value == 0.0 && next.value > 0.0);
     let zeros = count(series.iter().filter(|series| begins_with_zero(&series.samples)));

@@ -103,9 +103,66 @@ fn the_last_values_are_pushed_at_the_shutdown() {
     let mimir = builder(&stack).build().unwrap();
     with_local_recorder(&mimir.recorder(), || counter!("orders_total").increment(5));
     shut_down(&mimir);
-    assert_eq!(values(&only(&stack, "orders_total")), [0.0, 5.0]);
+    let orders = only(&stack, "orders_total");
+    assert_eq!(values(&orders)[..2], [0.0, 5.0]);
     let report = mimir.pipeline().unwrap().report();
     assert_eq!((report.delivered, report.pending), (report.admitted, 0), "{report}");
+}
+
+#[test]
+fn at_the_shutdown_every_series_is_marked_as_stale() {
+    let stack = Devstack::start_blocking().unwrap();
+    let mimir = builder(&stack).build().unwrap();
+    with_local_recorder(&mimir.recorder(), || {
+        counter!("orders_total").increment(5);
+        gauge!("depth").set(1.0);
+        histogram!("seconds").record(0.7);
+    });
+    flush(&mimir);
+    assert!(stack.store().series().iter().all(|series| !series.is_stale()));
+    shut_down(&mimir);
+    let names = ["orders_total", "depth", "seconds_bucket", "seconds_sum", "seconds_count", "target_info"];
+    for series in names.iter().flat_map(|name| stack.store().series_named(name)) {
+        assert!(series.is_stale() && series.last_value().is_some(), "{series:?}");
+    }
+    assert!(stack.store().series().iter().all(Series::is_stale), "lgtm's own too");
+}
+
+#[test]
+fn an_idle_series_goes_if_nobody_holds_it_and_is_marked_as_stale() {
+    let stack = Devstack::start_blocking().unwrap();
+    let mimir = builder(&stack).expire_after(Duration::from_secs(1)).build().unwrap();
+    let recorder = mimir.recorder();
+    let held = with_local_recorder(&recorder, || {
+        counter!("idle_total", "n" => "1").increment(5);
+        histogram!("idle_seconds").record(0.7);
+        gauge!("constant").set(1.0);
+        counter!("held_total")
+    });
+    held.increment(1);
+    flush(&mimir);
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(1100) {
+        std::thread::sleep(Duration::from_millis(50));
+        // Set again and again, to the value that it has.
+        with_local_recorder(&recorder, || gauge!("constant").set(1.0));
+    }
+    flush(&mimir);
+    assert!(only(&stack, "idle_total").is_stale());
+    assert_eq!(stack.store().series_named("idle_seconds_bucket").iter().filter(|series| series.is_stale()).count(), 3);
+    assert!(!only(&stack, "constant").is_stale() && !only(&stack, "held_total").is_stale());
+    let text = mimir.render(lgtm_mimir::Format::Text);
+    assert!(text.contains("held_total 1") && text.contains("constant 1") && !text.contains("idle_"), "{text}");
+
+    // It begins again, from zero.
+    with_local_recorder(&recorder, || counter!("idle_total", "n" => "1").increment(2));
+    held.increment(1);
+    flush(&mimir);
+    let again = only(&stack, "idle_total");
+    assert!(!again.is_stale());
+    assert_eq!(values(&again).into_iter().filter(|value| !value.is_nan()).collect::<Vec<_>>(), [0.0, 5.0, 0.0, 2.0]);
+    let report = mimir.pipeline().unwrap().report();
+    assert_eq!((report.lost(), report.pending), (0, 0), "{report}");
 }
 
 #[test]
