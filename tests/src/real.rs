@@ -99,7 +99,7 @@ impl Server {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{http}"))
-            .args(["--web.enable-remote-write-receiver", "--enable-feature=exemplar-storage"]);
+            .args(["--web.enable-remote-write-receiver", "--enable-feature=exemplar-storage,native-histograms"]);
         Some(Self::start("prometheus", folder, command, &[http]))
     }
 

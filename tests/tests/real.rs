@@ -272,4 +272,75 @@ mod prometheus {
         }
         Ok(())
     }
+    #[test]
+    fn a_program_that_ends_leaves_no_series_behind() -> Outcome {
+        let Some(server) = Server::prometheus() else { return Ok(()) };
+        runtime().block_on(async {
+            server.ready().await;
+            let prometheus = Prometheus::at(server.url())?;
+            for instance in ["first-run", "second-run"] {
+                let mut identity = Identity::new("real-restart");
+                instance.clone_into(&mut identity.service_instance_id);
+                let endpoint = Endpoint::parse(&format!("{}/api/v1/write", server.url()))?;
+                let builder = lgtm_mimir::builder().push(endpoint).identity(identity);
+                let mimir = builder.native_histograms_for("size_bytes", 160).build()?;
+                metrics::with_local_recorder(&mimir.recorder(), || {
+                    metrics::gauge!("active_connections").set(2.0);
+                    metrics::histogram!("size_bytes").record(3.0);
+                });
+                let pipeline = mimir.pipeline().expect("it pushes");
+                flush(pipeline);
+                let selector = r#"{job="real-restart"}"#;
+                let live = Wait::up_to(PATIENCE)
+                    .until(
+                        || prometheus.query(r#"active_connections{job="real-restart"}"#, None),
+                        |a| !a.data.is_empty(),
+                    )
+                    .await?;
+                let lgtm_query::MetricData::Vector(live) = live.data else { panic!("a vector") };
+                let instances: Vec<_> = live.iter().filter_map(|series| series.labels.get("instance")).collect();
+                assert_eq!(instances, [instance], "no ghost of the run before");
+                let deadline = Instant::now() + PATIENCE;
+                pipeline.begin_shutdown(deadline);
+                assert!(pipeline.wait_ended(deadline));
+                let report = pipeline.report();
+                assert_eq!((report.lost(), report.pending), (0, 0), "{report}");
+                // The markers carry a time that may be a few milliseconds ahead.
+                let gone = format!("count({selector})");
+                Wait::up_to(PATIENCE).until(|| prometheus.query(&gone, None), |a| a.data.is_empty()).await?;
+            }
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn quantiles_of_classic_and_native_histograms_are_within_a_bucket_of_the_truth() -> Outcome {
+        let Some(server) = Server::prometheus() else { return Ok(()) };
+        runtime().block_on(async {
+            server.ready().await;
+            let prometheus = Prometheus::at(server.url())?;
+            let endpoint = Endpoint::parse(&format!("{}/api/v1/write", server.url()))?;
+            let builder = lgtm_mimir::builder().push(endpoint).identity(Identity::new("real-quantiles"));
+            let mimir = builder.native_histograms_for("work_seconds", 160).build()?;
+            // Exactly known quantiles: the numbers from 1 ms to 2 s, evenly.
+            metrics::with_local_recorder(&mimir.recorder(), || {
+                let work = metrics::histogram!("work_seconds");
+                (1..=2000).for_each(|millisecond| work.record(f64::from(millisecond) / 1000.0));
+            });
+            let report = flush(mimir.pipeline().expect("it pushes"));
+            assert_eq!((report.lost(), report.pending), (0, 0), "{report}");
+            for quantile in [0.1, 0.5, 0.9, 0.99] {
+                let truth = 2.0 * quantile;
+                for (series, error) in [("work_seconds", 0.03), ("sum by (le) (work_seconds_bucket)", 0.6)] {
+                    let promql = format!("histogram_quantile({quantile}, {series})");
+                    let answer =
+                        Wait::up_to(PATIENCE).until(|| prometheus.query(&promql, None), |a| !a.data.is_empty()).await?;
+                    let found = answer.data.single_value().expect("a number");
+                    println!("{promql} = {found}, in truth {truth}");
+                    assert!((found - truth).abs() <= truth * error, "{promql}: {found}, in truth {truth}");
+                }
+            }
+            Ok(())
+        })
+    }
 }

@@ -69,6 +69,24 @@ impl Matcher {
     }
 }
 
+/// Which histograms are native too, and with how many buckets of each sign at most.
+#[derive(Debug, Default)]
+pub(crate) struct NativeRules(Vec<(Matcher, usize)>);
+
+impl NativeRules {
+    pub(crate) fn new(rules: &[(Matcher, usize)]) -> Result<Self, BuildError> {
+        if let Some((metric, value)) = rules.iter().find(|(_, buckets)| !(4..=MAX_BUCKETS).contains(buckets)) {
+            return Err(BuildError::NativeBuckets { metric: metric.to_string(), value: *value, limit: MAX_BUCKETS });
+        }
+        Ok(Self(rules.iter().map(|(matcher, buckets)| (matcher.valid(), *buckets)).collect()))
+    }
+
+    pub(crate) fn buckets(&self, name: &str) -> Option<usize> {
+        let ranked = self.0.iter().filter_map(|(matcher, buckets)| Some((matcher.rank(name)?, *buckets)));
+        ranked.max_by_key(|(rank, _)| *rank).map(|(_, buckets)| buckets)
+    }
+}
+
 /// The upper bounds of one histogram's buckets, with their texts. Shared by all series that have them.
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {

@@ -9,7 +9,7 @@ use lgtm_core::catalogue::{CATALOGUE, MetricKind};
 use lgtm_core::pipeline::{Pipeline, PipelineOptions, Target};
 use lgtm_core::{Endpoint, EndpointError, Identity, Worker};
 
-use crate::buckets::{BucketRules, DEFAULT_BUCKETS, Matcher};
+use crate::buckets::{BucketRules, DEFAULT_BUCKETS, Matcher, NativeRules};
 use crate::families::{Families, Kind, Limits};
 use crate::mimir::Mimir;
 use crate::push::Push;
@@ -35,6 +35,16 @@ pub enum BuildError {
         /// What is wrong.
         value: String,
         /// The most bounds.
+        limit: usize,
+    },
+    /// A number of native buckets that cannot work.
+    #[error("native buckets of `{metric}`: {value}; 4 to {limit} are accepted, 160 is usual")]
+    NativeBuckets {
+        /// Which histograms: a name, or its beginning or end with a `*`.
+        metric: String,
+        /// What was given.
+        value: usize,
+        /// The most.
         limit: usize,
     },
     /// An interval that cannot work.
@@ -83,6 +93,7 @@ pub fn builder() -> Builder {
 pub struct Builder {
     buckets: Option<Vec<f64>>,
     rules: Vec<(Matcher, Vec<f64>)>,
+    native: Vec<(Matcher, usize)>,
     push: Option<Endpoint>,
     push_interval: Option<Duration>,
     listen: Option<SocketAddr>,
@@ -108,6 +119,19 @@ impl Builder {
     #[must_use]
     pub fn buckets_for(mut self, histograms: impl Into<Matcher>, bounds: &[f64]) -> Self {
         self.rules.push((histograms.into(), bounds.to_vec()));
+        self
+    }
+
+    /// Also pushes these histograms as native ones (exponential buckets), under the name without suffix, beside the classic
+    /// buckets: quantiles are then right within a few percent whatever the values are. `Matcher::Prefix(String::new())` means
+    /// all. Defaults to none.
+    ///
+    /// `buckets` is the most of each sign, 4 to 512, 160 in OpenTelemetry; beyond it neighbours are merged. Memory is 8 bytes
+    /// each. The backend must take native histograms: Mimir by its limit `native_histograms_ingestion_enabled`, Prometheus 2
+    /// by `--enable-feature=native-histograms`. Text formats have none: they show the classic buckets.
+    #[must_use]
+    pub fn native_histograms_for(mut self, histograms: impl Into<Matcher>, buckets: usize) -> Self {
+        self.native.push((histograms.into(), buckets));
         self
     }
 
@@ -202,7 +226,8 @@ impl Builder {
         let mut rules: Vec<_> = own.map(|metric| (Matcher::from(metric.name), metric.buckets.to_vec())).collect();
         rules.extend(self.rules);
         let rules = BucketRules::new(self.buckets.as_deref().unwrap_or(&DEFAULT_BUCKETS), &rules)?;
-        let families = Families::new(rules, Limits { series, series_of_name });
+        let native = NativeRules::new(&self.native)?;
+        let families = Families::new(rules, Limits { series, series_of_name }).with_native(native);
         describe_own(&families);
         let registry = Registry::new(families, series).with_expiry(self.expire_after, self.push.is_some());
         let registry = Arc::new(registry);

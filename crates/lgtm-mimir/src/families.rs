@@ -9,7 +9,7 @@ use lgtm_core::catalogue::METRICS_SERIES_REFUSED_TOTAL;
 use metrics::{Key, Unit};
 use parking_lot::{Mutex, RwLock};
 
-use crate::buckets::{Bounds, BucketRules};
+use crate::buckets::{Bounds, BucketRules, NativeRules};
 use crate::histogram::Histogram;
 use crate::naming::{self, Labels, OVERFLOW_LABEL};
 use crate::refusal::{Refusal, Refusals};
@@ -118,6 +118,8 @@ pub(crate) struct Family {
     pub(crate) kind: Kind,
     /// Of histograms.
     bounds: Option<Arc<Bounds>>,
+    /// Most native buckets of each sign, of histograms that have them.
+    native: Option<usize>,
     series: Mutex<BTreeMap<Arc<Labels>, Arc<Series>>>,
 }
 
@@ -130,7 +132,7 @@ impl Family {
     /// How many time series one label set is.
     fn time_series(&self) -> usize {
         // The buckets, sum and count.
-        self.bounds.as_ref().map_or(1, |bounds| bounds.len() + 2)
+        self.bounds.as_ref().map_or(1, |bounds| bounds.len() + 2 + usize::from(self.native.is_some()))
     }
 }
 
@@ -161,6 +163,7 @@ pub(crate) struct Families {
     names: RwLock<Names>,
     descriptions: Mutex<BTreeMap<(String, Kind), Description>>,
     rules: BucketRules,
+    native: NativeRules,
     limits: Limits,
     time_series: AtomicUsize,
     next_number: AtomicU32,
@@ -173,6 +176,7 @@ impl Families {
             names: RwLock::default(),
             descriptions: Mutex::default(),
             rules,
+            native: NativeRules::default(),
             limits,
             time_series: AtomicUsize::new(0),
             next_number: AtomicU32::new(0),
@@ -180,6 +184,12 @@ impl Families {
         };
         families.expose_refusals();
         families
+    }
+
+    /// These histograms are native too.
+    pub(crate) fn with_native(mut self, rules: NativeRules) -> Self {
+        self.native = rules;
+        self
     }
 
     /// The counts of what is refused are series like any other.
@@ -260,7 +270,11 @@ impl Families {
             Kind::Gauge => Value::Gauge(Arc::default()),
             Kind::Histogram => {
                 let bounds = family.bounds.clone().unwrap_or_else(|| self.rules.bounds(&family.name));
-                Value::Histogram(Arc::new(Histogram::new(bounds, self.refusals.counter(Refusal::NotANumber))))
+                Value::Histogram(Arc::new(Histogram::new(
+                    bounds,
+                    family.native,
+                    self.refusals.counter(Refusal::NotANumber),
+                )))
             }
         };
         self.insert_value(series, labels, value)
@@ -349,6 +363,7 @@ impl Families {
             name: Arc::clone(&name),
             kind,
             bounds: (kind == Kind::Histogram).then(|| self.rules.bounds(&name)),
+            native: self.native.buckets(&name).filter(|_| kind == Kind::Histogram),
             series: Mutex::default(),
         });
         names.families.insert(name, Arc::clone(&family));

@@ -8,6 +8,7 @@ use metrics::{CounterFn, HistogramFn};
 
 use crate::buckets::Bounds;
 use crate::exemplar::{self, Exemplar, Exemplars};
+use crate::native::Native;
 use crate::scalar::{self, Counter};
 
 /// One histogram series. The count is not kept: it is the sum of the buckets, so that `_count` and the `+Inf` bucket
@@ -19,15 +20,24 @@ pub(crate) struct Histogram {
     /// The bits of an `f64`.
     sum: AtomicU64,
     exemplars: Arc<Exemplars>,
+    /// The same samples in buckets that fit them, if the program asks for it.
+    native: Option<Box<Native>>,
     /// Counts the samples that are not numbers: one of them would make the sum NaN for ever.
     not_a_number: Arc<Counter>,
 }
 
 impl Histogram {
-    pub(crate) fn new(bounds: Arc<Bounds>, not_a_number: Arc<Counter>) -> Self {
+    pub(crate) fn new(bounds: Arc<Bounds>, native: Option<usize>, not_a_number: Arc<Counter>) -> Self {
         let counts = (0..bounds.len()).map(|_| AtomicU64::new(0)).collect();
         let exemplars = Exemplars::new(bounds.len());
-        Self { bounds, counts, sum: AtomicU64::new(0), exemplars, not_a_number }
+        Self {
+            bounds,
+            counts,
+            sum: AtomicU64::new(0),
+            exemplars,
+            native: native.map(|buckets| Box::new(Native::new(buckets))),
+            not_a_number,
+        }
     }
 
     pub(crate) fn bounds(&self) -> &Bounds {
@@ -47,6 +57,10 @@ impl Histogram {
             total
         }));
         total
+    }
+
+    pub(crate) fn native(&self) -> Option<&Native> {
+        self.native.as_deref()
     }
 
     /// The number of samples.
@@ -84,6 +98,9 @@ impl HistogramFn for Histogram {
             cell.fetch_add(samples, Ordering::Relaxed);
         }
         scalar::add(&self.sum, value * samples as f64);
+        if let Some(native) = &self.native {
+            native.record(value, samples);
+        }
         if let Some(trace) = exemplar::current_trace() {
             self.exemplars.sample(bucket, trace, value, exemplar::unix_milliseconds());
         }
@@ -95,7 +112,7 @@ mod tests {
     use super::*;
 
     fn histogram(bounds: &[f64]) -> Histogram {
-        Histogram::new(Arc::new(Bounds::new("size", bounds).unwrap()), Arc::new(Counter::default()))
+        Histogram::new(Arc::new(Bounds::new("size", bounds).unwrap()), None, Arc::new(Counter::default()))
     }
 
     #[test]

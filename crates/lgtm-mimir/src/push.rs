@@ -12,9 +12,11 @@ use crate::exemplar::Exemplar;
 use crate::expiry::Expired;
 use crate::families::{Kind, Series, Value};
 use crate::naming::Labels;
+use crate::native::Native;
 use crate::registry::Registry;
 use crate::remote_write::{
-    self, IdentityLabels, Sample, SeriesName, put_metadata, put_request, put_series, target_info_labels,
+    self, IdentityLabels, Points, Sample, SeriesName, native_message, put_metadata, put_request, put_series,
+    target_info_labels,
 };
 
 /// How often type, help and unit are sent.
@@ -127,7 +129,9 @@ impl Round<'_> {
         let name = SeriesName { name: &family.name, labels: &series.labels, le: None };
         match series.read(counts) {
             Reading::Counter(value) => self.grown(name, value as f64, known, None),
-            Reading::Gauge(value) => self.admit(name, &[Sample { value, timestamp: self.timestamp }], None),
+            Reading::Gauge(value) => {
+                self.admit(name, Points::Samples(&[Sample { value, timestamp: self.timestamp }]), None)
+            }
             Reading::Histogram(histogram) => {
                 let bucket_name = format!("{}_bucket", family.name);
                 let mut any = false;
@@ -142,13 +146,26 @@ impl Round<'_> {
                     known,
                     None,
                 );
-                any | self.grown(
+                any |= self.grown(
                     SeriesName { name: &format!("{}_count", family.name), ..name },
                     count as f64,
                     known,
                     None,
-                )
+                );
+                any | histogram.native().is_some_and(|native| self.native(name, native, known))
             }
+        }
+    }
+
+    /// Admits the native form of a histogram; it too has grown from zero.
+    fn native(&mut self, name: SeriesName<'_>, native: &Native, known: bool) -> bool {
+        let state = native.read();
+        let now = native_message(&state, self.timestamp);
+        if known || state.count() == 0 {
+            self.admit(name, Points::Histograms(&[now]), None)
+        } else {
+            let zero = native_message(&Native::new(0).read(), self.before);
+            self.admit(name, Points::Histograms(&[zero, now]), None)
         }
     }
 
@@ -168,6 +185,13 @@ impl Round<'_> {
             for suffix in ["_sum", "_count"] {
                 self.stale_one(SeriesName { name: &format!("{family}{suffix}"), ..name });
             }
+            if histogram.native().is_some() {
+                // The marker of a native histogram is its sum.
+                let mut over = Native::new(0).read();
+                over.sum = f64::from_bits(STALE);
+                let marker = native_message(&over, self.timestamp);
+                self.admit(name, Points::Histograms(&[marker]), None);
+            }
         } else {
             self.stale_one(name);
         }
@@ -175,23 +199,23 @@ impl Round<'_> {
 
     fn stale_one(&mut self, name: SeriesName<'_>) {
         let marker = Sample { value: f64::from_bits(STALE), timestamp: self.timestamp };
-        self.admit(name, &[marker], None);
+        self.admit(name, Points::Samples(&[marker]), None);
     }
 
     /// Admits a value that has grown from zero. `rate()` sees the growth only if the zero is there too.
     fn grown(&mut self, name: SeriesName<'_>, value: f64, known: bool, exemplar: Option<Exemplar>) -> bool {
         let now = Sample { value, timestamp: self.timestamp };
         if known || value == 0.0 {
-            self.admit(name, &[now], exemplar)
+            self.admit(name, Points::Samples(&[now]), exemplar)
         } else {
-            self.admit(name, &[Sample { value: 0.0, timestamp: self.before }, now], exemplar)
+            self.admit(name, Points::Samples(&[Sample { value: 0.0, timestamp: self.before }, now]), exemplar)
         }
     }
 
-    fn admit(&mut self, name: SeriesName<'_>, samples: &[Sample], exemplar: Option<Exemplar>) -> bool {
+    fn admit(&mut self, name: SeriesName<'_>, points: Points<'_>, exemplar: Option<Exemplar>) -> bool {
         let nanoseconds = self.timestamp.unsigned_abs().saturating_mul(1_000_000);
         let admitted = self.queue.admit(0, nanoseconds, |buffer| {
-            put_series(buffer, self.identity, name, samples, exemplar);
+            put_series(buffer, self.identity, name, points, exemplar);
             buffer.extend_from_slice(&self.metadata);
         });
         if admitted {
@@ -210,7 +234,7 @@ impl Round<'_> {
         };
         self.begin(&family, with_metadata);
         let name = SeriesName { name: TARGET_INFO, labels, le: None };
-        self.admit(name, &[Sample { value: 1.0, timestamp: self.timestamp }], None);
+        self.admit(name, Points::Samples(&[Sample { value: 1.0, timestamp: self.timestamp }]), None);
     }
 }
 

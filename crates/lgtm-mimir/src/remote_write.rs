@@ -15,6 +15,7 @@ use crate::collect::{Collected, exemplar_labels};
 use crate::exemplar::Exemplar;
 use crate::families::Kind;
 use crate::naming;
+use crate::native::{Buckets, State, ZERO_THRESHOLD};
 
 pub(crate) const PATH: &str = "/api/v1/push";
 
@@ -34,6 +35,21 @@ const SAMPLE_TIMESTAMP: u8 = varint_tag(2);
 const EXEMPLAR_LABELS: u8 = length_tag(1);
 const EXEMPLAR_VALUE: u8 = fixed64_tag(2);
 const EXEMPLAR_TIMESTAMP: u8 = varint_tag(3);
+
+const HISTOGRAMS: u8 = length_tag(4);
+const HISTOGRAM_COUNT: u8 = varint_tag(1);
+const HISTOGRAM_SUM: u8 = fixed64_tag(3);
+const HISTOGRAM_SCHEMA: u8 = varint_tag(4);
+const HISTOGRAM_ZERO_THRESHOLD: u8 = fixed64_tag(5);
+const HISTOGRAM_ZERO_COUNT: u8 = varint_tag(6);
+/// The counts are the field behind it.
+const HISTOGRAM_NEGATIVE_SPANS: u8 = length_tag(8);
+const HISTOGRAM_POSITIVE_SPANS: u8 = length_tag(11);
+const HISTOGRAM_TIMESTAMP: u8 = varint_tag(15);
+const SPAN_OFFSET: u8 = varint_tag(1);
+const SPAN_LENGTH: u8 = varint_tag(2);
+/// From the tag of a field to that of the next one of the same wire type.
+const NEXT_FIELD: u8 = 8;
 
 const METADATA_TYPE: u8 = varint_tag(1);
 const METADATA_FAMILY: u8 = length_tag(2);
@@ -89,6 +105,14 @@ pub(crate) struct Sample {
     pub(crate) timestamp: i64,
 }
 
+/// What a series says, in time order.
+#[derive(Clone, Copy)]
+pub(crate) enum Points<'a> {
+    Samples(&'a [Sample]),
+    /// As [`native_message`] writes them.
+    Histograms(&'a [Vec<u8>]),
+}
+
 /// Which series: a sample's name, the labels of its label set, and a bucket's bound.
 #[derive(Clone, Copy)]
 pub(crate) struct SeriesName<'a> {
@@ -102,9 +126,13 @@ pub(crate) fn put_series(
     buffer: &mut Vec<u8>,
     identity: &IdentityLabels,
     series: SeriesName<'_>,
-    samples: &[Sample],
+    points: Points<'_>,
     exemplar: Option<Exemplar>,
 ) {
+    let (samples, histograms) = match points {
+        Points::Samples(samples) => (samples, &[][..]),
+        Points::Histograms(histograms) => (&[][..], histograms),
+    };
     let mut labels: Vec<(Cow<'_, str>, &str)> = Vec::with_capacity(series.labels.len() + identity.0.len() + 2);
     labels.push((Cow::Borrowed("__name__"), series.name));
     labels.extend(identity.0.iter().map(|(name, value)| (Cow::Borrowed(*name), value.as_str())));
@@ -112,7 +140,8 @@ pub(crate) fn put_series(
     labels.extend(series.labels.iter().map(|(name, value)| (identity.exported(name, series.labels), value.as_str())));
     labels.sort_unstable();
     let length: usize = labels.iter().map(|(name, value)| field_length(label_length(name, value))).sum::<usize>()
-        + samples.iter().map(|sample| field_length(sample_length(sample))).sum::<usize>();
+        + samples.iter().map(|sample| field_length(sample_length(sample))).sum::<usize>()
+        + histograms.iter().map(|histogram| field_length(histogram.len())).sum::<usize>();
     let exemplar = exemplar.map(|exemplar| (exemplar_message(&exemplar), EXEMPLARS));
     let exemplar_bytes = exemplar.as_ref().map_or(0, |(message, _)| field_length(message.len()));
     buffer.push(TIMESERIES);
@@ -129,6 +158,48 @@ pub(crate) fn put_series(
     if let Some((message, tag)) = exemplar {
         put_bytes(buffer, tag, &message);
     }
+    for histogram in histograms {
+        put_bytes(buffer, HISTOGRAMS, histogram);
+    }
+}
+
+/// A native histogram at a time (milliseconds since the Unix epoch), as Prometheus' `Histogram` message.
+pub(crate) fn native_message(state: &State, timestamp: i64) -> Vec<u8> {
+    let mut message = Vec::with_capacity(256);
+    put_integer(&mut message, HISTOGRAM_COUNT, state.count());
+    put_fixed64(&mut message, HISTOGRAM_SUM, state.sum.to_bits());
+    put_integer(&mut message, HISTOGRAM_SCHEMA, zigzag(state.schema.into()));
+    put_fixed64(&mut message, HISTOGRAM_ZERO_THRESHOLD, ZERO_THRESHOLD.to_bits());
+    put_integer(&mut message, HISTOGRAM_ZERO_COUNT, state.zero);
+    put_buckets(&mut message, HISTOGRAM_NEGATIVE_SPANS, &state.negative);
+    put_buckets(&mut message, HISTOGRAM_POSITIVE_SPANS, &state.positive);
+    put_integer(&mut message, HISTOGRAM_TIMESTAMP, timestamp.cast_unsigned());
+    message
+}
+
+/// The spans of one sign, under the tag given, and behind them the counts, as differences, under the next one.
+fn put_buckets(message: &mut Vec<u8>, spans: u8, buckets: &Buckets) {
+    let mut deltas = Vec::new();
+    let mut previous = 0;
+    for (offset, counts) in buckets.runs() {
+        let mut span = Vec::with_capacity(8);
+        put_integer(&mut span, SPAN_OFFSET, zigzag(offset.into()));
+        put_integer(&mut span, SPAN_LENGTH, counts.len() as u64);
+        put_bytes(message, spans, &span);
+        for count in counts {
+            let count = count.cast_signed();
+            put_varint(&mut deltas, zigzag(count.wrapping_sub(previous)));
+            previous = count;
+        }
+    }
+    if !deltas.is_empty() {
+        put_bytes(message, spans + NEXT_FIELD, &deltas);
+    }
+}
+
+/// Signed numbers as protobuf's `sint` writes them.
+const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 fn label_length(name: &str, value: &str) -> usize {

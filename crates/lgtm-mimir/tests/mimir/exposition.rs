@@ -305,3 +305,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn promtool_takes_the_configuration_of_prometheus() {
+    let folder = std::env::temp_dir().join(format!("lgtm-prometheus-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let cases = [
+        lgtm_mimir::prometheus_config("shop", &["shop:9090", "127.0.0.1:9464"], None),
+        lgtm_mimir::prometheus_config("a \"job\" \\ é", &["[::1]:9090"], Some("http://mimir:9009/api/v1/push")),
+    ];
+    for (number, yaml) in cases.iter().enumerate() {
+        let file = folder.join(format!("{number}.yml"));
+        std::fs::write(&file, yaml).unwrap();
+        match Command::new("promtool").args(["check", "config"]).arg(&file).output() {
+            Ok(checked) => {
+                assert!(checked.status.success(), "{yaml}\n{}", String::from_utf8_lossy(&checked.stderr));
+            }
+            Err(error) => eprintln!("skipped: promtool cannot be started ({error})"),
+        }
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
