@@ -1,6 +1,5 @@
 //! What a program says of a span at run time: parent, links, status, attributes. Caller threads.
 
-use http::HeaderMap;
 use tracing_core::Dispatch;
 use tracing_core::span::Id;
 
@@ -9,7 +8,7 @@ use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, Status};
 use super::link;
 use super::store::{SetParentError, SpanStore, find_store};
 use crate::current::TraceContext;
-use crate::propagation::{self, RemoteParent};
+use crate::propagation::{self, Extractor, RemoteParent};
 
 /// What `tracing::Span` has no method for.
 ///
@@ -28,7 +27,7 @@ pub trait SpanExt {
     ///
     /// # Errors
     /// [`SetParentError`] if the span is disabled, has a parent already, or its ids are in use already.
-    fn set_parent(&self, headers: &HeaderMap) -> Result<(), SetParentError>;
+    fn set_parent(&self, headers: &(impl Extractor + ?Sized)) -> Result<(), SetParentError>;
 
     /// Makes the span the child of one in another process.
     ///
@@ -53,7 +52,7 @@ pub trait SpanExt {
 }
 
 impl SpanExt for tracing::Span {
-    fn set_parent(&self, headers: &HeaderMap) -> Result<(), SetParentError> {
+    fn set_parent(&self, headers: &(impl Extractor + ?Sized)) -> Result<(), SetParentError> {
         propagation::set_parent(self, headers)
     }
 

@@ -107,6 +107,8 @@ pub struct SpanRecord {
     pub probability: f64,
     /// What holds the spans of a trace while the keep rules have not decided.
     pub undecided: Option<Arc<UndecidedTrace>>,
+    /// Whether the remote parent says that the trace id is random.
+    pub random_trace_id: bool,
     /// W3C `tracestate`, taken over from the remote parent.
     pub trace_state: Option<Arc<str>>,
     /// From the field `otel.name`; else the metadata's name counts.
@@ -341,6 +343,7 @@ impl SpanRecord {
         self.parent_span_id = SpanId::ZERO;
         self.remote_parent = false;
         self.sampled = false;
+        self.random_trace_id = false;
         self.trace_state = None;
         self.name = None;
         self.kind = SpanKind::Internal;

@@ -323,6 +323,7 @@ impl SpanStore {
                 record.sampled = inherited.sampled;
                 record.probability = inherited.probability;
                 record.undecided = inherited.undecided;
+                record.random_trace_id = inherited.random_trace_id;
                 record.trace_state = inherited.trace_state;
             }
             None => {
@@ -379,6 +380,7 @@ impl SpanStore {
                 sampled: record.sampled,
                 probability: record.probability,
                 undecided: record.undecided.clone(),
+                random_trace_id: record.random_trace_id,
                 trace_state: record.trace_state.clone(),
             }
         });
@@ -497,6 +499,7 @@ impl SpanStore {
                 record.trace_id = parent.trace_id;
                 record.parent_span_id = parent.span_id;
                 record.remote_parent = true;
+                record.random_trace_id = parent.random_trace_id;
                 record.trace_state = parent.trace_state.clone();
                 self.decide_head(record, Some(parent.sampled));
                 if record.anchor != record.span_id {
@@ -533,6 +536,7 @@ struct Inherited {
     sampled: bool,
     probability: f64,
     undecided: Option<Arc<UndecidedTrace>>,
+    random_trace_id: bool,
     trace_state: Option<Arc<str>>,
 }
 

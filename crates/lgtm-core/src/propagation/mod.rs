@@ -1,22 +1,32 @@
-//! W3C trace context in and out: `traceparent` and `tracestate`. Caller threads.
-//! Source: <https://www.w3.org/TR/trace-context/>.
+//! W3C trace context in and out, `traceparent` and `tracestate`, and W3C baggage. Caller threads.
+//! Sources: <https://www.w3.org/TR/trace-context/>, <https://www.w3.org/TR/trace-context-2/>.
+//!
+//! - `carrier.rs` is what contexts are read from and written to;
+//! - `tracestate.rs` checks what other vendors say;
+//! - `baggage.rs` is what travels beside the trace.
+
+pub mod baggage;
+mod carrier;
+mod tracestate;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::{Span, dispatcher};
 
 use crate::current;
 use crate::ids::{SpanId, TraceId};
-use crate::span::find_store;
+use crate::span::{SpanRecord, find_store};
+
+pub use carrier::{Extractor, Injector};
 
 pub use crate::span::SetParentError;
 
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+const BAGGAGE: &str = "baggage";
 
-/// At most this much of a `tracestate` is passed on (section 3.3.1.5 asks for at least 512 characters).
-const TRACESTATE_LIMIT: usize = 4096;
+/// The trace flag of level 2 that says that the trace id is random.
+const RANDOM: u8 = 2;
 
 /// A span in another process, as its headers name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +38,9 @@ pub struct RemoteParent {
     pub span_id: SpanId,
     /// Whether the caller records the trace.
     pub sampled: bool,
-    /// Passed on as it came.
+    /// Whether the caller says that the trace id is random (level 2); passed on.
+    pub random_trace_id: bool,
+    /// Passed on.
     pub trace_state: Option<Arc<str>>,
 }
 
@@ -59,31 +71,23 @@ impl RemoteParent {
             trace_id: TraceId::from_hex(trace_id)?,
             span_id: SpanId::from_hex(span_id)?,
             sampled: flags & 1 == 1,
+            random_trace_id: flags & RANDOM == RANDOM,
             trace_state: None,
         })
     }
 }
 
-/// Reads `traceparent` and `tracestate`. `None` if there is no valid `traceparent`, or more than one.
+/// Reads `traceparent` and `tracestate`. `None` if there is no valid `traceparent`, or more than one; a `tracestate` that is
+/// malformed is left out.
 #[must_use]
-pub fn extract(headers: &HeaderMap) -> Option<RemoteParent> {
-    let mut values = headers.get_all(&TRACEPARENT).iter();
-    let mut parent = RemoteParent::parse(values.next()?.to_str().ok()?)?;
-    if values.next().is_some() {
-        return None;
-    }
-    let states: Vec<&str> = headers
-        .get_all(&TRACESTATE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .map(str::trim)
-        .filter(|value| !value.is_empty())
-        .collect();
-    let state = states.join(",");
-    if !state.is_empty() && state.len() <= TRACESTATE_LIMIT {
-        parent.trace_state = Some(state.into());
-    }
-    Some(parent)
+pub fn extract(headers: &(impl Extractor + ?Sized)) -> Option<RemoteParent> {
+    let mut parents = Vec::new();
+    headers.values(TRACEPARENT, &mut |value| parents.push(RemoteParent::parse(value)));
+    let [Some(parent)] = parents.as_mut_slice() else { return None };
+    let mut states = Vec::new();
+    headers.values(TRACESTATE, &mut |value| states.push(value.to_owned()));
+    parent.trace_state = tracestate::join(&states).map(Into::into);
+    Some(parent.clone())
 }
 
 /// Makes a span the child of the one that the headers of an incoming request name. Headers without a valid `traceparent`
@@ -93,7 +97,7 @@ pub fn extract(headers: &HeaderMap) -> Option<RemoteParent> {
 ///
 /// # Errors
 /// [`SetParentError`] if the span is disabled, has a parent already, or its ids are in use already.
-pub fn set_parent(span: &Span, headers: &HeaderMap) -> Result<(), SetParentError> {
+pub fn set_parent(span: &Span, headers: &(impl Extractor + ?Sized)) -> Result<(), SetParentError> {
     match extract(headers) {
         Some(parent) => set_remote_parent(span, &parent),
         None => Ok(()),
@@ -113,29 +117,37 @@ pub fn set_remote_parent(span: &Span, parent: &RemoteParent) -> Result<(), SetPa
     .unwrap_or(Err(SetParentError::UnknownSpan))
 }
 
-/// Writes the current trace into the headers of an outgoing request, replacing what they said of one. Outside all spans
-/// the headers stay as they are.
-pub fn inject(headers: &mut HeaderMap) {
+/// Writes the current trace and [`baggage`] into the headers of an outgoing request, replacing what they said of one. Outside
+/// all spans what they say of a trace stays as it is, and so does what they say of baggage where none is attached.
+pub fn inject(headers: &mut (impl Injector + ?Sized)) {
+    let baggage = baggage::current();
+    if !baggage.is_empty() {
+        headers.set(BAGGAGE, &baggage.to_string());
+    }
     let Some(trace) = current::trace() else { return };
-    let text = format!("00-{}-{}-{:02x}", trace.trace_id, trace.span_id, u8::from(trace.sampled));
-    let Ok(value) = HeaderValue::try_from(text) else { return };
-    headers.insert(TRACEPARENT.clone(), value);
-    let state = dispatcher::get_default(|dispatch| {
+    let known = dispatcher::get_default(|dispatch| {
         let store = find_store(dispatch)?;
         // The innermost span that a layer of ours knows: `Span::current()` may be hidden from all of them.
         let (span, _) = current::innermost(store.id)?;
         store.expose(span);
-        store.with(span, |record| record.trace_state.clone().filter(|_| record.trace_id == trace.trace_id))?
+        let of_record = |record: &mut SpanRecord| {
+            (record.trace_id == trace.trace_id).then(|| (record.random_trace_id, record.trace_state.clone()))
+        };
+        store.with(span, of_record)?
     });
-    headers.remove(&TRACESTATE);
-    if let Some(value) = state.and_then(|state| HeaderValue::try_from(&*state).ok()) {
-        headers.insert(TRACESTATE.clone(), value);
+    let (random, state) = known.unwrap_or_default();
+    let flags = u8::from(trace.sampled) | if random { RANDOM } else { 0 };
+    headers.set(TRACEPARENT, &format!("00-{}-{}-{flags:02x}", trace.trace_id, trace.span_id));
+    match state {
+        Some(state) => headers.set(TRACESTATE, &state),
+        None => headers.remove(TRACESTATE),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::{HeaderMap, HeaderValue};
     use proptest::prelude::*;
 
     const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
