@@ -24,6 +24,8 @@ pub struct Settings {
     pub sampler: Sampler,
     /// For both pipelines. Nothing is dropped by default: a full queue makes its callers wait.
     pub options: PipelineOptions,
+    /// What else the Loki layer is told.
+    pub loki: fn(lgtm_loki::Builder) -> lgtm_loki::Builder,
     /// What else the Tempo layer is told.
     pub tempo: fn(lgtm_tempo::Builder) -> lgtm_tempo::Builder,
 }
@@ -39,6 +41,7 @@ impl Settings {
             protocol: Protocol::default(),
             sampler: Sampler::default(),
             options,
+            loki: std::convert::identity,
             tempo: std::convert::identity,
         }
     }
@@ -57,7 +60,7 @@ impl Settings {
     #[must_use]
     pub fn start_at(&self, loki: &str, traces: &str) -> (Layers, Pipelines) {
         let worker = Worker::spawn().expect("a worker");
-        let (loki, logs) = lgtm_loki::builder()
+        let (loki, logs) = (self.loki)(lgtm_loki::builder())
             .endpoint(Endpoint::parse(loki).expect("Loki's address"))
             .identity(self.identity.clone())
             .worker(worker.clone())

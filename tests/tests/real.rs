@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use lgtm_core::pipeline::Pipeline;
 use lgtm_core::protobuf::{length_tag, put_bytes};
 use lgtm_core::{Endpoint, Identity, SignalReport, unix_nanos};
+use lgtm_loki::Format;
 use lgtm_query::{
     AttributeValue, LogQuery, Loki, Prometheus, SpanKind, StatusCode, Tempo, TimeRange, Trace, TraceId, Wait,
 };
@@ -51,6 +52,7 @@ mod loki {
             server.ready().await;
             let loki = Loki::at(server.url())?;
             lines_are_found_by_trace_id_and_by_field(&server, &loki).await?;
+            every_format_is_read_by_logql(&server, &loki).await?;
             lines_of_the_same_time_and_text_are_all_stored(&server, &loki).await?;
             refused_lines_are_counted(&server, &loki).await
         })
@@ -97,6 +99,49 @@ mod loki {
         let line: serde_json::Value = serde_json::from_str(&entry.line)?;
         assert_eq!((&line["message"], &line["spans"][0]), (&"order placed".into(), &"request".into()));
         Ok(())
+    }
+
+    async fn every_format_is_read_by_logql(server: &Server, loki: &Loki) -> Outcome {
+        for (format, name) in [(Format::Json, "json"), (Format::Logfmt, "logfmt")] {
+            let service = format!("real-{name}");
+            let builder = lgtm_loki::builder().endpoint(Endpoint::parse(server.url())?);
+            let (layer, pipeline) = builder.identity(Identity::new(&service)).format(format).build()?;
+            let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
+            tracing::dispatcher::with_default(&dispatch, || {
+                let _request = info_span!("request", region = "a \"b\"=c").entered();
+                info!(latency_ms = 12.5, note = "two\nlines", "first");
+                info!(latency_ms = 30, "second");
+            });
+            flush(&pipeline);
+            let selector = format!(r#"{{service_name="{service}"}} | {name}"#);
+            let found = ask(loki, &format!(r#"{selector} | latency_ms > 20 | __error__="""#), 1).await?;
+            assert_eq!(found.entries().len(), 1, "{name}: numbers compare");
+            let found = ask(loki, &format!(r#"{selector} | region="a \"b\"=c" | trace_sampled="true""#), 2).await?;
+            assert_eq!(found.entries().len(), 2, "{name}: quoted values and structured metadata");
+            // Unwrapped to a number, each line is a sample.
+            let unwrapped = format!("{selector} | unwrap latency_ms | __error__=\"\"");
+            let sum = format!("sum(sum_over_time({unwrapped} [1h]))");
+            let response = ask_number(server, &sum).await?;
+            assert!((response - 42.5).abs() < 1e-9, "{name}: {response}");
+        }
+        let (layer, pipeline) = lgtm_loki::builder()
+            .endpoint(Endpoint::parse(server.url())?)
+            .identity(Identity::new("real-text"))
+            .format(Format::Text)
+            .build()?;
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
+        tracing::dispatcher::with_default(&dispatch, || info!(target: "shop", "plain"));
+        flush(&pipeline);
+        let found = ask(loki, r#"{service_name="real-text"} |= "INFO shop: plain""#, 1).await?;
+        assert_eq!(found.entries().len(), 1);
+        Ok(())
+    }
+
+    /// The value of an instant metric query: Loki answers it as Prometheus does.
+    async fn ask_number(server: &Server, logql: &str) -> Result<f64, Box<dyn Error>> {
+        let metrics = Prometheus::at(&format!("{}/loki", server.url()))?;
+        let answer = Wait::up_to(PATIENCE).until(|| metrics.query(logql, None), |a| !a.data.is_empty()).await?;
+        Ok(answer.data.single_value().ok_or("not one value")?)
     }
 
     fn admit(pipeline: &Pipeline, timestamp: u64, line: &str) {

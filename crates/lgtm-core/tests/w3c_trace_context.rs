@@ -1,6 +1,8 @@
 //! The published test suite of the W3C Trace Context working group (levels 1 and 2, strict), retold: each test has the name of
 //! the suite's, and plays a service that gets a request and makes requests of its own.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test, also in its helpers")]
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use lgtm_core::propagation::{RemoteParent, inject, set_parent};
 use lgtm_core::span::{Attachment, Role};

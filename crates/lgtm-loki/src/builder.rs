@@ -43,10 +43,37 @@ pub enum BuildError {
         /// Loki's limit.
         limit: usize,
     },
+    /// No line would fit.
+    #[error("lines of at most {value} bytes: at least {least} are accepted, 262144 is Loki's own limit")]
+    LineBytes {
+        /// What was given.
+        value: usize,
+        /// The least.
+        least: usize,
+    },
     /// The worker could not be started.
     #[error("the worker thread could not be started: {0}")]
     Worker(#[from] io::Error),
 }
+
+/// What a line looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// `{"message":"paid","level":"info","target":"shop","order_id":17,"spans":["request"]}`, for LogQL's `json`. The default,
+    /// and the fastest.
+    #[default]
+    Json,
+    /// `level=info target=shop message=paid order_id=17 spans=request`, for LogQL's `logfmt`.
+    Logfmt,
+    /// `INFO request: shop: paid order_id=17`, for people.
+    Text,
+}
+
+/// Loki's default limit on a line.
+const MAX_LINE_BYTES: usize = 256 * 1024;
+/// A shorter line would hold no more than its own frame.
+const LEAST_LINE_BYTES: usize = 1024;
 
 /// Begins a Loki layer. See [`Builder`] for the defaults.
 #[must_use]
@@ -61,6 +88,8 @@ pub struct Builder {
     identity: Option<Identity>,
     worker: Option<Worker>,
     labels: Vec<(String, String)>,
+    format: Format,
+    max_line_bytes: Option<usize>,
     options: PipelineOptions,
 }
 
@@ -94,6 +123,21 @@ impl Builder {
         self
     }
 
+    /// What a line looks like. Defaults to JSON. What links a line to its trace is in its structured metadata in any format.
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// The longest line, in bytes, 1,024 at least. A longer one is replaced by the beginning of its message, cut at a
+    /// character's boundary, with `truncated` beside it. Defaults to 262,144, which is Loki's default limit.
+    #[must_use]
+    pub fn max_line_bytes(mut self, bytes: usize) -> Self {
+        self.max_line_bytes = Some(bytes);
+        self
+    }
+
     /// Bounds, overflow, batches and retries.
     #[must_use]
     pub fn options(mut self, options: PipelineOptions) -> Self {
@@ -107,6 +151,10 @@ impl Builder {
     /// [`BuildError`] names what cannot work. An unreachable Loki is no error: lines wait in the queue.
     pub fn build(self) -> Result<(Layer, Pipeline), BuildError> {
         let identity = self.identity.unwrap_or_default();
+        let max_line_bytes = self.max_line_bytes.unwrap_or(MAX_LINE_BYTES);
+        if max_line_bytes < LEAST_LINE_BYTES {
+            return Err(BuildError::LineBytes { value: max_line_bytes, least: LEAST_LINE_BYTES });
+        }
         let endpoint = match self.endpoint {
             Some(endpoint) => endpoint,
             None => Endpoint::parse(DEFAULT_URL)?,
@@ -118,7 +166,7 @@ impl Builder {
         let streams = Streams::new(&identity, &self.labels)?;
         let target = Target::Http { endpoint, default_path: push::PATH, headers: push::headers() };
         let pipeline = Pipeline::start(push::Push::new(streams), target, self.options, &worker)?;
-        let layer = Layer::new(pipeline.shared_queue(), metadata::of_identity(&identity));
+        let layer = Layer::new(pipeline.shared_queue(), metadata::of_identity(&identity), self.format, max_line_bytes);
         Ok((layer, pipeline))
     }
 }

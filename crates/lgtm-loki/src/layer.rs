@@ -11,6 +11,8 @@ use tracing_core::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::builder::Format;
+use crate::line::plain;
 use crate::{labels, line, metadata};
 
 const LINE: u8 = length_tag(2);
@@ -22,33 +24,57 @@ pub struct Layer {
     queue: Arc<Queue>,
     /// The structured metadata of this process.
     identity: Vec<u8>,
+    format: Format,
+    max_line_bytes: usize,
 }
 
 impl Layer {
-    pub(crate) fn new(queue: Arc<Queue>, identity: Vec<u8>) -> Self {
-        Self { attachment: Attachment::new(Role::Observer, None), queue, identity }
+    pub(crate) fn new(queue: Arc<Queue>, identity: Vec<u8>, format: Format, max_line_bytes: usize) -> Self {
+        Self { attachment: Attachment::new(Role::Observer, None), queue, identity, format, max_line_bytes }
     }
 
     fn admit(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
         with_buffer(|text| {
-            let keys = line::begin(text, callsite, event);
-            if event.span != 0 {
-                self.attachment.expose(event.span);
-                self.append_spans(text, event.span, keys);
-            }
-            line::end(text);
-            if text.len() > line::MAX_LINE_BYTES {
-                line::truncate(text, callsite, event);
+            match self.format {
+                Format::Json => self.json(text, callsite, event),
+                Format::Logfmt => self.plain(text, plain::Style::Logfmt, callsite, event),
+                Format::Text => self.plain(text, plain::Style::Text, callsite, event),
             }
             self.queue.admit(labels::stream_of(*callsite.level()), event.timestamp, |buffer| {
                 put_bytes(buffer, LINE, text);
                 if let Some(trace) = &event.trace {
                     metadata::of_trace(buffer, trace);
                 }
-                metadata::of_callsite(buffer, callsite);
+                match event.origin() {
+                    None => metadata::of_callsite(buffer, callsite),
+                    Some(origin) => metadata::of_origin(buffer, origin),
+                }
                 buffer.extend_from_slice(&self.identity);
             });
         });
+    }
+
+    fn json(&self, text: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
+        let keys = line::begin(text, callsite, event);
+        if event.span != 0 {
+            self.attachment.expose(event.span);
+            self.append_spans(text, event.span, keys);
+        }
+        line::end(text);
+        if text.len() > self.max_line_bytes {
+            line::truncate(text, callsite, event, self.max_line_bytes);
+        }
+    }
+
+    #[cold]
+    fn plain(&self, text: &mut Vec<u8>, style: plain::Style, callsite: &Metadata<'_>, event: &VisitedEvent) {
+        if event.span != 0 {
+            self.attachment.expose(event.span);
+        }
+        plain::write(text, style, callsite, event, &mut |visit| self.attachment.ancestry(event.span, visit));
+        if text.len() > self.max_line_bytes {
+            plain::truncate(text, style, callsite, event, self.max_line_bytes);
+        }
     }
 
     /// Takes the span's share of its lines, or writes this line's own: for the first line, and where a field of the event

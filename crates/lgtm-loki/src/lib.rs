@@ -54,5 +54,5 @@ mod line;
 mod metadata;
 mod push;
 
-pub use builder::{BuildError, Builder, builder};
+pub use builder::{BuildError, Builder, Format, builder};
 pub use layer::Layer;

@@ -2,6 +2,7 @@
 
 use lgtm_core::callsite::remembered;
 use lgtm_core::protobuf::{field_length, length_tag, put_bytes, put_varint};
+use lgtm_core::span::Origin;
 use lgtm_core::{Identity, TraceContext};
 use tracing_core::Metadata;
 
@@ -34,6 +35,17 @@ pub(crate) fn of_callsite(buffer: &mut Vec<u8>, callsite: &'static Metadata<'sta
         }
     };
     remembered(callsite, CALLSITE, make, |bytes| buffer.extend_from_slice(bytes));
+}
+
+/// What a record of the `log` crate says of itself in place of its callsite.
+pub(crate) fn of_origin(buffer: &mut Vec<u8>, origin: &Origin) {
+    pair(buffer, b"target", origin.target.as_bytes());
+    if !origin.file.is_empty() {
+        pair(buffer, b"code_file_path", origin.file.as_bytes());
+    }
+    if origin.line > 0 {
+        pair(buffer, b"code_line_number", itoa::Buffer::new().format(origin.line).as_bytes());
+    }
 }
 
 /// What links a line to its trace: three pairs of known length.

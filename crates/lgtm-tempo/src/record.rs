@@ -151,6 +151,14 @@ pub(crate) fn event(buffer: &mut Vec<u8>, callsite: &'static Metadata<'static>, 
         pair(bytes, "level", callsite.level().as_str());
         pair(bytes, "target", callsite.target());
     };
+    if let Some(origin) = event.origin() {
+        return with_buffer(|own| {
+            pair(own, "level", callsite.level().as_str());
+            pair(own, "target", &origin.target);
+            let name = if event.message().is_empty() { callsite.name() } else { event.message() };
+            put_event(buffer, name, &[own, event.attributes()], event);
+        });
+    }
     remembered(callsite, LEVEL_AND_TARGET, make, |level_and_target| match event.exception() {
         None => {
             let name = if event.message().is_empty() { callsite.name() } else { event.message() };

@@ -189,6 +189,13 @@ impl Builder {
         self
     }
 
+    /// What log lines look like in Loki. Defaults to JSON.
+    #[cfg(feature = "loki")]
+    pub fn log_format(mut self, format: lgtm_loki::Format) -> Self {
+        self.settings.log_format = Some(format);
+        self
+    }
+
     /// Which traces are recorded. Defaults to that of the profile.
     pub fn sampler(mut self, sampler: Sampler) -> Self {
         self.settings.sampler = Some(sampler);

@@ -116,6 +116,7 @@ impl Parts<'_> {
             .endpoint(endpoint.clone())
             .identity(self.identity.clone())
             .worker(self.worker.clone())
+            .format(self.settings.log_format.unwrap_or_default())
             .options(self.options(3))
             .build()?;
         self.layers.loki = Some(layer);
@@ -223,5 +224,11 @@ where
     let subscriber = subscriber.with(Optional(layers.loki));
     #[cfg(feature = "console")]
     let subscriber = subscriber.with(Optional(crate::console::layer(console)));
-    dispatcher::set_global_default(Dispatch::new(subscriber)).map_err(|_| Error::SubscriberAlreadySet)
+    dispatcher::set_global_default(Dispatch::new(subscriber)).map_err(|_| Error::SubscriberAlreadySet)?;
+    // Records of the `log` crate become events. A program that has a logger of its own keeps it.
+    #[cfg(feature = "log")]
+    if tracing_log::LogTracer::init().is_err() {
+        lgtm_core::warn("the program has a logger of the `log` crate already: its records do not become events");
+    }
+    Ok(())
 }

@@ -40,6 +40,7 @@
 //! | `OTEL_TRACES_SAMPLER` | `always_on`, `always_off`, `traceidratio`, `parentbased_always_on`, `parentbased_always_off`, `parentbased_traceidratio` | that of the profile |
 //! | `OTEL_TRACES_SAMPLER_ARG` | the ratio, 0 to 1; looked at only beside a ratio sampler | `1` |
 //! | `LGTM_PROFILE` | `development`: every trace. `production`: one trace in a hundred, and what fails or is slow here. `gateway`: every trace, whatever the parent says | `development` |
+//! | `LGTM_LOG_FORMAT` | what log lines look like in Loki: `json`, `logfmt` or `text` | `json` |
 //! | `LGTM_KEEP_ERRORS` | `true`: of the traces that the sampler leaves out, those with a failed span are kept, as far as they happen in this process | `true` with the profile `production`, else `false` |
 //! | `LGTM_KEEP_SLOWER_THAN` | the same for those that take longer than this here: `500ms`, `2s`, or `off` | `500ms` with the profile `production`, else `off` |
 //! | `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`, `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`, `OTEL_ATTRIBUTE_COUNT_LIMIT` | attributes of a span, event or link; the last one for all three | `128` |
@@ -74,8 +75,8 @@
 //!
 //! # Features
 //!
-//! `loki`, `tempo`, `mimir`, `span-metrics` (counts and times of spans), `system` (CPU, memory, tokio tasks) and `console`; all
-//! are on by default. `opentelemetry` adds [`Builder::opentelemetry`], the other front door for spans. A feature adds what it names and changes nothing else.
+//! `loki`, `tempo`, `mimir`, `span-metrics` (counts and times of spans), `system` (CPU, memory, tokio tasks) and `console`, `log`
+//! (records of the `log` crate become events); all are on by default. `opentelemetry` adds [`Builder::opentelemetry`], the other front door for spans. A feature adds what it names and changes nothing else.
 //!
 //! # Life and end
 //!

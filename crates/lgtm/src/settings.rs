@@ -95,6 +95,8 @@ pub(crate) struct Settings {
     #[cfg(feature = "tempo")]
     pub(crate) span_detail: lgtm_tempo::Detail,
     pub(crate) overflow: Option<Overflow>,
+    #[cfg(feature = "loki")]
+    pub(crate) log_format: Option<lgtm_loki::Format>,
     pub(crate) log_filter: Option<Directives>,
     pub(crate) span_filter: Option<Directives>,
     pub(crate) console: Option<Console>,
@@ -142,6 +144,8 @@ impl Settings {
             #[cfg(feature = "tempo")]
             span_detail: self.span_detail,
             overflow: self.overflow.or(other.overflow),
+            #[cfg(feature = "loki")]
+            log_format: self.log_format.or(other.log_format),
             log_filter: self.log_filter.or(other.log_filter),
             span_filter: self.span_filter.or(other.span_filter),
             console: self.console.or(other.console),

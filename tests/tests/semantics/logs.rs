@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use insta::assert_snapshot;
+use lgtm_loki::Format;
 use lgtm_tests::capture::{capture, capture_on, place_of};
 use lgtm_tests::signals::Order;
 use tracing::{Level, debug, error, event, info, info_span, trace, warn};
@@ -176,4 +177,85 @@ fn a_line_over_lokis_limit_is_cut_and_says_so() {
     assert_eq!((&line["message"], &line["truncated"]), (&"too long".into(), &true.into()));
     assert!(captured.logs[0].line.len() < 256 * 1024);
     assert_eq!(captured.place_of_log("too long"), Some(place_of(captured.span("request"))));
+}
+
+#[test]
+fn logfmt_holds_the_same_fields_under_the_same_rules() {
+    let mut settings = settings();
+    settings.loki = |builder| builder.format(Format::Logfmt);
+    let captured = capture(&settings, || {
+        let _outer = info_span!("request", user = "outer", region = "eu").entered();
+        let _inner = info_span!("query", user = "inner", level = 3).entered();
+        warn!(
+            target: "shop",
+            order_id = 17,
+            ratio = 0.5,
+            note = "say \"hi\"\n=",
+            empty = "",
+            "a b" = true,
+            user.name = "ada",
+            "two words"
+        );
+    });
+    assert_snapshot!(captured.logs[0].line, @r#"level=warn target=shop message="two words" order_id=17 ratio=0.5 note="say \"hi\"\n=" empty="" a_b=true user.name=ada user=inner field_level=3 region=eu spans=request:query"#);
+    let trace = captured.span("query").trace_id.clone();
+    assert_eq!(captured.logs[0].structured_metadata["trace_id"], trace);
+}
+
+#[test]
+fn text_is_for_people() {
+    let mut settings = settings();
+    settings.loki = |builder| builder.format(Format::Text);
+    let captured = capture(&settings, || {
+        info!(target: "shop", "outside");
+        let _outer = info_span!("request", region = "eu").entered();
+        let _inner = info_span!("query").entered();
+        error!(target: "shop", order_id = 17, "no stock");
+    });
+    let lines: Vec<_> = captured.logs.iter().map(|entry| entry.line.as_str()).collect();
+    assert_eq!(lines, ["INFO shop: outside", "ERROR request:query: shop: no stock order_id=17 region=eu"]);
+}
+
+#[test]
+fn a_line_over_the_programs_own_limit_is_cut_in_every_format() {
+    let formats: [fn(lgtm_loki::Builder) -> lgtm_loki::Builder; 3] = [
+        |builder| builder.max_line_bytes(2000).format(Format::Json),
+        |builder| builder.max_line_bytes(2000).format(Format::Logfmt),
+        |builder| builder.max_line_bytes(2000).format(Format::Text),
+    ];
+    for format in formats {
+        let mut settings = settings();
+        settings.loki = format;
+        let captured = capture(&settings, || info!(target: "shop", filler = "y".repeat(3000), "{}", "é".repeat(500)));
+        let line = &captured.logs[0].line;
+        assert!(line.len() <= 2000 && line.contains("truncated") && line.contains(&"é".repeat(125)), "{line}");
+        assert!(!line.contains("yyy"), "{line}");
+    }
+    let error =
+        lgtm_loki::builder().max_line_bytes(10).build().err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("10") && error.contains("1024"), "{error}");
+}
+
+#[test]
+fn records_of_the_log_crate_are_lines_with_their_own_origin() {
+    // One logger a process; the subscriber that counts is the thread's.
+    let _ = tracing_log::LogTracer::init();
+    let captured = capture(&settings(), || {
+        let _request = info_span!("request").entered();
+        log::warn!(target: "old::library", "disk {} is full", 7);
+    });
+    let entry = captured.log("disk 7 is full");
+    let line = entry.json().expect("a line");
+    assert_eq!(
+        (&line["target"], &line["level"], &line["spans"][0]),
+        (&"old::library".into(), &"warn".into(), &"request".into())
+    );
+    assert!(line.as_object().is_some_and(|line| line.keys().all(|key| !key.starts_with("log."))), "{line}");
+    let metadata = &entry.structured_metadata;
+    assert_eq!(metadata["target"], "old::library");
+    assert!(metadata["code_file_path"].ends_with("logs.rs") && metadata["code_line_number"] != "0", "{metadata:?}");
+    assert_eq!(captured.place_of_log("disk 7 is full"), Some(place_of(captured.span("request"))));
+    let event = &captured.span("request").events[0];
+    assert_eq!(event.attributes.text("target"), Some("old::library"));
+    assert_eq!(event.attributes.text("log.target"), None);
 }

@@ -274,15 +274,15 @@ fn walk(store: &SpanStore, span: u64, logged: bool, visit: VisitSpan<'_>) {
     let mut next = span;
     // Ancestors outlive their children in a registry, so the walk ends; the bound is against a broken one.
     for _ in 0..4096 {
+        if next == 0 {
+            break;
+        }
         let parent = store.with(next, |record| {
             visit(record);
             record.logged |= logged;
             record.parent
         });
-        match parent {
-            Some(parent) if parent != 0 => next = parent,
-            _ => break,
-        }
+        next = parent.unwrap_or(0);
     }
 }
 

@@ -5,9 +5,9 @@
 
 use std::cell::RefCell;
 
-use tracing_core::Event;
+use tracing_core::{Event, Metadata};
 
-use super::fields::{EVENT_ATTRIBUTE, Exception, FieldVisitor, VisitLimits, Visited};
+use super::fields::{EVENT_ATTRIBUTE, Exception, FieldVisitor, Origin, VisitLimits, Visited};
 use super::store::{SpanStore, context_of_event};
 use crate::clock;
 use crate::current::TraceContext;
@@ -49,6 +49,13 @@ impl VisitedEvent {
         self.fields.dropped
     }
 
+    /// Where the event comes from, if it is a record of the `log` crate.
+    #[must_use]
+    #[inline]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.fields.has_origin.then_some(&self.fields.origin)
+    }
+
     /// The error among the fields, if there is one.
     #[must_use]
     pub fn exception(&self) -> Option<&Exception> {
@@ -72,6 +79,12 @@ pub(crate) fn announce() {
     });
 }
 
+/// Whether the event is a record of the `log` crate: tracing-log gives them all this target, and these fields.
+#[inline]
+fn is_log_record(callsite: &Metadata<'_>) -> bool {
+    callsite.target() == "log" && callsite.fields().field("log.target").is_some()
+}
+
 /// Shows the event to a layer, visiting it if this layer is the first.
 pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: impl FnOnce(&VisitedEvent) -> R) -> R {
     let mut visited = EVENT.try_with(|cell| cell.take()).ok().flatten().unwrap_or_default();
@@ -85,6 +98,9 @@ pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: imp
         visited.fields.clear();
         let limits = VisitLimits { attributes: store.limits().event_attributes, ..store.span_visit() };
         visited.fields.trim(256 * 1024);
+        if is_log_record(event.metadata()) {
+            visited.fields.begin_origin();
+        }
         event.record(&mut FieldVisitor { visited: &mut visited.fields, tag: EVENT_ATTRIBUTE, limits });
         visited.timestamp = clock::unix_nanos();
         let (span, trace) = context_of_event(store, event).unwrap_or((0, None));

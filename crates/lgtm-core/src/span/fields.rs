@@ -115,8 +115,22 @@ pub(crate) struct Visited {
     pub(crate) kind: Option<SpanKind>,
     pub(crate) status: Option<Status>,
     pub(crate) status_description: Option<String>,
+    /// Where the event comes from, if it is a record of the `log` crate: its fields `log.*` say so.
+    pub(crate) origin: Origin,
+    pub(crate) has_origin: bool,
     /// Where `Debug` output is formatted before its length is known.
     text: String,
+}
+
+/// Where a record of the `log` crate comes from: its callsite in `tracing` is one for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The record's target.
+    pub target: String,
+    /// The source file; empty: unknown.
+    pub file: String,
+    /// The line in it; 0: unknown.
+    pub line: u32,
 }
 
 impl Visited {
@@ -126,10 +140,20 @@ impl Visited {
         self.dropped = 0;
         self.message.clear();
         self.has_exception = false;
+        self.has_origin = false;
         self.name = None;
         self.kind = None;
         self.status = None;
         self.status_description = None;
+    }
+
+    /// The event is a record of the `log` crate.
+    #[cold]
+    pub(crate) fn begin_origin(&mut self) {
+        self.has_origin = true;
+        self.origin.target.clear();
+        self.origin.file.clear();
+        self.origin.line = 0;
     }
 
     /// Gives back memory that an unusually large event took.
@@ -266,6 +290,20 @@ impl FieldVisitor<'_> {
         }
     }
 
+    /// The fields `log.*` that the bridge from the `log` crate writes; true if this was one.
+    fn originates(&mut self, name: &[u8], text: &str) -> bool {
+        let origin = &mut self.visited.origin;
+        let place = match name {
+            b"target" => &mut origin.target,
+            b"file" => &mut origin.file,
+            // The target begins with it, unless the program has chosen another one.
+            b"module_path" => return true,
+            _ => return false,
+        };
+        place.push_str(cut(text, 1024));
+        true
+    }
+
     /// The fields `otel.*` of a span; true if this was one.
     fn describe_span(&mut self, name: &str, text: &str) -> bool {
         match name {
@@ -301,6 +339,7 @@ impl FieldVisitor<'_> {
                 self.visited.message.clear();
                 self.visited.message.push_str(cut(text, self.limits.value_bytes));
             }
+            [b'l', b'o', b'g', b'.', rest @ ..] if self.visited.has_origin && self.originates(rest, text) => {}
             [b'o', b't', b'e', b'l', b'.', ..] if self.is_span() && self.describe_span(name, text) => {}
             _ => self.text(name, text),
         }
@@ -317,6 +356,10 @@ impl Visit for FieldVisitor<'_> {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
+        if self.visited.has_origin && field.name() == "log.line" {
+            self.visited.origin.line = u32::try_from(value).unwrap_or(0);
+            return;
+        }
         match i64::try_from(value) {
             Ok(value) => self.integer(field.name(), value),
             Err(_) => self.record_debug(field, &value),

@@ -43,6 +43,13 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         })?,
         log_filter: directives(&variables, "RUST_LOG")?,
         span_filter: directives(&variables, "LGTM_SPAN_FILTER")?,
+        #[cfg(feature = "loki")]
+        log_format: variables.parse("LGTM_LOG_FORMAT", "json, logfmt or text", |text| match text {
+            "json" => Some(lgtm_loki::Format::Json),
+            "logfmt" => Some(lgtm_loki::Format::Logfmt),
+            "text" => Some(lgtm_loki::Format::Text),
+            _ => None,
+        })?,
         keep_errors: variables.parse("LGTM_KEEP_ERRORS", "true or false", value::switch)?,
         keep_slower_than: variables.parse("LGTM_KEEP_SLOWER_THAN", KEEP_FORM, |text| match text {
             "off" => Some(None),

@@ -189,6 +189,17 @@ mod all_signals {
             ("LGTM_SHUTDOWN_TIMEOUT", "99999999999999999999s", "500ms, 5s or 1m"),
             ("LGTM_CONSOLE", "yes", "auto, pretty, json or off"),
             ("OTEL_SDK_DISABLED", "1", "true or false"),
+            ("LGTM_KEEP_ERRORS", "yes", "true or false"),
+            ("LGTM_KEEP_SLOWER_THAN", "500", "500ms or 2s, or off"),
+            ("LGTM_LOG_FORMAT", "xml", "json, logfmt or text"),
+            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1", "0 to 4294967295"),
+            ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "many", "0 to 4294967295"),
+            ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "1.5", "0 to 4294967295"),
+            ("OTEL_ATTRIBUTE_COUNT_LIMIT", "x", "0 to 4294967295"),
+            ("OTEL_SPAN_EVENT_COUNT_LIMIT", "x", "0 to 4294967295"),
+            ("OTEL_SPAN_LINK_COUNT_LIMIT", "x", "0 to 4294967295"),
+            ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "x", "0 to 4294967295"),
+            ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "x", "0 to 4294967295"),
         ];
         for (variable, value, form) in table {
             let result = settings(&[(variable, value)]);
@@ -262,8 +273,22 @@ fn good_values_arrive() {
         ("OTEL_SDK_DISABLED", "false"),
         ("RUST_LOG", "warn,shop=debug"),
         ("LGTM_SPAN_FILTER", "off"),
+        ("LGTM_KEEP_ERRORS", "TRUE"),
+        ("LGTM_KEEP_SLOWER_THAN", "2s"),
+        ("LGTM_LOG_FORMAT", "logfmt"),
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "10"),
+        ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "11"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "12"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "13"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "1000"),
     ])
     .unwrap();
+    assert_eq!((settings.keep_errors, settings.keep_slower_than), (Some(true), Some(Some(Duration::from_secs(2)))));
+    #[cfg(feature = "loki")]
+    assert_eq!(settings.log_format, Some(lgtm_loki::Format::Logfmt));
+    let limits = settings.span_limits.unwrap();
+    assert_eq!((limits.attributes, limits.event_attributes, limits.link_attributes), (10, 11, 10));
+    assert_eq!((limits.events, limits.links, limits.value_bytes), (12, 13, 1000));
     let identity = settings.identity();
     assert_eq!(identity.service_name, "shop");
     assert_eq!(identity.environment.as_deref(), Some("live"));

@@ -1,21 +1,18 @@
-//! Shape: the JSON line. Caller threads; appends to reused buffers.
+//! Shape: the line. Caller threads; appends to reused buffers. JSON here, logfmt and text in `plain.rs`.
+
+pub(crate) mod plain;
 
 use std::cell::RefCell;
 
 use lgtm_core::callsite::remembered;
-use lgtm_core::span::{Attributes, LogContext, SpanRecord, Value, VisitSpan, VisitedEvent};
+use lgtm_core::span::{Attributes, LogContext, Origin, SpanRecord, Value, VisitSpan, VisitedEvent};
 use tracing_core::Metadata;
 
 use crate::labels::level_name;
 
-/// The longest line; Loki's default limit is 256 KiB.
-pub(crate) const MAX_LINE_BYTES: usize = 256 * 1024;
-/// The most of a message that stays of a line over the limit. Escaping makes it at most six times longer.
-const TRUNCATED_MESSAGE_BYTES: usize = 32 * 1024;
-
 /// Whether a name has a meaning of its own.
 #[inline]
-fn is_reserved(name: &[u8]) -> bool {
+pub(super) fn is_reserved(name: &[u8]) -> bool {
     matches!(name, b"message" | b"level" | b"target" | b"spans" | b"trace_id" | b"span_id" | b"trace_sampled")
 }
 
@@ -68,16 +65,23 @@ impl Names {
 
 /// Writes the line up to the fields of the spans. Gives the keys of the event.
 pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> Keys {
-    let names = head(line, callsite, event.message());
+    let names = head(line, callsite, event.message(), event.origin());
     for attribute in Attributes::new(event.attributes()) {
         field(line, attribute.key, attribute.value, names.plain);
     }
     names.keys
 }
 
-fn head(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, message: &str) -> Names {
+fn head(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, message: &str, origin: Option<&Origin>) -> Names {
     line.extend_from_slice(b"{\"message\":");
     string(line, message.as_bytes());
+    if let Some(origin) = origin {
+        line.extend_from_slice(b",\"level\":\"");
+        line.extend_from_slice(level_name(*callsite.level()).as_bytes());
+        line.extend_from_slice(b"\",\"target\":");
+        string(line, origin.target.as_bytes());
+        return Names::of(callsite);
+    }
     let make = |bytes: &mut Vec<u8>| {
         Names::of(callsite).write(bytes);
         bytes.extend_from_slice(b",\"level\":\"");
@@ -98,11 +102,16 @@ pub(crate) fn end(line: &mut Vec<u8>) {
 }
 
 /// Replaces a line over the limit by one that says so.
-pub(crate) fn truncate(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
+pub(crate) fn truncate(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent, limit: usize) {
     line.clear();
-    let message = event.message();
-    head(line, callsite, message.get(..message.floor_char_boundary(TRUNCATED_MESSAGE_BYTES)).unwrap_or_default());
+    head(line, callsite, cut_message(event, limit), event.origin());
     line.extend_from_slice(b",\"truncated\":true}");
+}
+
+/// What stays of the message of a line over the limit. Escaping makes it at most six times longer.
+pub(crate) fn cut_message(event: &VisitedEvent, limit: usize) -> &str {
+    let message = event.message();
+    message.get(..message.floor_char_boundary(limit / 8)).unwrap_or_default()
 }
 
 /// The names of a line's spans, from the leaf to the root, while they are collected.
@@ -318,7 +327,7 @@ fn string(line: &mut Vec<u8>, text: &[u8]) {
 }
 
 #[inline(never)]
-fn escaped(line: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn escaped(line: &mut Vec<u8>, text: &[u8]) {
     let is_escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
     line.push(b'"');
     let mut rest = text;

@@ -1,0 +1,184 @@
+//! Shape: lines in logfmt and as text. Caller threads; appends to reused buffers.
+//!
+//! The same fields as in JSON, under the same rules: the event wins over its spans, the leaf over the root; a field that is
+//! named like one of the line's own gets the prefix `field_`.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+
+use lgtm_core::span::{Attributes, Value, VisitedEvent};
+use tracing_core::Metadata;
+
+use super::{Spans, cut_message, escaped, is_reserved};
+use crate::labels::level_name;
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// `level=info target=shop message=paid order_id=17 spans=request:query`
+    Logfmt,
+    /// `INFO request:query: shop: paid order_id=17`
+    Text,
+}
+
+/// Parts of the line before their place in it is known.
+#[derive(Default)]
+struct Parts {
+    /// ` key=value` of all fields.
+    fields: Vec<u8>,
+    /// The names of the fields so far, each with its end.
+    keys: Vec<u8>,
+    key_ends: Vec<usize>,
+    /// The names of the spans, from the leaf to the root, each with its end.
+    spans: Vec<u8>,
+    span_ends: Vec<usize>,
+}
+
+thread_local! {
+    static PARTS: RefCell<Parts> = RefCell::default();
+}
+
+/// Writes the line.
+pub(crate) fn write(line: &mut Vec<u8>, style: Style, callsite: &Metadata<'_>, event: &VisitedEvent, spans: Spans<'_>) {
+    let mut parts = PARTS.try_with(RefCell::take).unwrap_or_default();
+    parts.clear();
+    for attribute in Attributes::new(event.attributes()) {
+        parts.field(attribute.key, attribute.value);
+    }
+    spans(&mut |record| {
+        for attribute in record.attributes() {
+            parts.field(attribute.key, attribute.value);
+        }
+        parts.spans.extend_from_slice(record.name().as_bytes());
+        parts.span_ends.push(parts.spans.len());
+    });
+    let names = |line: &mut Vec<u8>| {
+        for (place, name) in pieces(&parts.spans, &parts.span_ends).rev().enumerate() {
+            if place > 0 {
+                line.push(b':');
+            }
+            line.extend_from_slice(name);
+        }
+    };
+    match style {
+        Style::Logfmt => {
+            head(line, style, callsite, event, event.message());
+            line.extend_from_slice(&parts.fields);
+            if !parts.span_ends.is_empty() {
+                let start = line.len();
+                names(line);
+                let joined = line.split_off(start);
+                line.extend_from_slice(b" spans=");
+                text(line, &joined);
+            }
+        }
+        Style::Text => {
+            line.extend_from_slice(callsite.level().as_str().as_bytes());
+            line.push(b' ');
+            if !parts.span_ends.is_empty() {
+                names(line);
+                line.extend_from_slice(b": ");
+            }
+            head(line, style, callsite, event, event.message());
+            line.extend_from_slice(&parts.fields);
+        }
+    }
+    parts.shrink();
+    let _ = PARTS.try_with(|cell| cell.replace(parts));
+}
+
+/// Replaces a line over the limit by one that says so.
+pub(crate) fn truncate(line: &mut Vec<u8>, style: Style, callsite: &Metadata<'_>, event: &VisitedEvent, limit: usize) {
+    line.clear();
+    if style == Style::Text {
+        line.extend_from_slice(callsite.level().as_str().as_bytes());
+        line.push(b' ');
+    }
+    head(line, style, callsite, event, cut_message(event, limit));
+    line.extend_from_slice(b" truncated=true");
+}
+
+/// What every line begins with.
+fn head(line: &mut Vec<u8>, style: Style, callsite: &Metadata<'_>, event: &VisitedEvent, message: &str) {
+    let target = event.origin().map_or(callsite.target(), |origin| &origin.target);
+    match style {
+        Style::Logfmt => {
+            line.extend_from_slice(b"level=");
+            line.extend_from_slice(level_name(*callsite.level()).as_bytes());
+            line.extend_from_slice(b" target=");
+            text(line, target.as_bytes());
+            line.extend_from_slice(b" message=");
+            text(line, message.as_bytes());
+        }
+        Style::Text => {
+            line.extend_from_slice(target.as_bytes());
+            line.extend_from_slice(b": ");
+            line.extend_from_slice(message.as_bytes());
+        }
+    }
+}
+
+impl Parts {
+    fn clear(&mut self) {
+        self.fields.clear();
+        self.keys.clear();
+        self.key_ends.clear();
+        self.spans.clear();
+        self.span_ends.clear();
+    }
+
+    fn shrink(&mut self) {
+        self.fields.shrink_to(16 * 1024);
+        self.keys.shrink_to(4096);
+        self.spans.shrink_to(4096);
+    }
+
+    /// Appends a field unless one of the same name stands already.
+    fn field(&mut self, key: &[u8], value: Value<'_>) {
+        if pieces(&self.keys, &self.key_ends).any(|known| known == key) {
+            return;
+        }
+        self.keys.extend_from_slice(key);
+        self.key_ends.push(self.keys.len());
+        let line = &mut self.fields;
+        line.push(b' ');
+        if is_reserved(key) {
+            line.extend_from_slice(b"field_");
+        }
+        // What would end a key, or begin a value.
+        line.extend(
+            key.iter().map(|byte| if *byte <= b' ' || matches!(byte, b'=' | b'"' | 0x7f) { b'_' } else { *byte }),
+        );
+        line.push(b'=');
+        // Writing to a vector cannot fail.
+        let _ = match value {
+            Value::Text(value) => {
+                text(line, value);
+                Ok(())
+            }
+            Value::Integer(number) => write!(line, "{number}"),
+            Value::Double(number) if number.is_finite() => write!(line, "{number}"),
+            Value::Double(number) if number.is_nan() => write!(line, "NaN"),
+            Value::Double(number) => write!(line, "{}Inf", if number > 0.0 { '+' } else { '-' }),
+            Value::Bool(flag) => write!(line, "{flag}"),
+        };
+    }
+}
+
+/// The parts that were written one behind the other.
+fn pieces<'a>(text: &'a [u8], ends: &'a [usize]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+    ends.iter().enumerate().map(|(place, end)| {
+        let start = place.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
+        text.get(start..*end).unwrap_or_default()
+    })
+}
+
+/// A value, in quotes where it would not be read as one else.
+fn text(line: &mut Vec<u8>, value: &[u8]) {
+    let plain = |byte: &u8| *byte > b' ' && !matches!(byte, b'=' | b'"' | b'\\' | 0x7f);
+    if !value.is_empty() && value.iter().all(plain) {
+        line.extend_from_slice(value);
+    } else {
+        escaped(line, value);
+    }
+}
