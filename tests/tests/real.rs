@@ -139,7 +139,7 @@ mod loki {
 
     /// The value of an instant metric query: Loki answers it as Prometheus does.
     async fn ask_number(server: &Server, logql: &str) -> Result<f64, Box<dyn Error>> {
-        let metrics = Prometheus::at(&format!("{}/loki", server.url()))?;
+        let metrics = Prometheus::at(format!("{}/loki", server.url()))?;
         let answer = Wait::up_to(PATIENCE).until(|| metrics.query(logql, None), |a| !a.data.is_empty()).await?;
         Ok(answer.data.single_value().ok_or("not one value")?)
     }

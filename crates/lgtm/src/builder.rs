@@ -8,8 +8,10 @@ use lgtm_core::Sampler;
 use lgtm_core::pipeline::Overflow;
 use lgtm_core::span::Limits;
 use tokio::runtime::Handle;
+use tracing_core::Subscriber;
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::Layer;
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::compose;
 use crate::environment;
@@ -21,6 +23,16 @@ use crate::settings::Destination;
 use crate::settings::{Console, Profile, Settings};
 #[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 use lgtm_core::Endpoint;
+
+/// All layers that were chosen, as one.
+pub type Layers<S> = Box<dyn Layer<S> + Send + Sync>;
+
+/// The settings as code and environment together say them, and what else was given.
+struct Settled {
+    settings: Settings,
+    layer: Option<Layers<Registry>>,
+    runtime: Option<Handle>,
+}
 
 /// The smallest budget: below it a queue would hold less than a batch.
 const LEAST_MEMORY: usize = 4 * 1024 * 1024;
@@ -59,7 +71,7 @@ pub struct Builder {
     use_environment: bool,
     log_filter: Option<String>,
     span_filter: Option<String>,
-    layer: Option<Box<dyn Layer<Registry> + Send + Sync>>,
+    layer: Option<Layers<Registry>>,
     runtime: Option<Handle>,
 }
 
@@ -265,6 +277,14 @@ impl Builder {
         self
     }
 
+    /// Whether SIGTERM and Ctrl-C send what is left before they end the process, with the exit status that they have without
+    /// lgtm. A signal for which the program has a handler already is left to that; one that sets its handlers later keeps this
+    /// off. Defaults to off. Unix only.
+    pub fn shutdown_on_signals(mut self, on: bool) -> Self {
+        self.settings.shutdown_on_signals = Some(on);
+        self
+    }
+
     /// Bytes that waiting telemetry may take, of all signals together: 3/8 each for logs and spans, 1/8 for metrics, the rest
     /// for requests in flight. Defaults to 64 MiB; 4 MiB is the least.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
@@ -300,6 +320,43 @@ impl Builder {
     /// # Errors
     /// [`Error`] names the setting or variable that cannot work, its value and the accepted form; or what is installed already.
     pub fn init(self) -> Result<Telemetry, Error> {
+        let Settled { settings, layer, runtime } = self.settle()?;
+        compose::start(&settings, layer, runtime)
+    }
+
+    /// Starts the pipelines and gives their layers, as one layer for a registry of the program's own, behind the same filters
+    /// as with [`Builder::init`]; other layers of the registry are not filtered. Nothing is installed: neither a subscriber nor
+    /// a recorder ([`Telemetry::recorder`] gives it), nor the bridge from the `log` crate.
+    ///
+    /// ```no_run
+    /// use tracing_subscriber::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (layers, telemetry) = lgtm::builder().layers()?;
+    /// tracing_subscriber::registry().with(layers).with(tracing_subscriber::fmt::layer()).init();
+    /// if let Some(recorder) = telemetry.recorder() {
+    ///     metrics::set_global_recorder(recorder)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error`] names the setting or variable that cannot work, its value and the accepted form. [`Builder::layer`] and
+    /// `Builder::opentelemetry` are for `init` alone.
+    pub fn layers<S>(self) -> Result<(Layers<S>, Telemetry), Error>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    {
+        let Settled { settings, layer, runtime } = self.settle()?;
+        if layer.is_some() {
+            let problem = "the program composes the layers itself".to_owned();
+            return Err(Error::Setting { setting: "layer", problem, accepted: "registry().with(layers).with(layer)" });
+        }
+        compose::layers(&settings, runtime)
+    }
+
+    fn settle(self) -> Result<Settled, Error> {
         let code = Settings {
             log_filter: directives("log_filter", self.log_filter)?,
             span_filter: directives("span_filter", self.span_filter)?,
@@ -311,7 +368,7 @@ impl Builder {
         #[cfg(feature = "tempo")]
         settings.settle_tempo()?;
         let runtime = self.runtime.or_else(|| Handle::try_current().ok());
-        compose::start(&settings, self.layer, runtime)
+        Ok(Settled { settings, layer: self.layer, runtime })
     }
 }
 

@@ -66,6 +66,8 @@ struct Parts<'a> {
     worker: Worker,
     telemetry: Telemetry,
     layers: Layers,
+    /// Whether the recorder becomes the global one.
+    installs: bool,
 }
 
 /// Starts everything that the settings choose.
@@ -73,27 +75,8 @@ pub(crate) fn start(settings: &Settings, extra: Option<Extra>, runtime: Option<H
     let mut claim = Claim::take()?;
     let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT));
     #[cfg_attr(not(feature = "opentelemetry"), expect(unused_mut, reason = "the other front door is taken out"))]
-    let (telemetry, mut layers) = if settings.disabled == Some(true) {
-        (telemetry, Layers::default())
-    } else {
-        let worker = Worker::spawn().map_err(Error::Worker)?;
-        let identity = settings.identity();
-        let mut parts = Parts { settings, identity, worker, telemetry, layers: Layers::default() };
-        // First: what the others record about themselves must find the recorder.
-        #[cfg(feature = "mimir")]
-        parts.start_metrics()?;
-        parts.start_span_metrics(runtime);
-        #[cfg(feature = "loki")]
-        parts.start_logs()?;
-        #[cfg(feature = "tempo")]
-        parts.start_traces()?;
-        parts.telemetry.keep_alive(parts.worker);
-        (parts.telemetry, parts.layers)
-    };
-    let filter = Filter::new(
-        &settings.log_filter.clone().unwrap_or_default(),
-        &settings.span_filter.clone().unwrap_or_default(),
-    );
+    let (telemetry, mut layers) = start_parts(settings, telemetry, runtime, true)?;
+    let filter = filter(settings);
     let console = settings.console.unwrap_or_default();
     #[cfg(feature = "opentelemetry")]
     let extra = match (layers.opentelemetry.take(), extra) {
@@ -106,6 +89,66 @@ pub(crate) fn start(settings: &Settings, extra: Option<Extra>, runtime: Option<H
     }
     claim.keep = true;
     Ok(telemetry)
+}
+
+/// Starts everything that the settings choose, and installs nothing.
+pub(crate) fn layers<S>(
+    settings: &Settings,
+    runtime: Option<Handle>,
+) -> Result<(crate::builder::Layers<S>, Telemetry), Error>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    #[cfg(feature = "opentelemetry")]
+    if settings.opentelemetry {
+        let problem = "it stands right on the registry".to_owned();
+        let accepted = "init(), or lgtm_tempo's build_opentelemetry() beside layers() with Tempo off";
+        return Err(Error::Setting { setting: "opentelemetry", problem, accepted });
+    }
+    let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT));
+    let (telemetry, layers) = start_parts(settings, telemetry, runtime, false)?;
+    let layer = Optional(None::<tracing_subscriber::layer::Identity>);
+    #[cfg(feature = "tempo")]
+    let layer = layer.and_then(Optional(layers.tempo));
+    #[cfg(feature = "span-metrics")]
+    let layer = layer.and_then(Optional(layers.span_metrics));
+    #[cfg(feature = "loki")]
+    let layer = layer.and_then(Optional(layers.loki));
+    #[cfg(feature = "console")]
+    let layer = layer.and_then(Optional(crate::console::layer(settings.console.unwrap_or(Console::Off))));
+    Ok((Box::new(layer.with_filter(filter(settings))), telemetry))
+}
+
+fn filter(settings: &Settings) -> Filter {
+    Filter::new(&settings.log_filter.clone().unwrap_or_default(), &settings.span_filter.clone().unwrap_or_default())
+}
+
+fn start_parts(
+    settings: &Settings,
+    telemetry: Telemetry,
+    runtime: Option<Handle>,
+    installs: bool,
+) -> Result<(Telemetry, Layers), Error> {
+    if settings.disabled == Some(true) {
+        return Ok((telemetry, Layers::default()));
+    }
+    let worker = Worker::spawn().map_err(Error::Worker)?;
+    let identity = settings.identity();
+    let mut parts = Parts { settings, identity, worker, telemetry, layers: Layers::default(), installs };
+    // First: what the others record about themselves must find the recorder.
+    #[cfg(feature = "mimir")]
+    parts.start_metrics()?;
+    parts.start_span_metrics(runtime);
+    #[cfg(feature = "loki")]
+    parts.start_logs()?;
+    #[cfg(feature = "tempo")]
+    parts.start_traces()?;
+    parts.telemetry.keep_alive(parts.worker);
+    #[cfg(unix)]
+    if settings.shutdown_on_signals == Some(true) {
+        crate::signals::watch(parts.telemetry.running()).map_err(Error::Signals)?;
+    }
+    Ok((parts.telemetry, parts.layers))
 }
 
 impl Parts<'_> {
@@ -183,7 +226,10 @@ impl Parts<'_> {
             builder = builder.buckets_for(histograms.clone(), bounds);
         }
         let mimir = builder.build()?;
-        mimir.install().map_err(|_| Error::RecorderAlreadySet)?;
+        if self.installs {
+            mimir.install().map_err(|_| Error::RecorderAlreadySet)?;
+        }
+        self.telemetry.set_recorder(mimir.recorder());
         self.telemetry.set_metrics(mimir.pipeline().cloned(), mimir.local_addr());
         self.telemetry.keep_alive(mimir);
         Ok(())

@@ -43,6 +43,9 @@ pub enum Error {
     /// The worker thread could not be started.
     #[error("the worker thread could not be started: {0}")]
     Worker(#[source] std::io::Error),
+    /// The handlers of SIGTERM and SIGINT could not be set.
+    #[error("the handlers of SIGTERM and SIGINT could not be set: {0}")]
+    Signals(#[source] std::io::Error),
     /// `init` was called before.
     #[error("lgtm is running already: call init() once, at the start of main, and keep what it returns")]
     AlreadyInitialized,

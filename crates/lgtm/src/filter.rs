@@ -10,7 +10,8 @@ use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::subscriber::Interest;
 use tracing_core::{Event, LevelFilter, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::layer::{self, Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
 
 /// The accepted form, for errors.
 pub(crate) const FORM: &str =
@@ -110,6 +111,45 @@ impl<S: Subscriber> Layer<S> for Filter {
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
         self.following().for_each(|filter| filter.on_close(id.clone(), context.clone()));
+    }
+}
+
+/// The same for the layers of a registry that is not ours: its other layers see everything.
+impl<S: Subscriber + for<'a> LookupSpan<'a>> layer::Filter<S> for Filter {
+    fn enabled(&self, metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool {
+        self.of(metadata).enabled(metadata, context.clone())
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        <Self as Layer<S>>::register_callsite(self, metadata)
+    }
+
+    fn event_enabled(&self, _: &Event<'_>, _: &Context<'_, S>) -> bool {
+        !is_suppressed()
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        <Self as Layer<S>>::max_level_hint(self)
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        <Self as Layer<S>>::on_new_span(self, attributes, id, context);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        <Self as Layer<S>>::on_record(self, id, values, context);
+    }
+
+    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        <Self as Layer<S>>::on_enter(self, id, context);
+    }
+
+    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
+        <Self as Layer<S>>::on_exit(self, id, context);
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        <Self as Layer<S>>::on_close(self, id, context);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lgtm_core::pipeline::Pipeline;
@@ -15,6 +16,13 @@ use crate::report::{FlushError, Report};
 /// The subscriber and the recorder stay in place after the end; what comes later is dropped and counted.
 #[must_use = "dropping it ends telemetry: bind it to a name (not `_`) until the end of main"]
 pub struct Telemetry {
+    running: Arc<Running>,
+    #[cfg(feature = "mimir")]
+    recorder: Option<lgtm_mimir::Recorder>,
+}
+
+/// What runs. The thread that waits for signals ends it too.
+pub(crate) struct Running {
     /// Logs and spans: they end first.
     events: Vec<Pipeline>,
     /// Ends last, so that the last losses of the others are in it.
@@ -28,10 +36,10 @@ impl fmt::Debug for Telemetry {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Telemetry")
-            .field("events", &self.events)
-            .field("metrics", &self.metrics)
-            .field("metrics_addr", &self.metrics_addr)
-            .field("timeout", &self.timeout)
+            .field("events", &self.running.events)
+            .field("metrics", &self.running.metrics)
+            .field("metrics_addr", &self.running.metrics_addr)
+            .field("timeout", &self.running.timeout)
             .finish_non_exhaustive()
     }
 }
@@ -70,20 +78,46 @@ impl Schedule {
 
 impl Telemetry {
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { events: Vec::new(), metrics: None, metrics_addr: None, timeout, state: Mutex::default() }
+        let running =
+            Running { events: Vec::new(), metrics: None, metrics_addr: None, timeout, state: Mutex::default() };
+        Self {
+            running: Arc::new(running),
+            #[cfg(feature = "mimir")]
+            recorder: None,
+        }
     }
 
     pub(crate) fn add_events(&mut self, pipeline: Pipeline) {
-        self.events.push(pipeline);
+        if let Some(running) = Arc::get_mut(&mut self.running) {
+            running.events.push(pipeline);
+        }
     }
 
     pub(crate) fn set_metrics(&mut self, pipeline: Option<Pipeline>, addr: Option<SocketAddr>) {
-        self.metrics = pipeline;
-        self.metrics_addr = addr;
+        if let Some(running) = Arc::get_mut(&mut self.running) {
+            running.metrics = pipeline;
+            running.metrics_addr = addr;
+        }
+    }
+
+    #[cfg(feature = "mimir")]
+    pub(crate) fn set_recorder(&mut self, recorder: lgtm_mimir::Recorder) {
+        self.recorder = Some(recorder);
     }
 
     pub(crate) fn keep_alive(&mut self, part: impl Send + 'static) {
-        self.state.get_mut().keep_alive.push(Box::new(part));
+        self.running.state.lock().keep_alive.push(Box::new(part));
+    }
+
+    pub(crate) fn running(&self) -> &Arc<Running> {
+        &self.running
+    }
+
+    /// The recorder of metrics, if there is one: for programs that install it themselves, after [`Builder::layers`](crate::Builder::layers).
+    #[cfg(feature = "mimir")]
+    #[must_use]
+    pub fn recorder(&self) -> Option<lgtm_mimir::Recorder> {
+        self.recorder.clone()
     }
 
     /// Sends everything produced so far, metrics included, and waits for it, at most as long as a shutdown may take
@@ -92,14 +126,14 @@ impl Telemetry {
     /// # Errors
     /// [`FlushError`] if the deadline came first: what waits stays in the queues and is tried further.
     pub fn flush(&self) -> Result<Report, FlushError> {
-        let deadline = Instant::now() + self.timeout;
-        let events = begin_flush(&self.events);
+        let deadline = Instant::now() + self.running.timeout;
+        let events = begin_flush(&self.running.events);
         let mut done = true;
         for (pipeline, flush) in &events {
             done &= pipeline.wait_flushed(flush, deadline);
         }
         // Second, so that the pipelines' own counts of this flush are in it.
-        if let Some(metrics) = &self.metrics {
+        if let Some(metrics) = &self.running.metrics {
             done &= metrics.wait_flushed(&metrics.begin_flush(), deadline);
         }
         self.outcome(done)
@@ -110,13 +144,13 @@ impl Telemetry {
     /// # Errors
     /// As [`Telemetry::flush`].
     pub async fn flush_async(&self) -> Result<Report, FlushError> {
-        let deadline = Instant::now() + self.timeout;
-        let events = begin_flush(&self.events);
+        let deadline = Instant::now() + self.running.timeout;
+        let events = begin_flush(&self.running.events);
         let mut done = true;
         for (pipeline, flush) in &events {
             done &= pipeline.flushed(flush, deadline).await;
         }
-        if let Some(metrics) = &self.metrics {
+        if let Some(metrics) = &self.running.metrics {
             done &= metrics.flushed(&metrics.begin_flush(), deadline).await;
         }
         self.outcome(done)
@@ -131,6 +165,38 @@ impl Telemetry {
     /// What is left then, and what comes later, is dropped and counted. A second call waits for the first one's deadline at
     /// most. Blocks the thread; in async code prefer [`Telemetry::shutdown_async`].
     pub fn shutdown(&self) -> Report {
+        self.running.shutdown()
+    }
+
+    /// As [`Telemetry::shutdown`], without blocking the thread. Works in any runtime.
+    pub async fn shutdown_async(&self) -> Report {
+        let running = &self.running;
+        let schedule = running.begin_shutdown();
+        for pipeline in &running.events {
+            let _ = pipeline.ended(schedule.handover).await;
+        }
+        if let Some(metrics) = &running.metrics {
+            metrics.begin_shutdown(schedule.metrics);
+            let _ = metrics.ended(schedule.end).await;
+        }
+        running.end()
+    }
+
+    /// What has become of everything so far.
+    pub fn report(&self) -> Report {
+        self.running.report()
+    }
+
+    /// Where metrics can be scraped, if they can: says which port was given where port 0 was asked for.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.running.metrics_addr
+    }
+}
+
+impl Running {
+    /// As [`Telemetry::shutdown`].
+    pub(crate) fn shutdown(&self) -> Report {
         let schedule = self.begin_shutdown();
         for pipeline in &self.events {
             let _ = pipeline.wait_ended(schedule.handover);
@@ -138,19 +204,6 @@ impl Telemetry {
         if let Some(metrics) = &self.metrics {
             metrics.begin_shutdown(schedule.metrics);
             let _ = metrics.wait_ended(schedule.end);
-        }
-        self.end()
-    }
-
-    /// As [`Telemetry::shutdown`], without blocking the thread. Works in any runtime.
-    pub async fn shutdown_async(&self) -> Report {
-        let schedule = self.begin_shutdown();
-        for pipeline in &self.events {
-            let _ = pipeline.ended(schedule.handover).await;
-        }
-        if let Some(metrics) = &self.metrics {
-            metrics.begin_shutdown(schedule.metrics);
-            let _ = metrics.ended(schedule.end).await;
         }
         self.end()
     }
@@ -174,22 +227,15 @@ impl Telemetry {
         self.report()
     }
 
-    /// What has become of everything so far.
-    pub fn report(&self) -> Report {
+    fn report(&self) -> Report {
         Report::new(self.events.iter().chain(&self.metrics).map(Pipeline::report).collect())
-    }
-
-    /// Where metrics can be scraped, if they can: says which port was given where port 0 was asked for.
-    #[must_use]
-    pub fn metrics_addr(&self) -> Option<SocketAddr> {
-        self.metrics_addr
     }
 }
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
         // Also after an asynchronous shutdown that was cancelled half-way.
-        if !self.state.get_mut().ended {
+        if !self.running.state.lock().ended {
             let _ = self.shutdown();
         }
     }

@@ -55,6 +55,7 @@
 //! | `LGTM_LOKI_TENANT`, `LGTM_TEMPO_TOKEN`, `LGTM_MIMIR_CA_FILE`, ... | the same for one signal | those for all |
 //! | `LGTM_OVERFLOW` | when a queue is full: `drop_newest`, or `block:<time>` such as `block:5s` | `drop_newest` |
 //! | `LGTM_SHUTDOWN_TIMEOUT` | bound on flush and shutdown: `500ms`, `5s`, `1m` | `5s` |
+//! | `LGTM_SHUTDOWN_ON_SIGNALS` | `true`: SIGTERM and Ctrl-C send what is left before they end the process (Unix) | `false` |
 //! | `LGTM_CONSOLE` | what standard error shows: `auto` (pretty on a terminal, else JSON), `pretty`, `json`, `off` | `auto` |
 //! | `OTEL_SDK_DISABLED` | `true`: console logs only | `false` |
 //!
@@ -149,8 +150,10 @@ mod optional;
 mod protocol;
 mod report;
 mod settings;
+#[cfg(unix)]
+mod signals;
 
-pub use builder::{Builder, builder};
+pub use builder::{Builder, Layers, builder};
 pub use error::Error;
 pub use guard::Telemetry;
 pub use lgtm_core::pipeline::Overflow;

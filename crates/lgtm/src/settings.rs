@@ -103,6 +103,7 @@ pub(crate) struct Settings {
     pub(crate) shutdown_timeout: Option<Duration>,
     pub(crate) memory_budget: Option<usize>,
     pub(crate) disabled: Option<bool>,
+    pub(crate) shutdown_on_signals: Option<bool>,
     /// The program keeps its own recorder.
     pub(crate) without_metrics: bool,
     /// Spans go through an OpenTelemetry tracer provider.
@@ -152,6 +153,7 @@ impl Settings {
             shutdown_timeout: self.shutdown_timeout.or(other.shutdown_timeout),
             memory_budget: self.memory_budget.or(other.memory_budget),
             disabled: self.disabled.or(other.disabled),
+            shutdown_on_signals: self.shutdown_on_signals.or(other.shutdown_on_signals),
             without_metrics: self.without_metrics || other.without_metrics,
             #[cfg(feature = "opentelemetry")]
             opentelemetry: self.opentelemetry || other.opentelemetry,

@@ -67,6 +67,7 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
             _ => None,
         })?,
         disabled: variables.parse("OTEL_SDK_DISABLED", "true or false", value::switch)?,
+        shutdown_on_signals: variables.parse("LGTM_SHUTDOWN_ON_SIGNALS", "true or false", value::switch)?,
         ..Settings::default()
     };
     if settings.disabled == Some(true) {

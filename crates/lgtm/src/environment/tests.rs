@@ -190,6 +190,7 @@ mod all_signals {
             ("LGTM_CONSOLE", "yes", "auto, pretty, json or off"),
             ("OTEL_SDK_DISABLED", "1", "true or false"),
             ("LGTM_KEEP_ERRORS", "yes", "true or false"),
+            ("LGTM_SHUTDOWN_ON_SIGNALS", "SIGTERM", "true or false"),
             ("LGTM_KEEP_SLOWER_THAN", "500", "500ms or 2s, or off"),
             ("LGTM_LOG_FORMAT", "xml", "json, logfmt or text"),
             ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1", "0 to 4294967295"),

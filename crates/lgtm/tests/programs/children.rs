@@ -16,6 +16,11 @@ pub(crate) fn run(name: &str) {
         "order, then flush" => flush(),
         "order in code" => in_code(),
         "scraped" => scraped(),
+        "own registry" => own_registry(),
+        #[cfg(unix)]
+        "order, then signal" => order_then_signal(),
+        #[cfg(unix)]
+        "own handler" => own_handler(),
         "cancelled shutdown" => cancelled_shutdown(),
         "late" => late(),
         "init only" => init_only(),
@@ -159,4 +164,43 @@ fn recorder_set() {
     metrics::set_global_recorder(metrics::NoopRecorder).unwrap();
     say(&lgtm::init().unwrap_err().to_string());
     say(&lgtm::builder().without_metrics().init().is_ok().to_string());
+}
+
+fn own_registry() {
+    use tracing_subscriber::prelude::*;
+
+    let (layers, telemetry) = lgtm::builder().layers().unwrap();
+    // The program's other layer sees what lgtm's filter refuses.
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = std::sync::Arc::clone(&seen);
+    let own = tracing_subscriber::filter::dynamic_filter_fn(move |_, _| {
+        counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        true
+    });
+    let other = tracing_subscriber::fmt::layer().with_writer(std::io::sink).with_filter(own);
+    tracing_subscriber::registry().with(layers).with(other).init();
+    metrics::set_global_recorder(telemetry.recorder().unwrap()).unwrap();
+    order(17);
+    tracing::debug!("for the other layer alone");
+    say(&seen.load(std::sync::atomic::Ordering::SeqCst).to_string());
+    say(&telemetry.shutdown().json());
+}
+
+#[cfg(unix)]
+fn order_then_signal() {
+    let _telemetry = lgtm::init().unwrap();
+    order(17);
+    signal_hook::low_level::raise(signal_hook::consts::SIGTERM).unwrap();
+    std::thread::sleep(Duration::from_secs(60));
+    say("still alive");
+}
+
+#[cfg(unix)]
+fn own_handler() {
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM]).unwrap();
+    let telemetry = lgtm::init().unwrap();
+    order(17);
+    signal_hook::low_level::raise(signal_hook::consts::SIGTERM).unwrap();
+    say(&signals.forever().next().unwrap().to_string());
+    say(&telemetry.shutdown().json());
 }

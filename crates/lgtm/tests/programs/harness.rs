@@ -17,6 +17,9 @@ pub(crate) fn say(text: &str) {
 /// What a program left behind.
 pub(crate) struct Finished {
     pub(crate) success: bool,
+    /// The signal that ended it.
+    #[cfg(unix)]
+    pub(crate) signal: Option<i32>,
     /// What it said, line by line.
     pub(crate) said: Vec<String>,
     pub(crate) stderr: String,
@@ -49,6 +52,8 @@ pub(crate) fn run(program: &str, variables: &[(&str, &str)]) -> Finished {
     let stdout = String::from_utf8_lossy(&output.stdout);
     Finished {
         success: output.status.success(),
+        #[cfg(unix)]
+        signal: std::os::unix::process::ExitStatusExt::signal(&output.status),
         said: stdout.lines().filter_map(|line| line.strip_prefix(SAYS)).map(str::to_owned).collect(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }

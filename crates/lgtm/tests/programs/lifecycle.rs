@@ -81,3 +81,44 @@ fn a_dropped_guard_sends_what_is_left() {
         stack.wait_for_blocking(arrived, PATIENCE).unwrap_or_else(|error| panic!("{program}: {error}"));
     }
 }
+
+#[test]
+fn layers_work_on_a_registry_of_the_programs_own_and_filter_nothing_else() {
+    let stack = backends();
+    let finished = run("own registry", &Addresses::of(&stack).with(&[]));
+    assert!(finished.success, "{}", finished.stderr);
+    let report = finished.report();
+    assert_eq!((&report["logs"]["delivered"], &report["spans"]["delivered"]), (&1.into(), &2.into()), "{report}");
+    assert!(report["metrics"]["delivered"].as_u64() > Some(0), "{report}");
+    assert!(finished.said[0].parse::<u64>().unwrap() >= 5, "two spans and three events: {:?}", finished.said);
+    let messages: Vec<_> = stack.store().logs().iter().map(|entry| entry.json().unwrap()["message"].clone()).collect();
+    assert_eq!(messages, ["order placed"]);
+    assert_eq!(stack.store().series_named("orders_total").len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_the_program_as_ever_after_everything_was_sent() {
+    const SIGTERM: i32 = 15;
+    let stack = backends();
+    let variables = Addresses::of(&stack);
+    let finished = run("order, then signal", &variables.with(&[("LGTM_SHUTDOWN_ON_SIGNALS", "true")]));
+    assert_eq!((finished.signal, finished.said.len()), (Some(SIGTERM), 0), "{}", finished.stderr);
+    assert_eq!((stack.store().logs().len(), stack.store().spans().len()), (1, 2));
+    assert_eq!(stack.store().series_named("orders_total")[0].last_value(), Some(1.0));
+
+    // Not asked for: nothing is held up.
+    let stack = backends();
+    let finished = run("order, then signal", &Addresses::of(&stack).with(&[]));
+    assert_eq!(finished.signal, Some(SIGTERM));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_that_the_program_handles_itself_is_left_to_it() {
+    let stack = backends();
+    let finished = run("own handler", &Addresses::of(&stack).with(&[("LGTM_SHUTDOWN_ON_SIGNALS", "true")]));
+    assert!(finished.success, "{}", finished.stderr);
+    assert_eq!(finished.said[0], "15");
+    assert_eq!(finished.report()["logs"]["delivered"], 1);
+}
