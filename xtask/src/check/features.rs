@@ -1,4 +1,5 @@
-//! Every published crate compiles without features, with each feature alone, and with all: features add, they never break.
+//! Every published crate compiles without features, with each feature alone, with each two, and with all: features add, they never
+//! break.
 
 use cargo_metadata::Package;
 
@@ -32,7 +33,15 @@ fn selections(package: &Package) -> Vec<Vec<String>> {
         selection.extend(["--features".to_owned(), feature.clone()]);
         selection
     });
-    let mut selections: Vec<_> = std::iter::once(none()).chain(alone).collect();
+    let names: Vec<_> = package.features.keys().filter(|feature| *feature != "default").collect();
+    let pairs = names.iter().enumerate().flat_map(|(place, one)| {
+        names.iter().skip(place + 1).map(move |other| {
+            let mut selection = none();
+            selection.extend(["--features".to_owned(), format!("{one},{other}")]);
+            selection
+        })
+    });
+    let mut selections: Vec<_> = std::iter::once(none()).chain(alone).chain(pairs).collect();
     if package.features.len() > 1 {
         selections.push(vec!["--all-features".to_owned()]);
     }
