@@ -40,6 +40,7 @@ pub mod endpoint;
 mod identity;
 mod ids;
 pub mod pipeline;
+mod process;
 pub mod propagation;
 pub mod protobuf;
 pub mod sampler;

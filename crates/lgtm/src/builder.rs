@@ -277,6 +277,13 @@ impl Builder {
         self
     }
 
+    /// Whether a panic is an event of level ERROR, with the target `panic`, before the program's own hook runs. Defaults to true.
+    /// Call `init` after setting a hook of your own: one that is set later replaces this one.
+    pub fn panics(mut self, on: bool) -> Self {
+        self.settings.without_panics = !on;
+        self
+    }
+
     /// Whether SIGTERM and Ctrl-C send what is left before they end the process, with the exit status that they have without
     /// lgtm. A signal for which the program has a handler already is left to that; one that sets its handlers later keeps this
     /// off. Defaults to off. Unix only.

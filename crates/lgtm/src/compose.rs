@@ -1,6 +1,6 @@
 //! Puts the parts together: one worker, one recorder, one subscriber of all layers, one guard. Runs once, at the start.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lgtm_core::pipeline::PipelineOptions;
@@ -20,8 +20,8 @@ use crate::settings::{Console, Destination, Settings};
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 const MEMORY_BUDGET: usize = 64 * 1024 * 1024;
 
-/// Whether telemetry runs in this process.
-static RUNNING: AtomicBool = AtomicBool::new(false);
+/// The process in which telemetry runs; 0: in none. A forked child is another one.
+static RUNNING: AtomicU32 = AtomicU32::new(0);
 
 /// Holds the claim on the process until it is certain; a start that fails gives it back.
 struct Claim {
@@ -30,14 +30,19 @@ struct Claim {
 
 impl Claim {
     fn take() -> Result<Self, Error> {
-        if RUNNING.swap(true, Ordering::SeqCst) { Err(Error::AlreadyInitialized) } else { Ok(Self { keep: false }) }
+        let here = std::process::id();
+        if RUNNING.swap(here, Ordering::SeqCst) == here {
+            Err(Error::AlreadyInitialized)
+        } else {
+            Ok(Self { keep: false })
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         if !self.keep {
-            RUNNING.store(false, Ordering::SeqCst);
+            RUNNING.store(0, Ordering::SeqCst);
         }
     }
 }
@@ -86,6 +91,9 @@ pub(crate) fn start(settings: &Settings, extra: Option<Extra>, runtime: Option<H
     match extra {
         Some(extra) => install(tracing_subscriber::registry().with(extra), filter, layers, console)?,
         None => install(tracing_subscriber::registry(), filter, layers, console)?,
+    }
+    if !settings.without_panics {
+        crate::panic::record(telemetry.running());
     }
     claim.keep = true;
     Ok(telemetry)

@@ -126,17 +126,7 @@ impl Telemetry {
     /// # Errors
     /// [`FlushError`] if the deadline came first: what waits stays in the queues and is tried further.
     pub fn flush(&self) -> Result<Report, FlushError> {
-        let deadline = Instant::now() + self.running.timeout;
-        let events = begin_flush(&self.running.events);
-        let mut done = true;
-        for (pipeline, flush) in &events {
-            done &= pipeline.wait_flushed(flush, deadline);
-        }
-        // Second, so that the pipelines' own counts of this flush are in it.
-        if let Some(metrics) = &self.running.metrics {
-            done &= metrics.wait_flushed(&metrics.begin_flush(), deadline);
-        }
-        self.outcome(done)
+        self.outcome(self.running.flush(self.running.timeout))
     }
 
     /// As [`Telemetry::flush`], without blocking the thread. Works in any runtime.
@@ -195,6 +185,21 @@ impl Telemetry {
 }
 
 impl Running {
+    /// As [`Telemetry::flush`], within this time; whether it is done.
+    pub(crate) fn flush(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let events = begin_flush(&self.events);
+        let mut done = true;
+        for (pipeline, flush) in &events {
+            done &= pipeline.wait_flushed(flush, deadline);
+        }
+        // Second, so that the pipelines' own counts of this flush are in it.
+        if let Some(metrics) = &self.metrics {
+            done &= metrics.wait_flushed(&metrics.begin_flush(), deadline);
+        }
+        done
+    }
+
     /// As [`Telemetry::shutdown`].
     pub(crate) fn shutdown(&self) -> Report {
         let schedule = self.begin_shutdown();

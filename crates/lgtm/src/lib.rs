@@ -86,6 +86,11 @@
 //! answers. [`Telemetry::shutdown`] does the same and says what became of everything. `std::process::exit` runs no
 //! destructors: call it after the shutdown.
 //!
+//! A panic is an event of level ERROR with the target `panic`, before the program's own hook runs ([`Builder::panics`]). With
+//! `panic = "abort"` that is the end: the hook flushes then, for at most a second.
+//!
+//! A child of `fork` is inert: it sends nothing, and its flush and shutdown return at once.
+//!
 //! ```no_run
 //! # async fn serve() {}
 //! # async fn example() -> Result<(), lgtm::Error> {
@@ -146,6 +151,7 @@ mod error;
 mod filter;
 mod guard;
 mod optional;
+mod panic;
 #[cfg(feature = "tempo")]
 mod protocol;
 mod report;

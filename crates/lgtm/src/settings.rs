@@ -104,6 +104,8 @@ pub(crate) struct Settings {
     pub(crate) memory_budget: Option<usize>,
     pub(crate) disabled: Option<bool>,
     pub(crate) shutdown_on_signals: Option<bool>,
+    /// The program keeps its panics to itself.
+    pub(crate) without_panics: bool,
     /// The program keeps its own recorder.
     pub(crate) without_metrics: bool,
     /// Spans go through an OpenTelemetry tracer provider.
@@ -154,6 +156,7 @@ impl Settings {
             memory_budget: self.memory_budget.or(other.memory_budget),
             disabled: self.disabled.or(other.disabled),
             shutdown_on_signals: self.shutdown_on_signals.or(other.shutdown_on_signals),
+            without_panics: self.without_panics || other.without_panics,
             without_metrics: self.without_metrics || other.without_metrics,
             #[cfg(feature = "opentelemetry")]
             opentelemetry: self.opentelemetry || other.opentelemetry,

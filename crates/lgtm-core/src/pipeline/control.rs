@@ -5,6 +5,8 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, watch};
 
+use crate::process::Home;
+
 /// How far a pipeline has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
@@ -31,6 +33,7 @@ pub(super) struct Control {
     progress: watch::Sender<Progress>,
     turn: Mutex<()>,
     progressed: Condvar,
+    home: Home,
 }
 
 impl Control {
@@ -41,7 +44,13 @@ impl Control {
             progress: watch::Sender::new(Progress::default()),
             turn: Mutex::new(()),
             progressed: Condvar::new(),
+            home: Home::here(),
         }
+    }
+
+    /// Whether the task can run: not in a child that was forked since.
+    pub(super) fn is_alive(&self) -> bool {
+        self.home.is_here()
     }
 
     /// Asks for a flush; the number to wait for.
@@ -50,7 +59,9 @@ impl Control {
         wanted.flush += 1;
         let number = wanted.flush;
         drop(wanted);
-        self.changed.notify_one();
+        if self.is_alive() {
+            self.changed.notify_one();
+        }
         number
     }
 
@@ -59,7 +70,9 @@ impl Control {
         let mut wanted = self.wanted.lock();
         wanted.deadline = Some(wanted.deadline.map_or(deadline, |known| known.min(deadline)));
         drop(wanted);
-        self.changed.notify_one();
+        if self.is_alive() {
+            self.changed.notify_one();
+        }
     }
 
     pub(super) fn flush_wanted(&self) -> u64 {
@@ -78,6 +91,9 @@ impl Control {
 
     /// Blocks the calling thread until `done` or the deadline; whether it is done.
     pub(super) fn wait(&self, deadline: Instant, done: impl Fn(&Progress) -> bool) -> bool {
+        if !self.is_alive() {
+            return false;
+        }
         let mut turn = self.turn.lock();
         loop {
             if done(&self.progress.borrow()) {

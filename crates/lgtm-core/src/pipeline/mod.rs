@@ -244,6 +244,9 @@ impl Pipeline {
 
     /// The wait runs on the worker: its clock ends it whatever runtime the caller has.
     async fn reaches(&self, deadline: Instant, done: impl Fn(&control::Progress) -> bool + Send + 'static) -> bool {
+        if !self.control.is_alive() {
+            return false;
+        }
         let mut progress = self.control.subscribe();
         let wait = async move {
             let reached = progress.wait_for(done);

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::batch::{Chunk, HEADER};
 use crate::accounting::{Accounting, DropReason};
+use crate::process::Home;
 use crate::suppress::is_suppressed;
 
 /// The bounds of a queue.
@@ -100,6 +101,7 @@ pub struct Queue {
     space: Condvar,
     pub(super) wake: Notify,
     pub(super) accounting: Accounting,
+    home: Home,
 }
 
 impl std::fmt::Debug for Queue {
@@ -167,6 +169,7 @@ impl Queue {
             space: Condvar::new(),
             wake: Notify::new(),
             accounting: Accounting::default(),
+            home: Home::here(),
         }
     }
 
@@ -285,6 +288,10 @@ impl Queue {
         timestamp: u64,
         timeout: Duration,
     ) -> Result<(), DropReason> {
+        if !self.home.is_here() {
+            // Nobody will make room: the worker is the parent's.
+            return Err(DropReason::Closed);
+        }
         // A time-out beyond the clock's end is none.
         let deadline = Instant::now().checked_add(timeout);
         self.waiting.fetch_add(1, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::process::Home;
 use crate::suppress::suppress_this_thread;
 
 /// A handle to the worker. The thread ends when the last handle is dropped.
@@ -18,6 +19,7 @@ pub struct Worker(Arc<Inner>);
 struct Inner {
     handle: Handle,
     stop: Arc<Notify>,
+    home: Home,
 }
 
 static SHARED: Mutex<Weak<Inner>> = Mutex::new(Weak::new());
@@ -45,7 +47,7 @@ impl Worker {
             // A name resolution that hangs must not keep the thread.
             runtime.shutdown_background();
         })?;
-        Ok(Self(Arc::new(Inner { handle, stop })))
+        Ok(Self(Arc::new(Inner { handle, stop, home: Home::here() })))
     }
 
     /// The worker that layers share that were not given one; started when first asked for.
@@ -54,7 +56,7 @@ impl Worker {
     /// As [`Worker::spawn`].
     pub fn shared() -> io::Result<Self> {
         let mut shared = SHARED.lock();
-        if let Some(inner) = shared.upgrade() {
+        if let Some(inner) = shared.upgrade().filter(|inner| inner.home.is_here()) {
             return Ok(Self(inner));
         }
         let worker = Self::spawn()?;
@@ -71,6 +73,8 @@ impl Worker {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stop.notify_one();
+        if self.home.is_here() {
+            self.stop.notify_one();
+        }
     }
 }

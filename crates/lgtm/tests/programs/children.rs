@@ -18,6 +18,8 @@ pub(crate) fn run(name: &str) {
         "scraped" => scraped(),
         "own registry" => own_registry(),
         #[cfg(unix)]
+        "fork" => fork_and_go_on(),
+        #[cfg(unix)]
         "order, then signal" => order_then_signal(),
         #[cfg(unix)]
         "own handler" => own_handler(),
@@ -203,4 +205,26 @@ fn own_handler() {
     signal_hook::low_level::raise(signal_hook::consts::SIGTERM).unwrap();
     say(&signals.forever().next().unwrap().to_string());
     say(&telemetry.shutdown().json());
+}
+
+#[cfg(unix)]
+fn fork_and_go_on() {
+    let telemetry = lgtm::init().unwrap();
+    order(17);
+    match fork::fork().unwrap() {
+        fork::Fork::Child => {
+            order(18);
+            let begin = Instant::now();
+            assert!(telemetry.flush().is_err(), "nobody sends here");
+            drop(telemetry);
+            // The parent reads standard output: the child speaks by its status.
+            std::process::exit(i32::from(begin.elapsed() > Duration::from_secs(2)));
+        }
+        fork::Fork::Parent(child) => {
+            let status = fork::waitpid(child).unwrap();
+            say(&format!("{status:?}"));
+            order(19);
+            say(&telemetry.shutdown().json());
+        }
+    }
 }

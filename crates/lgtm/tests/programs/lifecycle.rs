@@ -75,8 +75,10 @@ fn a_dropped_guard_sends_what_is_left() {
         let stack = backends();
         let finished = run(program, &Addresses::of(&stack).with(&[("LGTM_SHUTDOWN_TIMEOUT", "30s")]));
         assert_eq!(finished.success, program != "order, then panic", "{program}: {}", finished.stderr);
+        // A panic is a line too.
+        let lines = if program == "order, then panic" { 2 } else { 1 };
         let arrived = |store: &lgtm_devstack::Store| {
-            store.logs().len() == 1 && store.spans().len() == 2 && !store.series_named("orders_total").is_empty()
+            store.logs().len() == lines && store.spans().len() == 2 && !store.series_named("orders_total").is_empty()
         };
         stack.wait_for_blocking(arrived, PATIENCE).unwrap_or_else(|error| panic!("{program}: {error}"));
     }
@@ -121,4 +123,32 @@ fn a_signal_that_the_program_handles_itself_is_left_to_it() {
     assert!(finished.success, "{}", finished.stderr);
     assert_eq!(finished.said[0], "15");
     assert_eq!(finished.report()["logs"]["delivered"], 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_forked_child_sends_nothing_and_waits_for_nothing() {
+    let stack = backends();
+    let finished = run("fork", &Addresses::of(&stack).with(&[("LGTM_SHUTDOWN_TIMEOUT", "30s")]));
+    assert!(finished.success, "{} {:?}", finished.stderr, finished.said);
+    let report = finished.report();
+    assert_eq!((&report["logs"]["delivered"], &report["spans"]["delivered"]), (&2.into(), &4.into()), "{report}");
+    assert!(
+        finished.said[0].ends_with('0') || finished.said[0].contains("(0)"),
+        "the child ended well: {:?}",
+        finished.said
+    );
+    assert_eq!((stack.store().logs().len(), stack.store().spans().len()), (2, 4));
+}
+
+#[test]
+fn a_panic_is_an_event() {
+    let stack = backends();
+    let finished = run("order, then panic", &Addresses::of(&stack).with(&[]));
+    assert!(!finished.success);
+    let logs = stack.store().logs();
+    let panic = logs.iter().find(|entry| entry.structured_metadata["target"] == "panic").unwrap();
+    let line = panic.json().unwrap();
+    assert_eq!((&line["level"], &line["exception.type"]), (&"error".into(), &"panic".into()), "{line}");
+    assert!(line["panic.file"].as_str().unwrap().ends_with("children.rs"), "{line}");
 }
