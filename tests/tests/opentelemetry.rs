@@ -692,3 +692,33 @@ fn status_and_attributes_of_the_span_extension_arrive() {
     assert_eq!(span.events[0].name, "extended");
     assert_eq!(span.status, Status { code: StatusCode::Error, message: "why".to_owned() });
 }
+
+#[test]
+fn what_a_program_says_of_a_span_at_run_time_is_what_is_sent() {
+    use lgtm_core::span::{SpanExt, Status as SpanStatus};
+
+    let mut door = Door::open();
+    let to = TraceContext::new(
+        lgtm_core::TraceId::from_hex(TRACE.as_bytes()).unwrap(),
+        lgtm_core::SpanId::from_hex(CALLER.as_bytes()).unwrap(),
+        true,
+    );
+    door.run(|| {
+        let span = info_span!("request", known = 1);
+        SpanExt::set_attribute(&span, "customer.tier", "gold");
+        SpanExt::set_attribute(&span, "ratio", 0.5);
+        SpanExt::set_status(&span, SpanStatus::Error, "refused");
+        SpanExt::add_link(&span, to, &[("why", "retry".into())]);
+        span.in_scope(|| info!("inside"));
+    });
+    let spans = door.stack.store().spans();
+    let [span] = spans.as_slice() else { panic!("one span: {spans:?}") };
+    assert_eq!(span.attributes.text("customer.tier"), Some("gold"));
+    assert_eq!(span.attributes.get("ratio").and_then(Value::as_f64), Some(0.5));
+    assert_eq!((span.status.code, span.status.message.as_str()), (StatusCode::Error, "refused"));
+    let [link] = span.links.as_slice() else { panic!("one link: {:?}", span.links) };
+    assert_eq!((link.trace_id.as_str(), link.span_id.as_str()), (TRACE, CALLER));
+    assert_eq!(link.attributes.text("why"), Some("retry"));
+    let line = door.stack.store().logs()[0].json().unwrap();
+    assert_eq!((&line["customer.tier"], &line["known"]), (&"gold".into(), &1.into()));
+}

@@ -78,6 +78,7 @@ mod tracer;
 use std::sync::Arc;
 
 use lgtm_core::pipeline::Pipeline;
+use lgtm_core::span::Limits;
 use lgtm_core::{Identity, Sampler};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{InstrumentationScope, KeyValue};
@@ -106,13 +107,13 @@ pub type Layer<S> = Layered<OpenTelemetryLayer<S, Tracer>, Correlation, S>;
 pub(crate) fn start<S>(
     identity: &Identity,
     sampler: Sampler,
+    limits: Limits,
     scopes: ScopeIndex,
     pipeline: &Pipeline,
 ) -> (Layer<S>, SdkTracerProvider)
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let limits = lgtm_core::span::Limits::default();
     let attributes = identity.resource_attributes().map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned()));
     let provider = SdkTracerProvider::builder()
         .with_sampler(Decide(sampler.clone()))
@@ -122,7 +123,7 @@ where
             max_events_per_span: limits.events,
             max_links_per_span: limits.links,
             max_attributes_per_event: limits.event_attributes,
-            max_attributes_per_link: limits.event_attributes,
+            max_attributes_per_link: limits.link_attributes,
         })
         .with_span_processor(Processor::new(pipeline.clone(), scopes, limits))
         .build();
