@@ -173,7 +173,7 @@ impl Builder {
     }
 
     /// Most time series; a histogram is one for each bucket, sum and count. Beyond it, each name has one overflow series
-    /// more, with the label `lgtm_overflow="true"`. Defaults to 100,000.
+    /// more, with the label `otel_metric_overflow="true"`. Defaults to 100,000.
     #[must_use]
     pub fn series_limit(mut self, limit: usize) -> Self {
         self.series_limit = Some(limit);

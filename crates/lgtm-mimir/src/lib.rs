@@ -53,7 +53,7 @@
 //!
 //! - Histograms have fixed buckets ([`Builder::buckets`], [`Builder::buckets_for`]): memory is constant whatever is recorded.
 //! - At most 100,000 time series ([`Builder::series_limit`]), 10,000 label sets of one name ([`Builder::name_series_limit`]) and
-//!   10,000 names. Further label sets count together in one series with the label `lgtm_overflow="true"`.
+//!   10,000 names. Further label sets count together in one series with the label `otel_metric_overflow="true"`.
 //! - Names and labels get valid characters (`http.route` becomes `http_route`); keys that become equal are one series. Label
 //!   values are cut at 1,024 bytes, names at 512, labels at 64.
 //! - The first type of a name wins; what uses the name with another type is not exposed. A histogram also owns the names of its

@@ -17,7 +17,7 @@ pub(crate) const MAX_VALUE_BYTES: usize = 1024;
 pub(crate) const MAX_LABELS: usize = 64;
 
 /// The label of the series that stands for all beyond a limit.
-pub(crate) const OVERFLOW_LABEL: &str = "lgtm_overflow";
+pub(crate) const OVERFLOW_LABEL: &str = "otel_metric_overflow";
 
 /// Labels of one series: valid names, sorted, distinct, values not empty.
 pub(crate) type Labels = Vec<(String, String)>;
@@ -153,7 +153,10 @@ mod tests {
     fn reserved_names_step_aside_and_empty_values_are_no_labels() {
         assert_eq!(pairs(&of(&[("le", "1"), ("x", "")], Kind::Histogram)), [("exported_le", "1")]);
         assert_eq!(pairs(&of(&[("le", "1")], Kind::Gauge)), [("le", "1")]);
-        assert_eq!(pairs(&of(&[("lgtm_overflow", "true")], Kind::Gauge)), [("exported_lgtm_overflow", "true")]);
+        assert_eq!(
+            pairs(&of(&[("otel_metric_overflow", "true")], Kind::Gauge)),
+            [("exported_otel_metric_overflow", "true")]
+        );
     }
 
     #[test]

@@ -248,7 +248,7 @@ mod tests {
             registry.counter(&key("requests", 9)).unwrap().increment(1);
         }
         let overflow = format!("{OVERFLOW_LABEL}=true");
-        let expected = [(overflow, 7), ("n=0".to_owned(), 1), ("n=1".to_owned(), 1), ("n=9".to_owned(), 11)];
+        let expected = [("n=0".to_owned(), 1), ("n=1".to_owned(), 1), ("n=9".to_owned(), 11), (overflow, 7)];
         assert_eq!(counters(&registry, "requests"), expected);
         assert_eq!(refused(&registry, Refusal::NameSeriesLimit), 7);
         registry.counter(&key("others", 0)).unwrap().increment(1);

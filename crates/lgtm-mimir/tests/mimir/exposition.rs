@@ -150,7 +150,8 @@ fn series_beyond_the_limit_count_in_one_and_nothing_is_lost() {
     let all: Vec<_> = samples(&exposition).collect();
     assert_eq!(all.len(), 11);
     assert_eq!(all.iter().map(|sample| sample.value).sum::<f64>(), 100.0);
-    let overflow = all.iter().find(|sample| sample.labels.get("lgtm_overflow").is_some_and(|value| value == "true"));
+    let overflow =
+        all.iter().find(|sample| sample.labels.get("otel_metric_overflow").is_some_and(|value| value == "true"));
     assert_eq!(overflow.unwrap().value, 90.0);
 }
 
