@@ -35,7 +35,7 @@
 //!
 //! ```text
 //! caller                                          | worker
-//! layer.rs -> labels.rs, line.rs, metadata.rs     |
+//! layer.rs -> labels.rs, line/, metadata.rs       |
 //!          -> core's queue: admit                 | core's batch: gather
 //!                                                 | push.rs: encode (group, 1 ns rule, protobuf, snappy)
 //!                                                 | core's deliver; push.rs: classify the answer

@@ -69,20 +69,14 @@ impl Push {
 
     fn collect_at(&mut self, queue: &Queue, now: i64, last: bool) {
         // Two samples of a series never share a timestamp, and none goes back, whatever the clock does; between two collections
-        // there is room for a zero.
-        let timestamp = now.max(self.collected_at + 2);
-        let mut round = Round {
-            queue,
-            identity: &self.identity,
-            timestamp,
-            // Later than a marker of the last collection, if the series has expired since.
-            before: self.collected_at + 1,
-            metadata: Vec::new(),
-        };
+        // there is room for the marker of a series that has expired, and for the zero of one that begins again.
+        let timestamp = now.max(self.collected_at + 3);
+        let mut round =
+            Round { queue, identity: &self.identity, timestamp, before: self.collected_at + 2, metadata: Vec::new() };
         self.registry.expire(Instant::now());
         for Expired { family, series } in self.registry.take_expired() {
             if self.known.remove(&series.number) {
-                round.stale(&family.name, &series);
+                round.at(self.collected_at + 1).stale(&family.name, &series);
             }
         }
         let with_metadata = self.metadata_sent.is_none_or(|sent| sent.elapsed() >= METADATA_INTERVAL);
@@ -97,14 +91,18 @@ impl Push {
                     self.known.insert(series.number);
                 }
                 if last {
-                    round.after_the_last().stale(&family.name, series);
+                    round.at(timestamp + 1).stale(&family.name, series);
                 }
             }
         }
         if !has_target_info {
             round.target_info(&self.target_info, with_metadata);
             if last {
-                round.after_the_last().stale_one(SeriesName { name: TARGET_INFO, labels: &self.target_info, le: None });
+                round.at(timestamp + 1).stale_one(SeriesName {
+                    name: TARGET_INFO,
+                    labels: &self.target_info,
+                    le: None,
+                });
             }
         }
         // The markers of the end are a millisecond later.
@@ -169,9 +167,9 @@ impl Round<'_> {
         }
     }
 
-    /// A moment later, with nothing else to say: the last samples have their own time.
-    fn after_the_last(&self) -> Self {
-        Self { timestamp: self.timestamp + 1, metadata: Vec::new(), ..*self }
+    /// At another moment, with nothing else to say: markers never share the time of a sample.
+    fn at(&self, timestamp: i64) -> Self {
+        Self { timestamp, metadata: Vec::new(), ..*self }
     }
 
     /// Says of every time series of one label set that it is over: queries find it no longer, instead of for five minutes.
