@@ -1,8 +1,38 @@
-//! Bytes that are the same for every event of a callsite, made once a thread. Caller threads.
+//! What is the same for every use of a callsite: bytes, made once a thread, and whether its fields repeat a name. Caller
+//! threads.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::RwLock;
 use tracing_core::Metadata;
+
+/// Whether any callsite repeats a name: hardly any program has one.
+static ANY_REPEATS: AtomicBool = AtomicBool::new(false);
+/// Their metadata's addresses.
+static REPEATING: RwLock<Option<HashSet<usize>>> = RwLock::new(None);
+
+/// A callsite comes into use.
+pub(crate) fn register(callsite: &'static Metadata<'static>) {
+    let mut names = HashSet::new();
+    if callsite.fields().iter().all(|field| names.insert(field.name())) {
+        return;
+    }
+    REPEATING.write().get_or_insert_default().insert(std::ptr::from_ref(callsite).addr());
+    ANY_REPEATS.store(true, Ordering::Release);
+}
+
+/// Whether two fields of this callsite have one name.
+#[inline]
+pub(crate) fn repeats_a_name(callsite: &Metadata<'_>) -> bool {
+    ANY_REPEATS.load(Ordering::Relaxed) && is_registered(std::ptr::from_ref(callsite).addr())
+}
+
+#[cold]
+fn is_registered(callsite: usize) -> bool {
+    REPEATING.read().as_ref().is_some_and(|known| known.contains(&callsite))
+}
 
 /// Callsites remembered by a thread; others that fall on the same place take turns.
 const PLACES: usize = 256;

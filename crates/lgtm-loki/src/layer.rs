@@ -7,7 +7,7 @@ use lgtm_core::protobuf::{length_tag, put_bytes};
 use lgtm_core::span::{Attachment, Role, VisitedEvent};
 use lgtm_core::with_buffer;
 use tracing_core::span::{Attributes, Id, Record};
-use tracing_core::{Dispatch, Event, Metadata, Subscriber};
+use tracing_core::{Dispatch, Event, Interest, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -98,6 +98,10 @@ impl<S> tracing_subscriber::Layer<S> for Layer
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    fn register_callsite(&self, callsite: &'static Metadata<'static>) -> Interest {
+        self.attachment.register_callsite(callsite)
+    }
+
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         self.attachment.register(dispatch);
     }

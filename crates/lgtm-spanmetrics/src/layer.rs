@@ -4,7 +4,7 @@ use lgtm_core::current;
 use lgtm_core::span::{Attachment, Role};
 use lgtm_core::{Identity, is_suppressed};
 use tracing_core::span::{Attributes, Id, Record};
-use tracing_core::{Dispatch, Subscriber};
+use tracing_core::{Dispatch, Interest, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -32,6 +32,10 @@ impl<S> tracing_subscriber::Layer<S> for Layer
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    fn register_callsite(&self, callsite: &'static Metadata<'static>) -> Interest {
+        self.attachment.register_callsite(callsite)
+    }
+
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         self.attachment.register(dispatch);
     }

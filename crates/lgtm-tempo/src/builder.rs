@@ -164,10 +164,10 @@ impl Builder {
                 "keep rules work on the native layer for spans: through the OpenTelemetry provider the sampler alone decides",
             );
         }
-        let (sampler, limits) = (self.sampler.clone(), self.limits.unwrap_or_default());
+        let (sampler, limits, detail) = (self.sampler.clone(), self.limits.unwrap_or_default(), self.detail);
         let (scopes, encoded) = crate::opentelemetry::scopes();
         let (pipeline, identity) = self.start(encoded)?;
-        let (layer, provider) = crate::opentelemetry::start(&identity, sampler, limits, scopes, &pipeline);
+        let (layer, provider) = crate::opentelemetry::start(&identity, sampler, limits, detail, scopes, &pipeline);
         Ok((layer, provider, pipeline))
     }
 

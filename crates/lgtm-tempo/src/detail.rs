@@ -10,14 +10,14 @@ use tracing_core::Metadata;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
-    location: bool,
-    threads: bool,
+    pub(crate) location: bool,
+    pub(crate) threads: bool,
     pub(crate) busy_and_idle: bool,
     pub(crate) backtraces: bool,
 }
 
 impl Detail {
-    /// Where in the code a span is: `code.file.path`, `code.line.number`, `code.namespace`.
+    /// Where in the code a span is: `code.file.path`, `code.line.number`, `code.module.name`.
     #[must_use]
     pub const fn with_location(mut self) -> Self {
         self.location = true;
@@ -65,7 +65,7 @@ impl Detail {
                 put_attribute(attributes, "code.line.number", line.into());
             }
             if let Some(module) = callsite.module_path() {
-                put_attribute(attributes, "code.namespace", module.into());
+                put_attribute(attributes, "code.module.name", module.into());
             }
         }
         if self.threads {

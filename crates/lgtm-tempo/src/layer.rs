@@ -8,7 +8,7 @@ use lgtm_core::protobuf::put_bytes;
 use lgtm_core::span::{Attachment, Status, VisitedEvent, write_link};
 use lgtm_core::with_buffer;
 use tracing_core::span::{Attributes, Id, Record};
-use tracing_core::{Dispatch, Event, Level, Metadata, Subscriber};
+use tracing_core::{Dispatch, Event, Interest, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -44,7 +44,7 @@ impl Layer {
                     return record.parent;
                 }
                 if record.is_recorded() {
-                    record.push_event(&limits, |buffer| record::event(buffer, callsite, event, &backtrace));
+                    record.push_event(&limits, |buffer| record::event(buffer, callsite, event, &backtrace, &limits));
                     if *callsite.level() == Level::ERROR && !record.status_is_set {
                         record.status = Status::Error;
                         record.status_description.clear();
@@ -58,6 +58,7 @@ impl Layer {
     }
 
     fn export(&self, id: &Id) {
+        let limits = self.attachment.limits();
         with_buffer(|span| {
             let mut undecided = None;
             let end = self.attachment.close(id, |record| {
@@ -66,7 +67,7 @@ impl Layer {
                 } else if !record.sampled {
                     return 0;
                 }
-                record::span(span, record);
+                record::span(span, record, &limits);
                 record.end
             });
             // The record's lock is free again: admitting may wait.
@@ -85,6 +86,10 @@ impl<S> tracing_subscriber::Layer<S> for Layer
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    fn register_callsite(&self, callsite: &'static Metadata<'static>) -> Interest {
+        self.attachment.register_callsite(callsite)
+    }
+
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         self.attachment.register(dispatch);
     }

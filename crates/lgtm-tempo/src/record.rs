@@ -7,7 +7,7 @@ use lgtm_core::callsite::remembered;
 use lgtm_core::protobuf::{
     field_length, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, put_varint, varint_length, varint_tag,
 };
-use lgtm_core::span::{KeepReason, SpanRecord, Status, VisitedEvent, put_attribute};
+use lgtm_core::span::{KeepReason, Limits, SpanRecord, Status, VisitedEvent, cut, fit, put_attribute};
 use lgtm_core::with_buffer;
 use tracing_core::Metadata;
 
@@ -42,7 +42,7 @@ pub(crate) const HAS_IS_REMOTE: u32 = 0x100;
 pub(crate) const IS_REMOTE: u32 = 0x200;
 
 /// Appends the content of a finished span. What is always there and always of one length is written in one go.
-pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord) {
+pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord, limits: &Limits) {
     let mut ids = [0; 28];
     ids[..2].copy_from_slice(&[TRACE_ID, 16]);
     ids[2..18].copy_from_slice(&record.trace_id.to_bytes());
@@ -62,7 +62,12 @@ pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord) {
     times[11] = END;
     times[12..].copy_from_slice(&record.end.to_le_bytes());
     content.extend_from_slice(&times);
-    content.extend_from_slice(&record.attributes);
+    let mut dropped = record.dropped_attributes;
+    if limits.bind_spans() {
+        dropped += fit(content, &record.attributes, limits.attributes, limits.value_bytes);
+    } else {
+        content.extend_from_slice(&record.attributes);
+    }
     content.extend_from_slice(&record.exported_attributes);
     if record.busy_and_idle.is_some() {
         put_busy_and_idle(content, record);
@@ -71,7 +76,7 @@ pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord) {
     if record.probability > 0.0 && record.probability < 1.0 && record.undecided.is_none() {
         put_sampling(content, KeepReason::Head, record.probability);
     }
-    put_count(content, DROPPED_ATTRIBUTES, record.dropped_attributes);
+    put_count(content, DROPPED_ATTRIBUTES, dropped);
     content.extend_from_slice(&record.events);
     put_count(content, DROPPED_EVENTS, record.dropped_events);
     content.extend_from_slice(&record.links);
@@ -145,54 +150,88 @@ const LEVEL_AND_TARGET: u8 = 3;
 /// Appends an event, with the tag it has in `Span`.
 ///
 /// A backtrace is written behind the error's sources, if it is not empty.
-pub(crate) fn event(buffer: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent, backtrace: &str) {
+#[inline]
+pub(crate) fn event(
+    buffer: &mut Vec<u8>,
+    callsite: &'static Metadata<'static>,
+    event: &VisitedEvent,
+    backtrace: &str,
+    limits: &Limits,
+) {
+    let dropped = event.dropped_attributes();
+    if limits.bind_events() {
+        return with_buffer(|fitted| {
+            let over = fit(fitted, event.attributes(), limits.event_attributes, limits.value_bytes);
+            put_event_of(buffer, callsite, event, fitted, dropped + over, backtrace, limits);
+        });
+    }
+    put_event_of(buffer, callsite, event, event.attributes(), dropped, backtrace, limits);
+}
+
+fn put_event_of(
+    buffer: &mut Vec<u8>,
+    callsite: &'static Metadata<'static>,
+    event: &VisitedEvent,
+    attributes: &[u8],
+    dropped: u32,
+    backtrace: &str,
+    limits: &Limits,
+) {
     // The names of the levels are those that tracing-opentelemetry writes.
     let make = |bytes: &mut Vec<u8>| {
-        pair(bytes, "level", callsite.level().as_str());
-        pair(bytes, "target", callsite.target());
+        // A field of the program's own wins: OTLP wants each name once.
+        for (key, value) in [("level", callsite.level().as_str()), ("target", callsite.target())] {
+            if callsite.fields().field(key).is_none() {
+                pair(bytes, key, value);
+            }
+        }
     };
     if let Some(origin) = event.origin() {
         return with_buffer(|own| {
             pair(own, "level", callsite.level().as_str());
             pair(own, "target", &origin.target);
             let name = if event.message().is_empty() { callsite.name() } else { event.message() };
-            put_event(buffer, name, &[own, event.attributes()], event);
+            put_event(buffer, name, &[own, attributes], event.timestamp, dropped);
         });
     }
     remembered(callsite, LEVEL_AND_TARGET, make, |level_and_target| match event.exception() {
         None => {
             let name = if event.message().is_empty() { callsite.name() } else { event.message() };
-            put_event(buffer, name, &[level_and_target, event.attributes()], event);
+            put_event(buffer, name, &[level_and_target, attributes], event.timestamp, dropped);
         }
         Some(exception) => with_buffer(|own| {
-            pair(own, "exception.message", &exception.message);
             let trace: Cow<'_, str> = match (exception.chain.as_str(), backtrace) {
                 (chain, "") => chain.into(),
                 ("", backtrace) => backtrace.into(),
                 (chain, backtrace) => format!("{chain}\n\n{backtrace}").into(),
             };
-            for (key, value) in [("exception.stacktrace", &*trace), ("message", event.message())] {
-                if !value.is_empty() {
-                    pair(own, key, value);
+            let pairs = [
+                ("exception.message", &*exception.message),
+                ("exception.stacktrace", &*trace),
+                ("message", event.message()),
+            ];
+            for (key, value) in pairs {
+                if !value.is_empty() && (key == "message" || callsite.fields().field(key).is_none()) {
+                    pair(own, key, cut(value, limits.value_bytes));
                 }
             }
             // The name is fixed by the semantic conventions for exceptions.
-            put_event(buffer, "exception", &[level_and_target, own, event.attributes()], event);
+            put_event(buffer, "exception", &[level_and_target, own, attributes], event.timestamp, dropped);
         }),
     });
 }
 
 #[inline]
-fn put_event(buffer: &mut Vec<u8>, name: &str, attributes: &[&[u8]], event: &VisitedEvent) {
+fn put_event(buffer: &mut Vec<u8>, name: &str, attributes: &[&[u8]], timestamp: u64, dropped: u32) {
     const TIME: u8 = fixed64_tag(1);
     const NAME: u8 = length_tag(2);
     const DROPPED_ATTRIBUTES: u8 = varint_tag(4);
-    let dropped = u64::from(event.dropped_attributes());
+    let dropped = u64::from(dropped);
     let dropped_length = if dropped == 0 { 0 } else { 1 + varint_length(dropped) };
     let attributes_length: usize = attributes.iter().map(|part| part.len()).sum();
     buffer.push(EVENT);
     put_varint(buffer, (9 + field_length(name.len()) + attributes_length + dropped_length) as u64);
-    put_fixed64(buffer, TIME, event.timestamp);
+    put_fixed64(buffer, TIME, timestamp);
     put_bytes(buffer, NAME, name.as_bytes());
     for part in attributes {
         buffer.extend_from_slice(part);

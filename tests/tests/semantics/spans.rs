@@ -400,7 +400,7 @@ fn a_span_says_where_on_which_thread_and_how_long_if_asked() {
         line.unwrap_or_else(|| panic!("no {name} in {attributes}"))
     };
     assert!(value("code.file.path").ends_with("spans.rs\")"), "{attributes}");
-    assert!(value("code.namespace").contains("semantics::spans"), "{attributes}");
+    assert!(value("code.module.name").contains("semantics::spans"), "{attributes}");
     assert!(value("code.line.number").starts_with("Int("), "{attributes}");
     assert!(value("thread.id").starts_with("Int("), "{attributes}");
     assert_eq!(value("thread.name"), "String(\"a worker\")");

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use tracing_core::span::{Attributes, Id, Record};
-use tracing_core::{Dispatch, Event, Subscriber};
+use tracing_core::{Dispatch, Event, Interest, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -128,6 +128,12 @@ impl Attachment {
         self.attached.get().map_or_else(Limits::default, |attached| *attached.store.limits())
     }
 
+    /// For `Layer::register_callsite`: what is to be known of a callsite before it is used.
+    pub fn register_callsite(&self, callsite: &'static Metadata<'static>) -> Interest {
+        crate::callsite::register(callsite);
+        Interest::always()
+    }
+
     /// For `Layer::on_new_span`: creates the record, or joins it.
     /// Gives the span's kind; `None` on a thread that exports.
     #[inline]
@@ -239,8 +245,8 @@ impl Attachment {
     /// Shows a span and its ancestors, from the leaf to the root. `visit` runs under a record's lock: it must neither block
     /// nor call user code, nor look at another record.
     pub fn ancestry(&self, span: u64, visit: VisitSpan<'_>) {
-        if let Some(Attached { store, .. }) = self.attached() {
-            walk(store, span, false, visit);
+        if let Some(Attached { store, bit }) = self.attached() {
+            walk(store, *bit, span, false, visit);
         }
     }
 
@@ -261,7 +267,7 @@ impl Attachment {
         context.fields.clear();
         context.spans.clear();
         context.keys = 0;
-        build(&mut context, &mut |visit| walk(store, span, true, visit));
+        build(&mut context, &mut |visit| walk(store, bit, span, true, visit));
         context.layer = bit;
         let shown = use_context(&context);
         store.with(span, |record| record.log = context);
@@ -269,8 +275,8 @@ impl Attachment {
     }
 }
 
-/// Shows a span and its ancestors, from the leaf to the root.
-fn walk(store: &SpanStore, span: u64, logged: bool, visit: VisitSpan<'_>) {
+/// Shows a span and its ancestors, from the leaf to the root, as far as this layer sees them: a filter may hide some.
+fn walk(store: &SpanStore, bit: u32, span: u64, logged: bool, visit: VisitSpan<'_>) {
     let mut next = span;
     // Ancestors outlive their children in a registry, so the walk ends; the bound is against a broken one.
     for _ in 0..4096 {
@@ -278,8 +284,10 @@ fn walk(store: &SpanStore, span: u64, logged: bool, visit: VisitSpan<'_>) {
             break;
         }
         let parent = store.with(next, |record| {
-            visit(record);
-            record.logged |= logged;
+            if record.layers & bit != 0 {
+                visit(record);
+                record.logged |= logged;
+            }
             record.parent
         });
         next = parent.unwrap_or(0);

@@ -9,6 +9,7 @@ use tracing_core::{Event, Metadata};
 
 use super::fields::{EVENT_ATTRIBUTE, Exception, FieldVisitor, Origin, VisitLimits, Visited};
 use super::store::{SpanStore, context_of_event};
+use crate::callsite;
 use crate::clock;
 use crate::current::TraceContext;
 
@@ -96,12 +97,15 @@ pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: imp
         && visited.seen & bit == 0;
     if !known {
         visited.fields.clear();
-        let limits = VisitLimits { attributes: store.limits().event_attributes, ..store.span_visit() };
+        let limits = VisitLimits { attributes: store.limits().of_visit().event_attributes, ..store.span_visit() };
         visited.fields.trim(256 * 1024);
         if is_log_record(event.metadata()) {
             visited.fields.begin_origin();
         }
         event.record(&mut FieldVisitor { visited: &mut visited.fields, tag: EVENT_ATTRIBUTE, limits });
+        if callsite::repeats_a_name(event.metadata()) {
+            visited.fields.keep_last();
+        }
         visited.timestamp = clock::unix_nanos();
         let (span, trace) = context_of_event(store, event).unwrap_or((0, None));
         visited.span = span;

@@ -26,7 +26,7 @@ pub use attachment::{Attachment, Role, VisitSpan};
 pub use attributes::{Attribute, Attributes, Value};
 pub use event::VisitedEvent;
 pub use extension::SpanExt;
-pub use fields::{Exception, Origin, SpanKind, Status, put_attribute};
+pub use fields::{Exception, Origin, SpanKind, Status, cut, fit, put_attribute};
 pub use ids::{AssignedIds, IdSource};
 pub use link::write as write_link;
 pub use record::{BusyAndIdle, Limits, LogContext, SpanRecord};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing_core::Metadata;
 
 use super::attributes::Attributes;
-use super::fields::{SpanKind, Status, Visited};
+use super::fields::{SpanKind, Status, VisitLimits, Visited};
 use super::ids::IdState;
 use super::undecided::UndecidedTrace;
 use crate::clock;
@@ -13,13 +13,14 @@ use crate::current::TraceContext;
 use crate::ids::{SpanId, TraceId};
 use crate::protobuf;
 
-/// Bounds of one span. Defaults are the OpenTelemetry specification's (SpanLimits) where it has one.
+/// Bounds of one span. Defaults are the OpenTelemetry specification's (SpanLimits) where it has one. Log lines are not bound
+/// by them: of an event or span they have the first 128 fields, or as many as its attributes, and 128 KiB of each.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Limits {
     /// Attributes of a span. Default: 128.
     pub attributes: u32,
-    /// Attributes of one event, which are also the fields of its log line. Default: 128.
+    /// Attributes of one event. Default: 128.
     pub event_attributes: u32,
     /// Attributes of one link. Default: 128.
     pub link_attributes: u32,
@@ -27,7 +28,7 @@ pub struct Limits {
     pub events: u32,
     /// Links of a span. Default: 128.
     pub links: u32,
-    /// Bytes of one value or message; longer ones are cut at a character's boundary. Default: 128 KiB.
+    /// Bytes of one attribute's value; longer ones are cut at a character's boundary. Default, and at most: 128 KiB.
     pub value_bytes: usize,
     /// Bytes of all attributes of a span or event, and of all events of a span. Default: 256 KiB each.
     pub span_bytes: usize,
@@ -43,6 +44,31 @@ impl Limits {
         value_bytes: 128 * 1024,
         span_bytes: 256 * 1024,
     };
+
+    /// What a visit takes, for all layers: the bounds on exported attributes are [`fit`](super::fields::fit)'s.
+    pub(crate) fn of_visit(&self) -> Self {
+        let all = Self::DEFAULT;
+        Self {
+            attributes: self.attributes.max(all.attributes),
+            event_attributes: self.event_attributes.max(all.event_attributes),
+            value_bytes: all.value_bytes,
+            ..*self
+        }
+    }
+
+    /// Whether a span's attributes may be more than these bounds let through.
+    #[must_use]
+    #[inline]
+    pub fn bind_spans(&self) -> bool {
+        self.attributes < Self::DEFAULT.attributes || self.value_bytes < Self::DEFAULT.value_bytes
+    }
+
+    /// Whether an event's attributes may be more than these bounds let through.
+    #[must_use]
+    #[inline]
+    pub fn bind_events(&self) -> bool {
+        self.event_attributes < Self::DEFAULT.event_attributes || self.value_bytes < Self::DEFAULT.value_bytes
+    }
 }
 
 impl Default for Limits {
@@ -262,7 +288,7 @@ impl SpanRecord {
     }
 
     /// Takes over fields recorded late: a new value replaces the old one of the same name.
-    pub(crate) fn merge_fields(&mut self, visited: &mut Visited, limits: &Limits) {
+    pub(crate) fn merge_fields(&mut self, visited: &mut Visited, limits: VisitLimits) {
         self.dropped_attributes += visited.dropped;
         let mut rest = visited.attributes.as_slice();
         while let Some((pair, after)) = split_first(rest) {
@@ -270,7 +296,7 @@ impl SpanRecord {
             if let Some(attribute) = Attributes::new(pair).next() {
                 self.remove_attribute(attribute.key);
             }
-            if self.attribute_count >= limits.attributes || self.attributes.len() + pair.len() > limits.span_bytes {
+            if self.attribute_count >= limits.attributes || self.attributes.len() + pair.len() > limits.bytes {
                 self.dropped_attributes += 1;
             } else {
                 self.attribute_count += 1;

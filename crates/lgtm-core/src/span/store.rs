@@ -17,6 +17,7 @@ use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, SpanKind, Status, VisitLimits,
 use super::ids::IdSource;
 use super::record::{Limits, SpanRecord};
 use super::undecided::{KeepRules, UndecidedTrace};
+use crate::callsite;
 use crate::clock;
 use crate::current::{self, TraceContext};
 use crate::ids::{self, SpanId, TraceId};
@@ -233,6 +234,9 @@ impl SpanStore {
         let mut visited = SCRATCH.try_with(|scratch| scratch.take()).ok().flatten().unwrap_or_default();
         visited.clear();
         attributes.record(&mut FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() });
+        if callsite::repeats_a_name(attributes.metadata()) {
+            visited.keep_last();
+        }
         let kind = visited.kind.unwrap_or_default();
         let (parent, inherited) = self.parent_of(attributes, ancestor);
         let metadata = attributes.metadata();
@@ -247,7 +251,7 @@ impl SpanStore {
     }
 
     pub(super) fn span_visit(&self) -> VisitLimits {
-        let limits = self.limits();
+        let limits = self.limits().of_visit();
         VisitLimits { attributes: limits.attributes, value_bytes: limits.value_bytes, bytes: limits.span_bytes }
     }
 
@@ -403,7 +407,7 @@ impl SpanStore {
         visited.clear();
         visit(&mut visited);
         self.with(id, |record| {
-            record.merge_fields(&mut visited, self.limits());
+            record.merge_fields(&mut visited, self.span_visit());
             record.has_foreign_attributes |= foreign;
             if std::mem::take(&mut record.logged)
                 && let Some(epoch) = self.log_epoch_of(record.trace_id)

@@ -13,7 +13,7 @@ use opentelemetry::trace::{self as otel, SpanContext, TraceContextExt as _, Trac
 use tracing::Span;
 use tracing_core::dispatcher::{self, WeakDispatch};
 use tracing_core::span::{Attributes, Id, Record};
-use tracing_core::{Dispatch, Subscriber};
+use tracing_core::{Dispatch, Interest, Metadata, Subscriber};
 use tracing_opentelemetry::{OpenTelemetrySpanExt as _, get_otel_context};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::Context;
@@ -38,6 +38,10 @@ impl<S> tracing_subscriber::Layer<S> for Correlation
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    fn register_callsite(&self, callsite: &'static Metadata<'static>) -> Interest {
+        self.attachment.register_callsite(callsite)
+    }
+
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         let _ = self.tracer.dispatch.set(dispatch.downgrade());
         self.attachment.register(dispatch);

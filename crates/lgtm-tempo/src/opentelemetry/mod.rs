@@ -94,6 +94,7 @@ pub use correlation::Correlation;
 pub(crate) use scope::ScopeIndex;
 pub use tracer::{Span, Tracer};
 
+use crate::detail::Detail;
 use processor::Processor;
 use sampler::Decide;
 
@@ -108,6 +109,7 @@ pub(crate) fn start<S>(
     identity: &Identity,
     sampler: Sampler,
     limits: Limits,
+    detail: Detail,
     scopes: ScopeIndex,
     pipeline: &Pipeline,
 ) -> (Layer<S>, SdkTracerProvider)
@@ -128,13 +130,13 @@ where
         .with_span_processor(Processor::new(pipeline.clone(), scopes, limits))
         .build();
     let own = InstrumentationScope::builder(crate::otlp::SCOPE_NAME).with_version(crate::otlp::SCOPE_VERSION).build();
-    // The attributes of the callsite and the thread are left out, as this crate's own layer does.
+    // What is not asked for is left out, as this crate's own layer does.
     let spans = tracing_opentelemetry::layer()
         .with_tracer(Tracer(provider.tracer_with_scope(own)))
-        .with_location(false)
-        .with_threads(false)
+        .with_location(detail.location)
+        .with_threads(detail.threads)
         .with_target(false)
-        .with_tracked_inactivity(false)
+        .with_tracked_inactivity(detail.busy_and_idle)
         .with_error_records_to_exceptions(false);
     let layer = Correlation::new(sampler).and_then(spans);
     (layer, provider)

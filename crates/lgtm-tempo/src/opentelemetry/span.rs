@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lgtm_core::protobuf::{
     field_length, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, put_varint, varint_length, varint_tag,
 };
-use lgtm_core::span::Limits;
+use lgtm_core::span::{Limits, cut};
 use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status};
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::SpanData;
@@ -25,7 +25,7 @@ pub(super) fn span(buffer: &mut Vec<u8>, data: &SpanData, limits: &Limits) -> u6
         if data.parent_span_id != SpanId::INVALID {
             put_bytes(content, PARENT_SPAN_ID, &data.parent_span_id.to_bytes());
         }
-        put_bytes(content, NAME, cut(&data.name, limits.value_bytes).as_bytes());
+        put_bytes(content, NAME, cut(&data.name, NAME_BYTES).as_bytes());
         put_integer(content, KIND, kind(&data.span_kind));
         put_fixed64(content, START, start);
         put_fixed64(content, END, end);
@@ -42,10 +42,10 @@ pub(super) fn span(buffer: &mut Vec<u8>, data: &SpanData, limits: &Limits) -> u6
             Status::Ok => put_status(content, lgtm_core::span::Status::Ok, ""),
             Status::Error { description } if description.is_empty() => {
                 let message = message_of_error(&data.events.events).unwrap_or_default();
-                put_status(content, lgtm_core::span::Status::Error, cut(message, limits.value_bytes));
+                put_status(content, lgtm_core::span::Status::Error, cut(message, NAME_BYTES));
             }
             Status::Error { description } => {
-                put_status(content, lgtm_core::span::Status::Error, cut(description, limits.value_bytes));
+                put_status(content, lgtm_core::span::Status::Error, cut(description, NAME_BYTES));
             }
         }
         let remote = if data.parent_span_is_remote { IS_REMOTE } else { 0 };
@@ -54,6 +54,9 @@ pub(super) fn span(buffer: &mut Vec<u8>, data: &SpanData, limits: &Limits) -> u6
     });
     end
 }
+
+/// Bytes of a name or a status description at most. The limit of values is not for them.
+const NAME_BYTES: usize = 128 * 1024;
 
 /// `Span.attributes`.
 const ATTRIBUTE: u8 = length_tag(9);
@@ -132,7 +135,7 @@ fn put_event(content: &mut Vec<u8>, event: &Event, limits: &Limits) {
     const DROPPED_ATTRIBUTES: u8 = varint_tag(4);
     put_message(content, EVENT, |content| {
         put_fixed64(content, TIME, nanos(event.timestamp));
-        put_bytes(content, NAME, cut(&event.name, limits.value_bytes).as_bytes());
+        put_bytes(content, NAME, cut(&event.name, NAME_BYTES).as_bytes());
         let over = attributes(content, ATTRIBUTE, &event.attributes, limits);
         put_count(content, DROPPED_ATTRIBUTES, event.dropped_attributes_count + over);
     });
@@ -177,7 +180,7 @@ pub(super) fn attributes(buffer: &mut Vec<u8>, tag: u8, attributes: &[KeyValue],
         if later.iter().any(|later| later.key == *key) {
             continue;
         }
-        let key = cut(key.as_str(), limits.value_bytes);
+        let key = cut(key.as_str(), NAME_BYTES);
         let value = Cut { value, limit: limits.value_bytes };
         let length = value.length();
         let pair = field_length(key.len()) + field_length(length);
@@ -281,9 +284,4 @@ impl Cut<'_> {
 
 fn integer_length(value: i64) -> usize {
     1 + varint_length(value.cast_unsigned())
-}
-
-/// The longest part of `text` of at most `limit` bytes that ends at a character's boundary.
-fn cut(text: &str, limit: usize) -> &str {
-    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }

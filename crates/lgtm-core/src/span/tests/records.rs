@@ -63,25 +63,24 @@ fn too_many_or_too_large_attributes_are_cut_and_counted() {
 
 #[test]
 fn a_late_value_replaces_the_old_one_at_the_limit_and_new_ones_are_counted() {
+    use crate::span::SpanRecord;
     use crate::span::fields::{FieldVisitor, SPAN_ATTRIBUTE, VisitLimits, Visited};
-    use crate::span::{Limits, SpanRecord};
     use tracing_core::field::Visit as _;
 
     let (dispatch, ..) = one(Probe::new(Role::Exporter));
     let span = with_default(&dispatch, || info_span!("fields", a = 0, b = 0, c = 0, d = 0, e = 0));
     let fields = span.metadata().unwrap().fields();
+    let limits = VisitLimits { attributes: 3, value_bytes: 100, bytes: 1000 };
     let visit = |names: &[&str], value: i64| {
         let mut visited = Visited::default();
-        let limits = VisitLimits { attributes: 3, value_bytes: 100, bytes: 1000 };
         let mut visitor = FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits };
         names.iter().for_each(|name| visitor.record_i64(&fields.field(name).unwrap(), value));
         visited
     };
-    let limits = Limits { attributes: 3, ..Limits::default() };
     let mut record = SpanRecord::default();
     record.take_fields(&mut visit(&["a", "b", "c", "d"], 1));
     assert_eq!((record.attribute_count, record.dropped_attributes), (3, 1));
-    record.merge_fields(&mut visit(&["e", "b", "a"], 2), &limits);
+    record.merge_fields(&mut visit(&["e", "b", "a"], 2), limits);
     assert_eq!((record.attribute_count, record.dropped_attributes), (3, 2));
     let fields = fields_of(&record.attributes);
     let fields: Vec<_> = fields.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
