@@ -53,6 +53,13 @@ impl Counting {
         Arc::clone(counts.entry(key.clone()).or_default())
     }
 
+    /// The sum over all series of this name.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> u64 {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().filter(|(key, _)| key.name() == name).map(|(_, count)| count.0.load(Ordering::Relaxed)).sum()
+    }
+
     /// The sum over all series of this name that have this label.
     #[must_use]
     pub fn sum(&self, name: &str, label: (&str, &str)) -> u64 {

@@ -73,6 +73,10 @@ pub const SPANS_CREATED_TOTAL: &str = "otlp_spans_created_total";
 pub const SPANS_DURATION_SECONDS: &str = "otlp_spans_duration_seconds";
 /// Traces that were kept or discarded before their local root closed, by outcome.
 pub const SPANS_DECIDED_EARLY_TOTAL: &str = "otlp_spans_decided_early_total";
+/// Lines that lost something because they were too long.
+pub const LOGS_TRUNCATED_TOTAL: &str = "otlp_logs_truncated_total";
+/// Lines whose stream label has the value `other` because its field has had too many values, by label.
+pub const LOGS_LABEL_OVERFLOW_TOTAL: &str = "otlp_logs_label_overflow_total";
 /// Series of metrics that are not exposed as they were used, by reason.
 pub const METRICS_SERIES_REFUSED_TOTAL: &str = "otlp_metrics_series_refused_total";
 /// CPU usage of the host.
@@ -144,6 +148,12 @@ pub const CATALOGUE: &[Metric] = &[
     ),
     counter(LOGS.export_errors_total, &["exporter", "error_type"], "Failed log push requests"),
     counter(LOGS.dropped_total, &["exporter", "reason"], "Log lines lost before a backend had them"),
+    counter(LOGS_TRUNCATED_TOTAL, &[], "Log lines that lost fields, or the end of a text, because they were too long"),
+    counter(
+        LOGS_LABEL_OVERFLOW_TOTAL,
+        &["label"],
+        "Log lines whose stream label is `other` because its field has had more values than it may have",
+    ),
     histogram(LOGS.batch_size, metrics::Unit::Count, &["exporter"], BATCH_ITEMS, "Log lines in a push request"),
     histogram(
         LOGS.latency_seconds,

@@ -1,6 +1,7 @@
 //! Configuration: from endpoint and identity to a layer and its running pipeline.
 
 use std::io;
+use std::sync::Arc;
 
 use lgtm_core::pipeline::{Pipeline, PipelineOptions, Target};
 use lgtm_core::{Endpoint, EndpointError, Identity, Worker};
@@ -43,13 +44,27 @@ pub enum BuildError {
         /// Loki's limit.
         limit: usize,
     },
-    /// No line would fit.
-    #[error("lines of at most {value} bytes: at least {least} are accepted, 262144 is Loki's own limit")]
+    /// A label from a field with no value, or with too many.
+    #[error("label `{name}` with at most {value} values: 1 to {most} are accepted")]
+    LabelValues {
+        /// The field.
+        name: String,
+        /// What was given.
+        value: usize,
+        /// The most.
+        most: usize,
+    },
+    /// No line would fit, or none into the queue.
+    #[error(
+        "lines of at most {value} bytes: {least} to {most} are accepted (the queue takes items of {most} bytes with what goes along); 262144 is Loki's own limit"
+    )]
     LineBytes {
         /// What was given.
         value: usize,
         /// The least.
         least: usize,
+        /// The most.
+        most: usize,
     },
     /// The worker could not be started.
     #[error("the worker thread could not be started: {0}")]
@@ -75,6 +90,9 @@ const MAX_LINE_BYTES: usize = 256 * 1024;
 /// A shorter line would hold no more than its own frame.
 const LEAST_LINE_BYTES: usize = 1024;
 
+/// What a line's structured metadata takes of an item of the queue, at most in practice: paths and targets are short.
+const METADATA_BYTES: usize = 4096;
+
 /// Begins a Loki layer. See [`Builder`] for the defaults.
 #[must_use]
 pub fn builder() -> Builder {
@@ -88,6 +106,7 @@ pub struct Builder {
     identity: Option<Identity>,
     worker: Option<Worker>,
     labels: Vec<(String, String)>,
+    field_labels: Vec<(String, usize)>,
     format: Format,
     max_line_bytes: Option<usize>,
     options: PipelineOptions,
@@ -123,6 +142,18 @@ impl Builder {
         self
     }
 
+    /// Adds a stream label whose value is that of a field: of the event, else of the nearest of its spans that has it. Lines
+    /// without the field have no such label. The name is sanitised as with [`Builder::label`]; the field stays in the line.
+    ///
+    /// Every value is a stream of its own in Loki: only the first `most_values` (1 to 1,000) are told apart, all further ones
+    /// are `other`, counted (`otlp_logs_label_overflow_total`) and told on standard error once. At most 1,000 combinations of
+    /// several such labels are told apart. For fields with a small, fixed set of values, such as a queue's name.
+    #[must_use]
+    pub fn label_from_field(mut self, field: impl Into<String>, most_values: usize) -> Self {
+        self.field_labels.push((field.into(), most_values));
+        self
+    }
+
     /// What a line looks like. Defaults to JSON. What links a line to its trace is in its structured metadata in any format.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
@@ -130,8 +161,9 @@ impl Builder {
         self
     }
 
-    /// The longest line, in bytes, 1,024 at least. A longer one is replaced by the beginning of its message, cut at a
-    /// character's boundary, with `truncated` beside it. Defaults to 262,144, which is Loki's default limit.
+    /// The longest line, in bytes, 1,024 at least. A longer one keeps the beginning of its message, cut at a character's
+    /// boundary, and those fields that fit; it is marked with `truncated` and counted (`otlp_logs_truncated_total`). Defaults
+    /// to 262,144, which is Loki's default limit.
     #[must_use]
     pub fn max_line_bytes(mut self, bytes: usize) -> Self {
         self.max_line_bytes = Some(bytes);
@@ -151,9 +183,11 @@ impl Builder {
     /// [`BuildError`] names what cannot work. An unreachable Loki is no error: lines wait in the queue.
     pub fn build(self) -> Result<(Layer, Pipeline), BuildError> {
         let identity = self.identity.unwrap_or_default();
-        let max_line_bytes = self.max_line_bytes.unwrap_or(MAX_LINE_BYTES);
-        if max_line_bytes < LEAST_LINE_BYTES {
-            return Err(BuildError::LineBytes { value: max_line_bytes, least: LEAST_LINE_BYTES });
+        let most = self.options.queue.item_bytes.saturating_sub(METADATA_BYTES);
+        // What was not chosen adapts itself.
+        let max_line_bytes = self.max_line_bytes.unwrap_or_else(|| MAX_LINE_BYTES.min(most.max(LEAST_LINE_BYTES)));
+        if !(LEAST_LINE_BYTES..=most).contains(&max_line_bytes) && self.max_line_bytes.is_some() {
+            return Err(BuildError::LineBytes { value: max_line_bytes, least: LEAST_LINE_BYTES, most });
         }
         let endpoint = match self.endpoint {
             Some(endpoint) => endpoint,
@@ -163,10 +197,11 @@ impl Builder {
             Some(worker) => worker,
             None => Worker::shared()?,
         };
-        let streams = Streams::new(&identity, &self.labels)?;
+        let streams = Arc::new(Streams::new(&identity, &self.labels, &self.field_labels)?);
         let target = Target::Http { endpoint, default_path: push::PATH, headers: push::headers() };
-        let pipeline = Pipeline::start(push::Push::new(streams), target, self.options, &worker)?;
-        let layer = Layer::new(pipeline.shared_queue(), metadata::of_identity(&identity), self.format, max_line_bytes);
+        let pipeline = Pipeline::start(push::Push::new(Arc::clone(&streams)), target, self.options, &worker)?;
+        let identity = metadata::of_identity(&identity);
+        let layer = Layer::new(pipeline.shared_queue(), identity, streams, self.format, max_line_bytes);
         Ok((layer, pipeline))
     }
 }

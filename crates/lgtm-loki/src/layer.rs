@@ -12,6 +12,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::builder::Format;
+use crate::labels::Streams;
 use crate::line::plain;
 use crate::{labels, line, metadata};
 
@@ -24,13 +25,20 @@ pub struct Layer {
     queue: Arc<Queue>,
     /// The structured metadata of this process.
     identity: Vec<u8>,
+    streams: Arc<Streams>,
     format: Format,
     max_line_bytes: usize,
 }
 
 impl Layer {
-    pub(crate) fn new(queue: Arc<Queue>, identity: Vec<u8>, format: Format, max_line_bytes: usize) -> Self {
-        Self { attachment: Attachment::new(Role::Observer, None), queue, identity, format, max_line_bytes }
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        identity: Vec<u8>,
+        streams: Arc<Streams>,
+        format: Format,
+        max_line_bytes: usize,
+    ) -> Self {
+        Self { attachment: Attachment::new(Role::Observer, None), queue, identity, streams, format, max_line_bytes }
     }
 
     fn admit(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
@@ -40,7 +48,12 @@ impl Layer {
                 Format::Logfmt => self.plain(text, plain::Style::Logfmt, callsite, event),
                 Format::Text => self.plain(text, plain::Style::Text, callsite, event),
             }
-            self.queue.admit(labels::stream_of(*callsite.level()), event.timestamp, |buffer| {
+            let mut stream = labels::stream_of(*callsite.level());
+            if let Some(labels) = self.streams.of_fields() {
+                let combination = labels.of_line(event, &mut |visit| self.attachment.ancestry(event.span, visit));
+                stream = labels::stream_in(combination, stream);
+            }
+            self.queue.admit(stream, event.timestamp, |buffer| {
                 put_bytes(buffer, LINE, text);
                 if let Some(trace) = &event.trace {
                     metadata::of_trace(buffer, trace);
@@ -60,10 +73,20 @@ impl Layer {
             self.attachment.expose(event.span);
             self.append_spans(text, event.span, keys);
         }
+        if event.is_cut() {
+            line::mark(text);
+        }
         line::end(text);
         if text.len() > self.max_line_bytes {
-            line::truncate(text, callsite, event, self.max_line_bytes);
+            self.truncate(text, callsite, event);
         }
+    }
+
+    #[cold]
+    fn truncate(&self, text: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
+        line::truncate(text, callsite, event, self.max_line_bytes, &mut |visit| {
+            self.attachment.ancestry(event.span, visit);
+        });
     }
 
     #[cold]
@@ -71,10 +94,8 @@ impl Layer {
         if event.span != 0 {
             self.attachment.expose(event.span);
         }
-        plain::write(text, style, callsite, event, &mut |visit| self.attachment.ancestry(event.span, visit));
-        if text.len() > self.max_line_bytes {
-            plain::truncate(text, style, callsite, event, self.max_line_bytes);
-        }
+        let spans: line::Spans<'_> = &mut |visit| self.attachment.ancestry(event.span, visit);
+        plain::write(text, style, callsite, event, self.max_line_bytes, spans);
     }
 
     /// Takes the span's share of its lines, or writes this line's own: for the first line, and where a field of the event

@@ -24,10 +24,11 @@
 //!
 //! The event's fields and those of its spans stand at top level, so that LogQL's `| json` finds them; the event wins over its
 //! span, the leaf over the root. `spans` names the spans from the root to the leaf. A field that is named like one of these
-//! (`message`, `level`, `target`, `spans`, `trace_id`, `span_id`, `trace_sampled`) gets the prefix `field_`.
+//! (`message`, `level`, `target`, `spans`, `truncated`, `trace_id`, `span_id`, `trace_sampled`) gets the prefix `field_`.
 //!
 //! - **Stream labels**: `service_name` and `service` (the same value), `environment` if known, `level`, and what
-//!   [`Builder::label`] adds.
+//!   [`Builder::label`] and [`Builder::label_from_field`] add. A field without a cap on its values is no label: it is in the
+//!   line, where LogQL finds it.
 //! - **Structured metadata**: `trace_id`, `span_id`, `trace_sampled` inside a span; `target`, `code_file_path`,
 //!   `code_line_number`; `service_instance_id`, `service_version`.
 //!
@@ -43,8 +44,9 @@
 //!
 //! # Limits
 //!
-//! Lines over 256 KiB lose their fields and the end of their message and are marked `"truncated":true`: Loki refuses longer
-//! ones. No entry shares its timestamp with an earlier one of its stream: it gets 1 ns more, because Loki drops a second entry
+//! Lines over 256 KiB, which Loki refuses, lose the end of their message and the fields that do not fit, and are marked
+//! `"truncated":true`; so are lines of events with a value over 128 KiB, of which the rest is cut, or with more than 128 fields.
+//! `otlp_logs_truncated_total` counts both. No entry shares its timestamp with an earlier one of its stream: it gets 1 ns more, because Loki drops a second entry
 //! of the same time and text.
 
 mod builder;

@@ -1,6 +1,7 @@
 //! Encode: Loki's push request, protobuf in a snappy block; and what Loki's answers mean. Worker thread.
 //! Source: Loki, "HTTP API", `POST /loki/api/v1/push`, and `pkg/push/push.proto`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -29,30 +30,35 @@ pub(crate) fn headers() -> Vec<(HeaderName, HeaderValue)> {
 
 /// Encodes batches for one Loki.
 pub(crate) struct Push {
-    streams: Streams,
-    /// The last timestamp of each stream.
-    last: Vec<u64>,
+    streams: Arc<Streams>,
+    /// The last timestamps of each stream.
+    last: Vec<Last>,
+    /// What they were before the last request.
+    before: Vec<Last>,
     request: Vec<u8>,
     stream: Vec<u8>,
     snappy: snap::raw::Encoder,
 }
 
 impl Push {
-    pub(crate) fn new(streams: Streams) -> Self {
-        let last = vec![0; streams.count()];
-        Self { streams, last, request: Vec::new(), stream: Vec::new(), snappy: snap::raw::Encoder::new() }
+    pub(crate) fn new(streams: Arc<Streams>) -> Self {
+        Self {
+            streams,
+            last: Vec::new(),
+            before: Vec::new(),
+            request: Vec::new(),
+            stream: Vec::new(),
+            snappy: snap::raw::Encoder::new(),
+        }
     }
 
     /// The timestamp that an entry gets: later than all before it in its stream.
     fn after_last(&mut self, stream: u32, timestamp: u64) -> u64 {
-        let Some(last) = self.last.get_mut(stream as usize) else { return timestamp };
-        if timestamp > *last {
-            *last = timestamp;
-        } else if *last - timestamp < REORDER_WINDOW {
-            *last += 1;
-            return *last;
+        let stream = stream as usize;
+        if self.last.len() <= stream {
+            self.last.resize(stream + 1, Last::default());
         }
-        timestamp
+        self.last.get_mut(stream).map_or(timestamp, |last| last.next(timestamp))
     }
 
     fn request(&mut self, batch: &Batch) {
@@ -60,10 +66,12 @@ impl Push {
         // Threads write to shards of their own: each is in order, all together are not. The sort is stable.
         items.sort_by_key(|item| (item.stream, item.timestamp));
         self.request.clear();
+        self.before.clone_from(&self.last);
         for group in items.chunk_by(|one, other| one.stream == other.stream) {
             let Some(stream) = group.first().map(|item| item.stream) else { continue };
             self.stream.clear();
-            put_bytes(&mut self.stream, LABELS, self.streams.labels(stream).as_bytes());
+            let stream_bytes = &mut self.stream;
+            self.streams.with_labels(stream, |labels| put_bytes(stream_bytes, LABELS, labels.as_bytes()));
             for item in group {
                 let timestamp = self.after_last(stream, item.timestamp);
                 let (seconds, nanos) = (timestamp / 1_000_000_000, timestamp % 1_000_000_000);
@@ -81,6 +89,32 @@ impl Push {
     }
 }
 
+/// The last timestamps of one stream.
+#[derive(Clone, Copy, Default)]
+struct Last {
+    newest: u64,
+    /// Of those that lie further back than the window.
+    late: u64,
+}
+
+impl Last {
+    /// The timestamp that an entry gets, later than all before it that lie within the window.
+    fn next(&mut self, timestamp: u64) -> u64 {
+        if timestamp > self.newest {
+            self.newest = timestamp;
+        } else if self.newest - timestamp < REORDER_WINDOW {
+            self.newest += 1;
+            return self.newest;
+        } else if timestamp <= self.late && self.late - timestamp < REORDER_WINDOW {
+            self.late += 1;
+            return self.late;
+        } else {
+            self.late = timestamp;
+        }
+        timestamp
+    }
+}
+
 impl Signal for Push {
     fn kind(&self) -> SignalKind {
         SignalKind::Logs
@@ -92,6 +126,10 @@ impl Signal for Push {
         body.resize(start + snap::raw::max_compress_len(self.request.len()), 0);
         let written = body.get_mut(start..).map_or(0, |room| self.snappy.compress(&self.request, room).unwrap_or(0));
         body.truncate(start + written);
+    }
+
+    fn retract(&mut self) {
+        std::mem::swap(&mut self.last, &mut self.before);
     }
 
     fn classify(&self, reply: &Reply) -> Verdict {
@@ -195,7 +233,7 @@ mod tests {
     }
 
     fn push() -> Push {
-        Push::new(Streams::new(&Identity::new("shop"), &[]).unwrap())
+        Push::new(Arc::new(Streams::new(&Identity::new("shop"), &[], &[]).unwrap()))
     }
 
     /// Encodes entries of (stream, time) and reads back (stream, times).
@@ -235,7 +273,24 @@ mod tests {
         assert_eq!(sent[1].1, [base]);
         // The next batch goes on behind the last one, but an entry from long ago stays where it was.
         assert_eq!(times(&mut push, &[(2, base + 3)])[0].1, [base + 7]);
-        assert_eq!(times(&mut push, &[(2, base - 5_000_000_000)])[0].1, [base - 5_000_000_000]);
+        let late = base - 5_000_000_000;
+        assert_eq!(times(&mut push, &[(2, late), (2, late)])[0].1, [late, late + 1]);
+        assert_eq!(times(&mut push, &[(2, late)])[0].1, [late + 2]);
+        assert_eq!(times(&mut push, &[(2, base + 8)])[0].1, [base + 8], "the newest are not concerned");
+    }
+
+    #[test]
+    fn the_parts_of_a_request_that_was_too_large_have_the_times_that_the_whole_had() {
+        let mut push = push();
+        let base = 1_800_000_000_000_000_000;
+        let whole = times(&mut push, &[(2, base), (2, base), (2, base + 500), (2, base + 900)])[0].1.clone();
+        push.retract();
+        let mut parts = times(&mut push, &[(2, base), (2, base)])[0].1.clone();
+        parts.extend(times(&mut push, &[(2, base + 500), (2, base + 900)])[0].1.iter());
+        assert_eq!(
+            (whole.as_slice(), parts.as_slice()),
+            (&[base, base + 1, base + 500, base + 900][..], whole.as_slice())
+        );
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Layer {
                     return record.parent;
                 }
                 if record.is_recorded() {
-                    record.push_event(&limits, |buffer| record::event(buffer, callsite, event, &backtrace, &limits));
+                    record.push_event(limits, |buffer| record::event(buffer, callsite, event, &backtrace, limits));
                     if *callsite.level() == Level::ERROR && !record.status_is_set {
                         record.status = Status::Error;
                         record.status_description.clear();
@@ -67,7 +67,7 @@ impl Layer {
                 } else if !record.sampled {
                     return 0;
                 }
-                record::span(span, record, &limits);
+                record::span(span, record, limits);
                 record.end
             });
             // The record's lock is free again: admitting may wait.
@@ -109,7 +109,7 @@ where
         let limits = self.attachment.limits();
         let context = self.attachment.with(follows.into_u64(), |record| record.context()).flatten();
         let _ = self.attachment.with(id.into_u64(), |record| match context {
-            Some(context) => record.push_link(&limits, |buffer| write_link(buffer, &context, &[], &limits)),
+            Some(context) => record.push_link(limits, |buffer| write_link(buffer, &context, &[], limits)),
             // A closed span has given its ids back.
             None => record.dropped_links += 1,
         });

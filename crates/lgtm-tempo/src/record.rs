@@ -158,16 +158,27 @@ pub(crate) fn event(
     backtrace: &str,
     limits: &Limits,
 ) {
-    let dropped = event.dropped_attributes();
     if limits.bind_events() {
-        return with_buffer(|fitted| {
-            let over = fit(fitted, event.attributes(), limits.event_attributes, limits.value_bytes);
-            put_event_of(buffer, callsite, event, fitted, dropped + over, backtrace, limits);
-        });
+        return bound_event(buffer, callsite, event, backtrace, limits);
     }
-    put_event_of(buffer, callsite, event, event.attributes(), dropped, backtrace, limits);
+    put_event_of(buffer, callsite, event, event.attributes(), event.dropped_attributes(), backtrace, limits);
 }
 
+#[cold]
+fn bound_event(
+    buffer: &mut Vec<u8>,
+    callsite: &'static Metadata<'static>,
+    event: &VisitedEvent,
+    backtrace: &str,
+    limits: &Limits,
+) {
+    with_buffer(|fitted| {
+        let over = fit(fitted, event.attributes(), limits.event_attributes, limits.value_bytes);
+        put_event_of(buffer, callsite, event, fitted, event.dropped_attributes() + over, backtrace, limits);
+    });
+}
+
+#[inline]
 fn put_event_of(
     buffer: &mut Vec<u8>,
     callsite: &'static Metadata<'static>,

@@ -5,7 +5,7 @@ use lgtm_core::propagation::{extract, inject};
 use lgtm_tests::capture::{Captured, capture_on, place_of};
 use lgtm_tests::signals::Layers;
 use tracing::{Dispatch, info, info_span};
-use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
 use tracing_subscriber::prelude::*;
 
 use super::settings;
@@ -107,6 +107,54 @@ fn a_filter_of_logs_takes_no_spans_away() {
     assert_eq!(captured.logs.len(), 1);
     assert_eq!(captured.place_of_log("loud"), Some(place_of(captured.span("root"))));
     assert_eq!(event_names(&captured, "root"), ["quiet", "loud"]);
+}
+
+#[test]
+fn each_layer_may_have_directives_of_its_own() {
+    let subscriber = |layers: Layers| {
+        let Layers { loki, tempo, spanmetrics } = layers;
+        let directives = |text: &str| EnvFilter::builder().parse(text).expect("directives");
+        Dispatch::new(
+            tracing_subscriber::registry()
+                .with(loki.with_filter(directives("warn,noisy=off,[order{id=7}]=debug")))
+                .with(tempo.with_filter(directives("info,noisy=off")))
+                .with(spanmetrics),
+        )
+    };
+    let captured = capture_on(&settings(), subscriber, || {
+        info_span!("order", id = 7).in_scope(|| tracing::debug!("of order 7"));
+        info_span!("order", otel.name = "other order", id = 8).in_scope(|| {
+            info!("of order 8");
+            tracing::error!(target: "noisy", "never");
+        });
+    });
+    let lines: Vec<_> =
+        captured.logs.iter().filter_map(|entry| entry.json()).map(|line| line["message"].clone()).collect();
+    assert_eq!(lines, ["of order 7"]);
+    assert_eq!(captured.place_of_log("of order 7"), Some(place_of(captured.span("order"))));
+    assert_eq!(event_names(&captured, "other order"), ["of order 8"]);
+}
+
+#[test]
+fn a_span_that_lokis_filter_hides_gives_its_lines_neither_name_nor_fields() {
+    let subscriber = |layers: Layers| {
+        let Layers { loki, tempo, spanmetrics } = layers;
+        let filter = filter_fn(|metadata| !metadata.is_span() || metadata.target() != "secret");
+        Dispatch::new(tracing_subscriber::registry().with(tempo).with(loki.with_filter(filter)).with(spanmetrics))
+    };
+    let captured = capture_on(&settings(), subscriber, || {
+        let _outer = info_span!("outer", region = "eu").entered();
+        let _secret = info_span!(target: "secret", "middle", password = "x").entered();
+        let _inner = info_span!("inner", rows = 3).entered();
+        for message in ["first", "second", "third"] {
+            info!("{message}");
+        }
+    });
+    for message in ["first", "second", "third"] {
+        let line = captured.log(message).json().expect("a line");
+        assert_eq!(line["spans"], serde_json::json!(["outer", "inner"]));
+        assert_eq!((&line["region"], &line["rows"], line.get("password")), (&"eu".into(), &3.into(), None));
+    }
 }
 
 #[test]

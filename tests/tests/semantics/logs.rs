@@ -231,9 +231,92 @@ fn a_line_over_the_programs_own_limit_is_cut_in_every_format() {
         assert!(line.len() <= 2000 && line.contains("truncated") && line.contains(&"é".repeat(125)), "{line}");
         assert!(!line.contains("yyy"), "{line}");
     }
-    let error =
-        lgtm_loki::builder().max_line_bytes(10).build().err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(error.contains("10") && error.contains("1024"), "{error}");
+    for wrong in [10, 1024 * 1024] {
+        let error = lgtm_loki::builder().max_line_bytes(wrong).build().err().map(|error| error.to_string());
+        let error = error.unwrap_or_default();
+        assert!(error.contains(&wrong.to_string()) && error.contains("1024 to 1044480"), "{error}");
+    }
+}
+
+#[test]
+fn a_line_that_is_cut_keeps_the_fields_that_fit_and_is_counted() {
+    let formats: [fn(lgtm_loki::Builder) -> lgtm_loki::Builder; 3] = [
+        |builder| builder.max_line_bytes(2000).format(Format::Json),
+        |builder| builder.max_line_bytes(2000).format(Format::Logfmt),
+        |builder| builder.max_line_bytes(2000).format(Format::Text),
+    ];
+    for format in formats {
+        let mut settings = settings();
+        settings.loki = format;
+        let recorder = lgtm_tests::counting::Counting::default();
+        let captured = metrics::with_local_recorder(&recorder, || {
+            capture(&settings, || {
+                let _span = info_span!("request", region = "eu", payload = "z".repeat(3000)).entered();
+                info!(target: "shop", order_id = 17, filler = "y".repeat(3000), "too long");
+            })
+        });
+        let line = &captured.logs[0].line;
+        assert!(line.len() <= 2000 && !line.contains("yyy") && !line.contains("zzz"), "{line}");
+        for part in ["too long", "order_id", "17", "region", "eu", "request", "truncated"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        assert_eq!(recorder.counter("otlp_logs_truncated_total"), 1);
+    }
+}
+
+#[test]
+fn a_value_over_128_kib_marks_its_line() {
+    let captured = capture(&settings(), || {
+        info!(value = "v".repeat(200 * 1024), "cut");
+        info!(value = "v".repeat(100 * 1024), "whole");
+    });
+    let line = captured.log("cut").json().expect("a line");
+    assert_eq!((line["value"].as_str().map(str::len), &line["truncated"]), (Some(128 * 1024), &true.into()));
+    assert!(captured.log("whole").json().expect("a line").get("truncated").is_none());
+}
+
+#[test]
+fn names_that_become_equal_stand_once_in_a_line() {
+    let mut settings = settings();
+    settings.loki = |builder| builder.format(Format::Logfmt);
+    let logfmt = capture(&settings, || info!("a b" = 1, "a=b" = 2, level = 3, field_level = 4, "said"));
+    let line = &logfmt.logs[0].line;
+    assert_eq!((line.matches(" a_b=").count(), line.matches(" field_level=").count()), (1, 1), "{line}");
+    let json = capture(&super::settings(), || info!(level = 3, field_level = 4, "said"));
+    assert_eq!(json.logs[0].line.matches("\"field_level\"").count(), 1, "{}", json.logs[0].line);
+}
+
+#[test]
+fn a_label_has_the_value_of_a_field_of_the_event_or_of_its_spans() {
+    let mut settings = settings();
+    settings.loki = |builder| builder.label_from_field("queue.name", 2).label_from_field("urgent", 2);
+    let recorder = lgtm_tests::counting::Counting::default();
+    let captured = metrics::with_local_recorder(&recorder, || {
+        capture(&settings, || {
+            info!("of none");
+            info!(queue.name = "orders", urgent = true, "of the event");
+            let _outer = info_span!("outer", queue.name = "mail", urgent = false).entered();
+            let _inner = info_span!("inner").entered();
+            info!("of the span");
+            info!(queue.name = "orders", "of both");
+            info!(queue.name = "third", "over the cap");
+            info!(queue.name = "fourth", "over the cap too");
+        })
+    });
+    let labels = |message: &str| {
+        let entry = captured.log(message);
+        let label = |name: &str| entry.labels.get(name).cloned().unwrap_or_default();
+        (label("queue_name"), label("urgent"), label("level"))
+    };
+    let expected = |queue: &str, urgent: &str| (queue.to_owned(), urgent.to_owned(), "info".to_owned());
+    assert_eq!(labels("of none"), expected("", ""));
+    assert_eq!(labels("of the event"), expected("orders", "true"));
+    assert_eq!(labels("of the span"), expected("mail", "false"));
+    assert_eq!(labels("of both"), expected("orders", "false"));
+    assert_eq!(labels("over the cap"), expected("other", "false"));
+    assert_eq!(labels("over the cap too"), expected("other", "false"));
+    assert_eq!(recorder.counter("otlp_logs_label_overflow_total"), 2);
+    assert_eq!(captured.log("of the event").json().expect("a line")["queue.name"], "orders", "it stays in the line");
 }
 
 #[test]

@@ -206,6 +206,7 @@ impl<S: Signal> Task<S> {
                 if part.len() == 1 {
                     self.drop_items(DropReason::TooLarge, 1);
                 } else {
+                    self.signal.retract();
                     let middle = part.start + part.len() / 2;
                     parts.push(middle..part.end);
                     parts.push(part.start..middle);

@@ -41,6 +41,9 @@ pub trait Signal: Send + 'static {
     /// Appends the request body for these items. It reads no clock and touches no socket.
     fn encode(&mut self, batch: &Batch, body: &mut Vec<u8>);
 
+    /// What was encoded last was not taken: its items are encoded again in parts. Default: nothing to take back.
+    fn retract(&mut self) {}
+
     /// What this backend's answer means.
     fn classify(&self, reply: &Reply) -> Verdict;
 

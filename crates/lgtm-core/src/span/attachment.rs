@@ -124,8 +124,9 @@ impl Attachment {
 
     /// The bounds of this registry's spans.
     #[must_use]
-    pub fn limits(&self) -> Limits {
-        self.attached.get().map_or_else(Limits::default, |attached| *attached.store.limits())
+    #[inline]
+    pub fn limits(&self) -> &Limits {
+        self.attached.get().map_or(&Limits::DEFAULT, |attached| attached.store.limits())
     }
 
     /// For `Layer::register_callsite`: what is to be known of a callsite before it is used.

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use tracing_core::{Event, Metadata};
 
-use super::fields::{EVENT_ATTRIBUTE, Exception, FieldVisitor, Origin, VisitLimits, Visited};
+use super::fields::{EVENT_ATTRIBUTE, Exception, FieldVisitor, Origin, Visited};
 use super::store::{SpanStore, context_of_event};
 use crate::callsite;
 use crate::clock;
@@ -48,6 +48,13 @@ impl VisitedEvent {
     #[must_use]
     pub fn dropped_attributes(&self) -> u32 {
         self.fields.dropped
+    }
+
+    /// Whether a field is missing or not whole: there were more, or longer ones, than a visit takes.
+    #[must_use]
+    #[inline]
+    pub fn is_cut(&self) -> bool {
+        self.fields.cut || self.fields.dropped > 0
     }
 
     /// Where the event comes from, if it is a record of the `log` crate.
@@ -97,7 +104,7 @@ pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: imp
         && visited.seen & bit == 0;
     if !known {
         visited.fields.clear();
-        let limits = VisitLimits { attributes: store.limits().of_visit().event_attributes, ..store.span_visit() };
+        let limits = store.bounds().visit_event;
         visited.fields.trim(256 * 1024);
         if is_log_record(event.metadata()) {
             visited.fields.begin_origin();

@@ -105,6 +105,8 @@ pub(crate) struct Visited {
     pub(crate) attributes: Vec<u8>,
     pub(crate) count: u32,
     pub(crate) dropped: u32,
+    /// A value or the message was longer than the limit.
+    pub(crate) cut: bool,
     /// The field `message`.
     pub(crate) message: String,
     /// The error among the fields, if there is one.
@@ -138,6 +140,7 @@ impl Visited {
         self.attributes.clear();
         self.count = 0;
         self.dropped = 0;
+        self.cut = false;
         self.message.clear();
         self.has_exception = false;
         self.has_origin = false;
@@ -244,7 +247,7 @@ impl FieldVisitor<'_> {
     }
 
     fn text(&mut self, key: &str, text: &str) {
-        let text = cut(text, self.limits.value_bytes);
+        let text = self.cut(text);
         if !self.admit(key, text.len()) {
             return;
         }
@@ -260,6 +263,16 @@ impl FieldVisitor<'_> {
         }
         self.begin(key, protobuf::field_length(text.len()));
         protobuf::put_bytes(&mut self.visited.attributes, STRING_VALUE, text.as_bytes());
+    }
+
+    /// The part of a value that is within the limit.
+    #[inline]
+    fn cut<'t>(&mut self, text: &'t str) -> &'t str {
+        if text.len() <= self.limits.value_bytes {
+            return text;
+        }
+        self.visited.cut = true;
+        cut(text, self.limits.value_bytes)
     }
 
     fn integer(&mut self, key: &str, value: i64) {
@@ -342,7 +355,9 @@ impl FieldVisitor<'_> {
         let mut text = std::mem::take(&mut self.visited.text);
         text.clear();
         // The writer refuses what is over the limit; an error of the value's own formatting leaves what it wrote.
-        let _ = Bounded { text: &mut text, limit: self.limits.value_bytes }.write_fmt(value);
+        let mut writer = Bounded { text: &mut text, limit: self.limits.value_bytes, cut: false };
+        let _ = writer.write_fmt(value);
+        self.visited.cut |= writer.cut;
         text
     }
 
@@ -350,7 +365,8 @@ impl FieldVisitor<'_> {
         match name.as_bytes() {
             b"message" if self.tag == EVENT_ATTRIBUTE => {
                 self.visited.message.clear();
-                self.visited.message.push_str(cut(text, self.limits.value_bytes));
+                let text = self.cut(text);
+                self.visited.message.push_str(text);
             }
             [b'l', b'o', b'g', b'.', rest @ ..] if self.visited.has_origin && self.originates(rest, text) => {}
             [b'o', b't', b'e', b'l', b'.', ..] if self.is_span() && self.describe_span(name, text) => {}
@@ -410,7 +426,7 @@ impl Visit for FieldVisitor<'_> {
         exception.chain.clear();
         self.visited.text = text;
         let mut source = value.source();
-        let mut chain = Bounded { text: &mut exception.chain, limit: self.limits.value_bytes };
+        let mut chain = Bounded { text: &mut exception.chain, limit: self.limits.value_bytes, cut: false };
         if source.is_some() {
             let _ = write!(chain, "{value}");
         }
@@ -429,7 +445,9 @@ impl Visit for FieldVisitor<'_> {
             // Straight into place: most events have a formatted message.
             let mut message = std::mem::take(&mut self.visited.message);
             message.clear();
-            let _ = write!(Bounded { text: &mut message, limit: self.limits.value_bytes }, "{value:?}");
+            let mut writer = Bounded { text: &mut message, limit: self.limits.value_bytes, cut: false };
+            let _ = write!(writer, "{value:?}");
+            self.visited.cut |= writer.cut;
             self.visited.message = message;
             return;
         }
@@ -491,12 +509,18 @@ pub fn cut(text: &str, limit: usize) -> &str {
 struct Bounded<'a> {
     text: &'a mut String,
     limit: usize,
+    /// Whether it has stopped.
+    cut: bool,
 }
 
 impl fmt::Write for Bounded<'_> {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         let fitting = cut(part, self.limit.saturating_sub(self.text.len()));
         self.text.push_str(fitting);
-        if fitting.len() < part.len() { Err(fmt::Error) } else { Ok(()) }
+        if fitting.len() < part.len() {
+            self.cut = true;
+            return Err(fmt::Error);
+        }
+        Ok(())
     }
 }

@@ -45,14 +45,13 @@ impl Limits {
         span_bytes: 256 * 1024,
     };
 
-    /// What a visit takes, for all layers: the bounds on exported attributes are [`fit`](super::fields::fit)'s.
-    pub(crate) fn of_visit(&self) -> Self {
-        let all = Self::DEFAULT;
-        Self {
-            attributes: self.attributes.max(all.attributes),
-            event_attributes: self.event_attributes.max(all.event_attributes),
-            value_bytes: all.value_bytes,
-            ..*self
+    /// What the visit of this many attributes takes, for all layers: exported ones are bound by [`fit`](super::fields::fit).
+    const fn visit_of(&self, attributes: u32) -> VisitLimits {
+        let least = Self::DEFAULT.attributes;
+        VisitLimits {
+            attributes: if attributes < least { least } else { attributes },
+            value_bytes: Self::DEFAULT.value_bytes,
+            bytes: self.span_bytes,
         }
     }
 
@@ -68,6 +67,26 @@ impl Limits {
     #[inline]
     pub fn bind_events(&self) -> bool {
         self.event_attributes < Self::DEFAULT.event_attributes || self.value_bytes < Self::DEFAULT.value_bytes
+    }
+}
+
+/// The bounds of a registry's spans, and of the visits that all its layers share.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    pub(crate) exported: Limits,
+    pub(crate) visit_span: VisitLimits,
+    pub(crate) visit_event: VisitLimits,
+}
+
+impl Bounds {
+    pub(crate) const DEFAULT: Self = Self::of(Limits::DEFAULT);
+
+    pub(crate) const fn of(limits: Limits) -> Self {
+        Self {
+            exported: limits,
+            visit_span: limits.visit_of(limits.attributes),
+            visit_event: limits.visit_of(limits.event_attributes),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use tracing_subscriber::Registry;
 
 use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, SpanKind, Status, VisitLimits, Visited};
 use super::ids::IdSource;
-use super::record::{Limits, SpanRecord};
+use super::record::{Bounds, Limits, SpanRecord};
 use super::undecided::{KeepRules, UndecidedTrace};
 use crate::callsite;
 use crate::clock;
@@ -40,7 +40,7 @@ struct Overflow {
 pub(crate) struct SpanStore {
     /// Tells stores apart in the stack of current spans.
     pub(crate) id: u32,
-    limits: OnceLock<Limits>,
+    bounds: OnceLock<Bounds>,
     keep: OnceLock<KeepRules>,
     slots: Box<[Mutex<SpanRecord>]>,
     /// For each slot a span whose record says that its id has left the process: saves the look at the record.
@@ -109,7 +109,7 @@ impl SpanStore {
         let count = 1 << SLOT_BITS;
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            limits: OnceLock::new(),
+            bounds: OnceLock::new(),
             keep: OnceLock::new(),
             slots: (0..count).map(|_| Mutex::default()).collect(),
             exposed: (0..count).map(|_| AtomicU64::new(0)).collect(),
@@ -141,7 +141,7 @@ impl SpanStore {
 
     /// The first ones count.
     pub(crate) fn set_limits(&self, limits: Limits) {
-        let _ = self.limits.set(limits);
+        let _ = self.bounds.set(Bounds::of(limits));
     }
 
     /// The first ones count.
@@ -150,9 +150,14 @@ impl SpanStore {
     }
 
     #[inline]
+    pub(crate) fn bounds(&self) -> &Bounds {
+        static DEFAULT: Bounds = Bounds::DEFAULT;
+        self.bounds.get().unwrap_or(&DEFAULT)
+    }
+
+    #[inline]
     pub(crate) fn limits(&self) -> &Limits {
-        static DEFAULT: Limits = Limits::DEFAULT;
-        self.limits.get().unwrap_or(&DEFAULT)
+        &self.bounds().exported
     }
 
     /// A layer is gone: its spans must not wait for it.
@@ -250,9 +255,9 @@ impl SpanStore {
         kind
     }
 
+    #[inline]
     pub(super) fn span_visit(&self) -> VisitLimits {
-        let limits = self.limits().of_visit();
-        VisitLimits { attributes: limits.attributes, value_bytes: limits.value_bytes, bytes: limits.span_bytes }
+        self.bounds().visit_span
     }
 
     /// Fills the record of this id where there is one, else a vacant one.

@@ -5,6 +5,7 @@ pub(crate) mod plain;
 use std::cell::RefCell;
 
 use lgtm_core::callsite::remembered;
+use lgtm_core::catalogue::LOGS_TRUNCATED_TOTAL;
 use lgtm_core::span::{Attributes, LogContext, Origin, SpanRecord, Value, VisitSpan, VisitedEvent};
 use tracing_core::Metadata;
 
@@ -13,7 +14,10 @@ use crate::labels::level_name;
 /// Whether a name has a meaning of its own.
 #[inline]
 pub(super) fn is_reserved(name: &[u8]) -> bool {
-    matches!(name, b"message" | b"level" | b"target" | b"spans" | b"trace_id" | b"span_id" | b"trace_sampled")
+    matches!(
+        name,
+        b"message" | b"level" | b"target" | b"spans" | b"truncated" | b"trace_id" | b"span_id" | b"trace_sampled"
+    )
 }
 
 /// What this module remembers of a callsite of events.
@@ -67,7 +71,10 @@ impl Names {
 pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> Keys {
     let names = head(line, callsite, event.message(), event.origin());
     for attribute in Attributes::new(event.attributes()) {
-        field(line, attribute.key, attribute.value, names.plain);
+        // With its prefix a name may be that of another field.
+        if names.plain || !stands_already(line, attribute.key) {
+            field(line, attribute.key, attribute.value, names.plain);
+        }
     }
     names.keys
 }
@@ -101,11 +108,62 @@ pub(crate) fn end(line: &mut Vec<u8>) {
     line.push(b'}');
 }
 
-/// Replaces a line over the limit by one that says so.
-pub(crate) fn truncate(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent, limit: usize) {
+/// Says that something is missing in the line, and counts it.
+#[cold]
+pub(crate) fn mark(line: &mut Vec<u8>) {
+    line.extend_from_slice(MARK);
+    count_truncated();
+}
+
+const MARK: &[u8] = b",\"truncated\":true";
+
+pub(crate) fn count_truncated() {
+    metrics::counter!(LOGS_TRUNCATED_TOTAL).increment(1);
+}
+
+/// Replaces a line over the limit by one that says so, with the fields that fit.
+pub(crate) fn truncate(
+    line: &mut Vec<u8>,
+    callsite: &'static Metadata<'static>,
+    event: &VisitedEvent,
+    limit: usize,
+    spans: Spans<'_>,
+) {
     line.clear();
     head(line, callsite, cut_message(event, limit), event.origin());
-    line.extend_from_slice(b",\"truncated\":true}");
+    let room = limit.saturating_sub(MARK.len() + 1);
+    let append = |line: &mut Vec<u8>, key: &[u8], value: Value<'_>| {
+        let before = line.len();
+        if !stands_already(line, key) {
+            field(line, key, value, false);
+        }
+        if line.len() > room {
+            line.truncate(before);
+        }
+    };
+    for attribute in Attributes::new(event.attributes()) {
+        append(line, attribute.key, attribute.value);
+    }
+    with_names(|names| {
+        spans(&mut |record| {
+            span_name(&mut names.text, record);
+            names.ends.push(names.text.len());
+            for attribute in record.attributes() {
+                append(line, attribute.key, attribute.value);
+            }
+        });
+        let before = line.len();
+        names.write(line);
+        if line.len() > room {
+            line.truncate(before);
+        }
+    });
+    if !event.is_cut() {
+        // Else it was counted when it was marked.
+        count_truncated();
+    }
+    line.extend_from_slice(MARK);
+    end(line);
 }
 
 /// What stays of the message of a line over the limit. Escaping makes it at most six times longer.
@@ -425,7 +483,7 @@ mod tests {
 
     #[test]
     fn fields_named_like_ours_are_renamed() {
-        for name in ["message", "level", "target", "spans", "trace_id", "span_id", "trace_sampled"] {
+        for name in ["message", "level", "target", "spans", "truncated", "trace_id", "span_id", "trace_sampled"] {
             let mut line = Vec::new();
             field(&mut line, name.as_bytes(), Value::Bool(true), false);
             assert_eq!(String::from_utf8(line).unwrap(), format!(",\"field_{name}\":true"));

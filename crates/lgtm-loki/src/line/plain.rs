@@ -9,7 +9,7 @@ use std::io::Write as _;
 use lgtm_core::span::{Attributes, Value, VisitedEvent};
 use tracing_core::Metadata;
 
-use super::{Spans, cut_message, escaped, is_reserved};
+use super::{Spans, count_truncated, cut_message, escaped, is_reserved};
 use crate::labels::level_name;
 
 /// Which of the two.
@@ -24,9 +24,10 @@ pub(crate) enum Style {
 /// Parts of the line before their place in it is known.
 #[derive(Default)]
 struct Parts {
-    /// ` key=value` of all fields.
+    /// ` key=value` of all fields, each with its end.
     fields: Vec<u8>,
-    /// The names of the fields so far, each with its end.
+    field_ends: Vec<usize>,
+    /// The names of the fields so far, as they stand in the line, each with its end.
     keys: Vec<u8>,
     key_ends: Vec<usize>,
     /// The names of the spans, from the leaf to the root, each with its end.
@@ -38,8 +39,15 @@ thread_local! {
     static PARTS: RefCell<Parts> = RefCell::default();
 }
 
-/// Writes the line.
-pub(crate) fn write(line: &mut Vec<u8>, style: Style, callsite: &Metadata<'_>, event: &VisitedEvent, spans: Spans<'_>) {
+/// Writes the line. One over the limit keeps the beginning of its message and the fields that fit, and says so.
+pub(crate) fn write(
+    line: &mut Vec<u8>,
+    style: Style,
+    callsite: &Metadata<'_>,
+    event: &VisitedEvent,
+    limit: usize,
+    spans: Spans<'_>,
+) {
     let mut parts = PARTS.try_with(RefCell::take).unwrap_or_default();
     parts.clear();
     for attribute in Attributes::new(event.attributes()) {
@@ -60,43 +68,54 @@ pub(crate) fn write(line: &mut Vec<u8>, style: Style, callsite: &Metadata<'_>, e
             line.extend_from_slice(name);
         }
     };
-    match style {
-        Style::Logfmt => {
-            head(line, style, callsite, event, event.message());
-            line.extend_from_slice(&parts.fields);
+    let compose = |line: &mut Vec<u8>, message: &str, room: usize| {
+        let append = |line: &mut Vec<u8>, write: &dyn Fn(&mut Vec<u8>)| {
+            let before = line.len();
+            write(line);
+            if line.len() > room {
+                line.truncate(before);
+            }
+        };
+        if style == Style::Text {
+            line.extend_from_slice(callsite.level().as_str().as_bytes());
+            line.push(b' ');
             if !parts.span_ends.is_empty() {
+                append(line, &|line| {
+                    names(line);
+                    line.extend_from_slice(b": ");
+                });
+            }
+        }
+        head(line, style, callsite, event, message);
+        for field in pieces(&parts.fields, &parts.field_ends) {
+            append(line, &|line| line.extend_from_slice(field));
+        }
+        if style == Style::Logfmt && !parts.span_ends.is_empty() {
+            append(line, &|line| {
                 let start = line.len();
                 names(line);
                 let joined = line.split_off(start);
                 line.extend_from_slice(b" spans=");
                 text(line, &joined);
-            }
+            });
         }
-        Style::Text => {
-            line.extend_from_slice(callsite.level().as_str().as_bytes());
-            line.push(b' ');
-            if !parts.span_ends.is_empty() {
-                names(line);
-                line.extend_from_slice(b": ");
-            }
-            head(line, style, callsite, event, event.message());
-            line.extend_from_slice(&parts.fields);
+    };
+    compose(line, event.message(), usize::MAX);
+    let room = limit.saturating_sub(MARK.len());
+    if line.len() > limit || event.is_cut() {
+        if line.len() > room {
+            line.clear();
+            // The names of spans stand before the message: half of the room is theirs at most.
+            compose(line, cut_message(event, limit), room);
         }
+        line.extend_from_slice(MARK);
+        count_truncated();
     }
     parts.shrink();
     let _ = PARTS.try_with(|cell| cell.replace(parts));
 }
 
-/// Replaces a line over the limit by one that says so.
-pub(crate) fn truncate(line: &mut Vec<u8>, style: Style, callsite: &Metadata<'_>, event: &VisitedEvent, limit: usize) {
-    line.clear();
-    if style == Style::Text {
-        line.extend_from_slice(callsite.level().as_str().as_bytes());
-        line.push(b' ');
-    }
-    head(line, style, callsite, event, cut_message(event, limit));
-    line.extend_from_slice(b" truncated=true");
-}
+const MARK: &[u8] = b" truncated=true";
 
 /// What every line begins with.
 fn head(line: &mut Vec<u8>, style: Style, callsite: &Metadata<'_>, event: &VisitedEvent, message: &str) {
@@ -121,6 +140,7 @@ fn head(line: &mut Vec<u8>, style: Style, callsite: &Metadata<'_>, event: &Visit
 impl Parts {
     fn clear(&mut self) {
         self.fields.clear();
+        self.field_ends.clear();
         self.keys.clear();
         self.key_ends.clear();
         self.spans.clear();
@@ -135,21 +155,24 @@ impl Parts {
 
     /// Appends a field unless one of the same name stands already.
     fn field(&mut self, key: &[u8], value: Value<'_>) {
-        if pieces(&self.keys, &self.key_ends).any(|known| known == key) {
-            return;
-        }
-        self.keys.extend_from_slice(key);
-        self.key_ends.push(self.keys.len());
-        let line = &mut self.fields;
-        line.push(b' ');
+        let start = self.keys.len();
         if is_reserved(key) {
-            line.extend_from_slice(b"field_");
+            self.keys.extend_from_slice(b"field_");
         }
         // What would end a key, or begin a value.
-        line.extend(
+        self.keys.extend(
             key.iter().map(|byte| if *byte <= b' ' || matches!(byte, b'=' | b'"' | 0x7f) { b'_' } else { *byte }),
         );
+        let (known, clean) = self.keys.split_at(start);
+        if pieces(known, &self.key_ends).any(|known| known == clean) {
+            self.keys.truncate(start);
+            return;
+        }
+        let line = &mut self.fields;
+        line.push(b' ');
+        line.extend_from_slice(clean);
         line.push(b'=');
+        self.key_ends.push(self.keys.len());
         // Writing to a vector cannot fail.
         let _ = match value {
             Value::Text(value) => {
@@ -162,6 +185,7 @@ impl Parts {
             Value::Double(number) => write!(line, "{}Inf", if number > 0.0 { '+' } else { '-' }),
             Value::Bool(flag) => write!(line, "{flag}"),
         };
+        self.field_ends.push(self.fields.len());
     }
 }
 
