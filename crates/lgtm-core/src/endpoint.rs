@@ -1,6 +1,6 @@
-//! Where a signal goes: URL, tenant, authentication, headers, certificate authority, time-out.
+//! Where a signal goes: URL, tenant, authentication, headers, certificates, proxy, time-out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -23,8 +23,28 @@ pub struct Endpoint {
     pub headers: Vec<(HeaderName, Secret)>,
     /// A PEM file with certificate authorities to trust besides the platform's. Default: none.
     pub ca_file: Option<PathBuf>,
+    /// Two PEM files by which this client names itself to the backend: its certificate with the chain to the authority, and
+    /// the certificate's private key. Default: none.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// By which proxy. Default: [`Proxy::Environment`].
+    pub proxy: Proxy,
     /// The bound on one request, from connecting to the last byte of the answer. Default: 10 s.
     pub timeout: Duration,
+}
+
+/// By which proxy requests go.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Proxy {
+    /// That of the variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case, as they are when
+    /// the pipeline starts; none for `localhost` and loopback addresses. The default.
+    #[default]
+    Environment,
+    /// None.
+    Direct,
+    /// This one: an `http` URL, with credentials if the proxy wants them. Requests over `https`, and gRPC, go through a tunnel
+    /// (`CONNECT`).
+    At(Url),
 }
 
 /// How requests are authenticated.
@@ -71,6 +91,26 @@ pub enum EndpointError {
         /// Why it was refused.
         reason: String,
     },
+    /// A client certificate that cannot be used.
+    #[error(
+        "client certificate `{path}`: {reason}; PEM files with a certificate and with its private key are accepted"
+    )]
+    ClientCertificate {
+        /// The file.
+        path: PathBuf,
+        /// Why it was refused.
+        reason: String,
+    },
+    /// A proxy that cannot be used.
+    #[error("proxy `{value}`{of}: {reason}; a URL of the form http://host:port is accepted")]
+    Proxy {
+        /// What was given, without credentials.
+        value: String,
+        /// Where, if in a variable.
+        of: String,
+        /// Why it was refused.
+        reason: String,
+    },
     /// The TLS client could not be set up.
     #[error("TLS: {0}")]
     Tls(String),
@@ -100,7 +140,16 @@ impl Endpoint {
         // Both calls fail only for URLs without a host, refused above.
         let _ = url.set_username("");
         let _ = url.set_password(None);
-        Ok(Self { url, tenant: None, auth, headers: Vec::new(), ca_file: None, timeout: Duration::from_secs(10) })
+        Ok(Self {
+            url,
+            tenant: None,
+            auth,
+            headers: Vec::new(),
+            ca_file: None,
+            client_certificate: None,
+            proxy: Proxy::default(),
+            timeout: Duration::from_secs(10),
+        })
     }
 
     /// Sets the tenant, sent as `X-Scope-OrgID`.
@@ -135,6 +184,20 @@ impl Endpoint {
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
+        self
+    }
+
+    /// Names this client by the certificate in one PEM file and its private key in another (mutual TLS).
+    #[must_use]
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.client_certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Sends by this proxy, or by none. Default: that of the environment.
+    #[must_use]
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = proxy;
         self
     }
 
@@ -178,18 +241,6 @@ impl Endpoint {
         }
         Ok(map)
     }
-
-    /// The bytes of the CA file, if one is set.
-    pub(crate) fn ca_pem(&self) -> Result<Option<Vec<u8>>, EndpointError> {
-        self.ca_file
-            .as_ref()
-            .map(|path| std::fs::read(path).map_err(|error| ca_error(path, &error.to_string())))
-            .transpose()
-    }
-}
-
-pub(crate) fn ca_error(path: &Path, reason: &str) -> EndpointError {
-    EndpointError::CaFile { path: path.to_owned(), reason: reason.to_owned() }
 }
 
 fn sensitive(value: &str, what: impl FnOnce() -> String, secret: bool) -> Result<HeaderValue, EndpointError> {
@@ -199,7 +250,7 @@ fn sensitive(value: &str, what: impl FnOnce() -> String, secret: bool) -> Result
 }
 
 /// The text up to the scheme and from the `@` on: what may be shown of a URL that does not parse.
-fn without_credentials(text: &str) -> String {
+pub(crate) fn without_credentials(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((before, after)) => {
             let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
@@ -209,7 +260,7 @@ fn without_credentials(text: &str) -> String {
     }
 }
 
-fn percent_decode(text: &str) -> String {
+pub(crate) fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

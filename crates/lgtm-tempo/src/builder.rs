@@ -142,9 +142,9 @@ impl Builder {
         if let Some(rules) = self.keep {
             attachment = attachment.with_keep_rules(rules);
         }
-        let detail = self.detail;
+        let (detail, limits) = (self.detail, self.limits);
         let (pipeline, _) = self.start(Arc::default())?;
-        Ok((Layer::new(pipeline.shared_queue(), attachment, detail), pipeline))
+        Ok((Layer::new(pipeline.shared_queue(), attachment, detail, limits), pipeline))
     }
 
     /// Starts the pipeline and gives an OpenTelemetry tracer provider that exports through it, and tracing-opentelemetry's

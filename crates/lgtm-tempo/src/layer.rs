@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lgtm_core::pipeline::Queue;
 use lgtm_core::protobuf::put_bytes;
-use lgtm_core::span::{Attachment, Status, VisitedEvent, write_link};
+use lgtm_core::span::{Attachment, Limits, Status, VisitedEvent, write_link};
 use lgtm_core::with_buffer;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Interest, Level, Metadata, Subscriber};
@@ -21,11 +21,13 @@ pub struct Layer {
     attachment: Attachment,
     queue: Arc<Queue>,
     detail: Detail,
+    /// The program's limits, where they are below what is visited.
+    bounds: Option<Limits>,
 }
 
 impl Layer {
-    pub(crate) fn new(queue: Arc<Queue>, attachment: Attachment, detail: Detail) -> Self {
-        Self { attachment, queue, detail }
+    pub(crate) fn new(queue: Arc<Queue>, attachment: Attachment, detail: Detail, limits: Option<Limits>) -> Self {
+        Self { attachment, queue, detail, bounds: limits.filter(Limits::are_below_default) }
     }
 
     /// Adds the event to its span, or to the nearest ancestor that is exported.
@@ -44,7 +46,9 @@ impl Layer {
                     return record.parent;
                 }
                 if record.is_recorded() {
-                    record.push_event(limits, |buffer| record::event(buffer, callsite, event, &backtrace, limits));
+                    record.push_event(limits, |buffer| {
+                        record::event(buffer, callsite, event, &backtrace, self.bounds.as_ref())
+                    });
                     if *callsite.level() == Level::ERROR && !record.status_is_set {
                         record.status = Status::Error;
                         record.status_description.clear();
@@ -58,7 +62,6 @@ impl Layer {
     }
 
     fn export(&self, id: &Id) {
-        let limits = self.attachment.limits();
         with_buffer(|span| {
             let mut undecided = None;
             let end = self.attachment.close(id, |record| {
@@ -67,7 +70,7 @@ impl Layer {
                 } else if !record.sampled {
                     return 0;
                 }
-                record::span(span, record, limits);
+                record::span(span, record, self.bounds.as_ref());
                 record.end
             });
             // The record's lock is free again: admitting may wait.

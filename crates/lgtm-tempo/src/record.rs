@@ -42,7 +42,7 @@ pub(crate) const HAS_IS_REMOTE: u32 = 0x100;
 pub(crate) const IS_REMOTE: u32 = 0x200;
 
 /// Appends the content of a finished span. What is always there and always of one length is written in one go.
-pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord, limits: &Limits) {
+pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord, bounds: Option<&Limits>) {
     let mut ids = [0; 28];
     ids[..2].copy_from_slice(&[TRACE_ID, 16]);
     ids[2..18].copy_from_slice(&record.trace_id.to_bytes());
@@ -63,10 +63,9 @@ pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord, limits: &Limits) 
     times[12..].copy_from_slice(&record.end.to_le_bytes());
     content.extend_from_slice(&times);
     let mut dropped = record.dropped_attributes;
-    if limits.bind_spans() {
-        dropped += fit(content, &record.attributes, limits.attributes, limits.value_bytes);
-    } else {
-        content.extend_from_slice(&record.attributes);
+    match bounds {
+        None => content.extend_from_slice(&record.attributes),
+        Some(limits) => dropped += fit(content, &record.attributes, limits.attributes, limits.value_bytes),
     }
     content.extend_from_slice(&record.exported_attributes);
     if record.busy_and_idle.is_some() {
@@ -149,19 +148,29 @@ const LEVEL_AND_TARGET: u8 = 3;
 
 /// Appends an event, with the tag it has in `Span`.
 ///
-/// A backtrace is written behind the error's sources, if it is not empty.
+/// A backtrace is written behind the error's sources, if it is not empty. `bounds` are those that bind what was visited.
 #[inline]
 pub(crate) fn event(
     buffer: &mut Vec<u8>,
     callsite: &'static Metadata<'static>,
     event: &VisitedEvent,
     backtrace: &str,
-    limits: &Limits,
+    bounds: Option<&Limits>,
 ) {
-    if limits.bind_events() {
-        return bound_event(buffer, callsite, event, backtrace, limits);
+    match bounds {
+        None => {
+            put_event_of(
+                buffer,
+                callsite,
+                event,
+                event.attributes(),
+                event.dropped_attributes(),
+                backtrace,
+                usize::MAX,
+            );
+        }
+        Some(limits) => bound_event(buffer, callsite, event, backtrace, limits),
     }
-    put_event_of(buffer, callsite, event, event.attributes(), event.dropped_attributes(), backtrace, limits);
 }
 
 #[cold]
@@ -174,11 +183,12 @@ fn bound_event(
 ) {
     with_buffer(|fitted| {
         let over = fit(fitted, event.attributes(), limits.event_attributes, limits.value_bytes);
-        put_event_of(buffer, callsite, event, fitted, event.dropped_attributes() + over, backtrace, limits);
+        let dropped = event.dropped_attributes() + over;
+        put_event_of(buffer, callsite, event, fitted, dropped, backtrace, limits.value_bytes);
     });
 }
 
-#[inline]
+#[inline(always)]
 fn put_event_of(
     buffer: &mut Vec<u8>,
     callsite: &'static Metadata<'static>,
@@ -186,7 +196,7 @@ fn put_event_of(
     attributes: &[u8],
     dropped: u32,
     backtrace: &str,
-    limits: &Limits,
+    value_bytes: usize,
 ) {
     // The names of the levels are those that tracing-opentelemetry writes.
     let make = |bytes: &mut Vec<u8>| {
@@ -223,7 +233,7 @@ fn put_event_of(
             ];
             for (key, value) in pairs {
                 if !value.is_empty() && (key == "message" || callsite.fields().field(key).is_none()) {
-                    pair(own, key, cut(value, limits.value_bytes));
+                    pair(own, key, cut(value, value_bytes));
                 }
             }
             // The name is fixed by the semantic conventions for exceptions.

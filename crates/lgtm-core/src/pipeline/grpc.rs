@@ -3,22 +3,31 @@
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
+use http::Uri;
 use http::uri::PathAndQuery;
+use hyper_rustls::HttpsConnector;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic::transport::Channel;
 use tonic::{Code, ConnectError, Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::answer::Reply;
+use super::connect::{self, OverTls, Route};
 use super::http::{NoAnswer, chain_of, is_tls};
 use crate::accounting::ErrorType;
 use crate::endpoint::{Endpoint, EndpointError};
 
+enum OverTlsOrNot {
+    Over(OverTls<HttpsConnector<Route>>),
+    Not(HttpsConnector<Route>),
+}
+
 /// Sends messages to one method.
 pub(super) struct GrpcDelivery {
     endpoint: tonic::transport::Endpoint,
+    connector: OverTlsOrNot,
     /// Connected at the first request: that needs the worker's runtime.
     channel: Option<Channel>,
     path: PathAndQuery,
@@ -29,21 +38,28 @@ pub(super) struct GrpcDelivery {
 impl GrpcDelivery {
     pub(super) fn new(endpoint: &Endpoint, path: &'static str) -> Result<Self, EndpointError> {
         let failed = |error: tonic::transport::Error| EndpointError::Tls(error.to_string());
-        let mut target = tonic::transport::Endpoint::from_shared(endpoint.url.to_string())
+        let connector = connect::connector(endpoint, connect::Protocol::Http2)?.service;
+        let secure = endpoint.url.scheme() == "https";
+        let origin = Uri::try_from(endpoint.url.as_str())
+            .map_err(|error| EndpointError::Url { value: endpoint.url.to_string(), reason: error.to_string() })?;
+        let mut address = endpoint.url.clone();
+        if secure {
+            // tonic refuses an `https` address whose TLS is not its own: it gets the same address without.
+            let port = address.port_or_known_default();
+            let _ = address.set_scheme("http");
+            let _ = address.set_port(port);
+        }
+        let target = tonic::transport::Endpoint::from_shared(address.to_string())
             .map_err(failed)?
+            .origin(origin)
             .timeout(endpoint.timeout)
             .connect_timeout(endpoint.timeout.min(Duration::from_secs(5)))
             .user_agent(concat!("lgtm/", env!("CARGO_PKG_VERSION")))
             .map_err(failed)?;
-        if endpoint.url.scheme() == "https" {
-            let mut tls = ClientTlsConfig::new().with_enabled_roots();
-            if let Some(pem) = endpoint.ca_pem()? {
-                tls = tls.ca_certificate(Certificate::from_pem(pem));
-            }
-            target = target.tls_config(tls).map_err(failed)?;
-        }
+        let connector = if secure { OverTlsOrNot::Over(OverTls(connector)) } else { OverTlsOrNot::Not(connector) };
         Ok(Self {
             endpoint: target,
+            connector,
             channel: None,
             path: PathAndQuery::from_static(path),
             metadata: MetadataMap::from_headers(endpoint.header_map()?),
@@ -52,7 +68,11 @@ impl GrpcDelivery {
     }
 
     pub(super) async fn send(&mut self, body: Bytes) -> Result<Reply, NoAnswer> {
-        let channel = self.channel.get_or_insert_with(|| self.endpoint.connect_lazy()).clone();
+        let channel = self.channel.get_or_insert_with(|| match &self.connector {
+            OverTlsOrNot::Over(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
+            OverTlsOrNot::Not(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
+        });
+        let channel = channel.clone();
         let mut client = Grpc::new(channel);
         let call = async {
             client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;

@@ -1,23 +1,19 @@
-//! HTTP delivery: the only module, besides `grpc.rs`, that touches the network. Worker thread.
+//! HTTP delivery. Worker thread.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{RETRY_AFTER, USER_AGENT};
+use http::header::{PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_platform_verifier::Verifier;
 
 use super::answer::Reply;
+use super::connect::{self, Route};
 use crate::accounting::ErrorType;
-use crate::endpoint::{Endpoint, EndpointError, ca_error};
+use crate::endpoint::{Endpoint, EndpointError};
 
 /// Bytes of an answer that are read; the rest is not.
 const ANSWER_LIMIT: usize = 64 * 1024;
@@ -27,7 +23,7 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 /// hyper's own client, not reqwest: the TLS feature of reqwest that takes an explicit provider would reach into the program's
 /// own use of reqwest and make its clients panic.
 pub(super) struct HttpDelivery {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Route>, Full<Bytes>>,
     uri: Uri,
     headers: HeaderMap,
     timeout: Duration,
@@ -56,20 +52,15 @@ impl HttpDelivery {
         let url = endpoint.url_with_default_path(default_path);
         let uri = Uri::try_from(url.as_str())
             .map_err(|error| EndpointError::Url { value: url.to_string(), reason: error.to_string() })?;
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(endpoint.timeout.min(Duration::from_secs(5))));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(endpoint)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
+        let connector = connect::connector(endpoint, connect::Protocol::Http1)?;
+        if let Some(authorization) = connector.proxy_authorization {
+            map.insert(PROXY_AUTHORIZATION, authorization);
+        }
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(50))
             .pool_max_idle_per_host(2)
-            .build(connector);
+            .build(connector.service);
         Ok(Self { client, uri, headers: map, timeout: endpoint.timeout })
     }
 
@@ -120,30 +111,6 @@ fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(now).ok(),
     }
-}
-
-/// One explicit provider: two in the tree would make rustls panic when asked for its default.
-fn tls_config(endpoint: &Endpoint) -> Result<rustls::ClientConfig, EndpointError> {
-    let failed = |error: rustls::Error| EndpointError::Tls(error.to_string());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut extra = Vec::new();
-    if let (Some(pem), Some(path)) = (endpoint.ca_pem()?, &endpoint.ca_file) {
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            extra.push(certificate.map_err(|error| ca_error(path, &error.to_string()))?);
-        }
-        if extra.is_empty() {
-            return Err(ca_error(path, "it has no certificate"));
-        }
-    }
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?;
-    if endpoint.url.scheme() == "http" {
-        // No handshake will happen: the platform's roots need not be there.
-        return Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
-    }
-    let verifier = Verifier::new_with_extra_roots(extra, provider).map_err(failed)?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
 fn no_answer(error: &hyper_util::client::legacy::Error) -> NoAnswer {

@@ -3,12 +3,15 @@
 
 mod answer;
 mod batch;
+mod connect;
 mod control;
 mod deliver;
 mod grpc;
 mod http;
+mod proxy;
 mod queue;
 mod retry;
+mod tls;
 mod worker;
 
 use std::collections::VecDeque;

@@ -246,6 +246,7 @@ impl FieldVisitor<'_> {
         protobuf::put_varint(buffer, length as u64);
     }
 
+    #[inline]
     fn text(&mut self, key: &str, text: &str) {
         let text = self.cut(text);
         if !self.admit(key, text.len()) {
@@ -268,9 +269,11 @@ impl FieldVisitor<'_> {
     /// The part of a value that is within the limit.
     #[inline]
     fn cut<'t>(&mut self, text: &'t str) -> &'t str {
-        if text.len() <= self.limits.value_bytes {
-            return text;
-        }
+        if text.len() <= self.limits.value_bytes { text } else { self.cut_long(text) }
+    }
+
+    #[cold]
+    fn cut_long<'t>(&mut self, text: &'t str) -> &'t str {
         self.visited.cut = true;
         cut(text, self.limits.value_bytes)
     }

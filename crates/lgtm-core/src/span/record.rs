@@ -55,18 +55,11 @@ impl Limits {
         }
     }
 
-    /// Whether a span's attributes may be more than these bounds let through.
+    /// Whether attributes may be visited that these bounds do not let through.
     #[must_use]
-    #[inline]
-    pub fn bind_spans(&self) -> bool {
-        self.attributes < Self::DEFAULT.attributes || self.value_bytes < Self::DEFAULT.value_bytes
-    }
-
-    /// Whether an event's attributes may be more than these bounds let through.
-    #[must_use]
-    #[inline]
-    pub fn bind_events(&self) -> bool {
-        self.event_attributes < Self::DEFAULT.event_attributes || self.value_bytes < Self::DEFAULT.value_bytes
+    pub fn are_below_default(&self) -> bool {
+        let Self { attributes, event_attributes, value_bytes, .. } = Self::DEFAULT;
+        self.attributes < attributes || self.event_attributes < event_attributes || self.value_bytes < value_bytes
     }
 }
 

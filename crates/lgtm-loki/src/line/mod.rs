@@ -244,6 +244,7 @@ fn collect(fields: &mut Vec<u8>, names: &mut SpanNames, keys: &mut Keys, spans: 
 }
 
 /// Writes the span's name, and says what the names of its fields are.
+#[inline(always)]
 fn span_name(text: &mut Vec<u8>, record: &SpanRecord) -> Names {
     let Some(callsite) = record.metadata else {
         string(text, record.name().as_bytes());

@@ -22,7 +22,7 @@ use crate::pipeline::{Pipeline, PipelineOptions, Target, Worker};
 const METHOD: &str = "/test.Numbers/Export";
 
 #[derive(Clone)]
-enum GrpcAnswer {
+pub(super) enum GrpcAnswer {
     Status(Code),
     RetryInfo(Code, Duration),
     /// A proxy's answer.
@@ -31,21 +31,21 @@ enum GrpcAnswer {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     script: Mutex<VecDeque<GrpcAnswer>>,
     requests: Mutex<Vec<(Instant, http::HeaderMap)>>,
     stored: Mutex<Vec<u64>>,
 }
 
-struct GrpcServer {
-    address: SocketAddr,
+pub(super) struct GrpcServer {
+    pub(super) address: SocketAddr,
     state: Arc<State>,
     _stop: oneshot::Sender<()>,
 }
 
 impl GrpcServer {
     /// Answers by the script, then OK.
-    fn start(script: impl IntoIterator<Item = GrpcAnswer>) -> Self {
+    pub(super) fn start(script: impl IntoIterator<Item = GrpcAnswer>) -> Self {
         Self::start_on(free_port(), script)
     }
 
@@ -69,7 +69,7 @@ impl GrpcServer {
         Endpoint::parse(&format!("http://{}", self.address)).unwrap().timeout(PATIENCE)
     }
 
-    fn stored(&self) -> Vec<u64> {
+    pub(super) fn stored(&self) -> Vec<u64> {
         self.state.stored.lock().clone()
     }
 }
@@ -109,7 +109,7 @@ async fn answer(request: http::Request<Incoming>, state: Arc<State>) -> Result<h
     Ok(http::Response::builder().header("content-type", "application/grpc").body(body.boxed()).unwrap())
 }
 
-fn start_grpc(endpoint: Endpoint, options: PipelineOptions) -> Pipeline {
+pub(super) fn start_grpc(endpoint: Endpoint, options: PipelineOptions) -> Pipeline {
     let target = Target::Grpc { endpoint, path: METHOD };
     Pipeline::start(Numbers::default(), target, options, &Worker::spawn().unwrap()).unwrap()
 }

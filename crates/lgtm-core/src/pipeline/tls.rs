@@ -1,0 +1,46 @@
+//! The TLS client of an endpoint: who is trusted, and by which certificate this client names itself. Runs once, at the start.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_platform_verifier::Verifier;
+
+use crate::endpoint::{Endpoint, EndpointError};
+
+/// One explicit provider: two in the tree would make rustls panic when asked for its default.
+pub(super) fn config(endpoint: &Endpoint) -> Result<ClientConfig, EndpointError> {
+    let failed = |error: rustls::Error| EndpointError::Tls(error.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let extra = authorities(endpoint)?;
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?;
+    let builder = if endpoint.url.scheme() == "http" {
+        // No handshake will happen: the platform's roots need not be there.
+        builder.with_root_certificates(rustls::RootCertStore::empty())
+    } else {
+        let verifier = Verifier::new_with_extra_roots(extra, provider).map_err(failed)?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    };
+    let Some((certificate, key)) = &endpoint.client_certificate else { return Ok(builder.with_no_client_auth()) };
+    let refuse = |path: &Path, reason: String| EndpointError::ClientCertificate { path: path.to_owned(), reason };
+    let chain = certificates(certificate).map_err(|reason| refuse(certificate, reason))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| refuse(key, error.to_string()))?;
+    builder.with_client_auth_cert(chain, private).map_err(|error| refuse(certificate, error.to_string()))
+}
+
+fn authorities(endpoint: &Endpoint) -> Result<Vec<CertificateDer<'static>>, EndpointError> {
+    let Some(path) = &endpoint.ca_file else { return Ok(Vec::new()) };
+    certificates(path).map_err(|reason| EndpointError::CaFile { path: path.clone(), reason })
+}
+
+/// The certificates of a PEM file, one at least.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let all = all.map_err(|error| error.to_string())?;
+    if all.is_empty() { Err("it has no certificate".to_owned()) } else { Ok(all) }
+}
