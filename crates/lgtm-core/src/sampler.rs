@@ -1,6 +1,8 @@
 //! The head-sampling decision: once per local root, before its first id leaves the process. Caller threads.
 //! Source: OpenTelemetry specification, "Trace SDK", Sampling.
 
+use std::fmt;
+
 use crate::ids::TraceId;
 
 /// Which traces are recorded.
@@ -46,6 +48,22 @@ pub enum SamplerError {
 impl Default for Sampler {
     fn default() -> Self {
         Self::ParentBased(Root::AlwaysOn)
+    }
+}
+
+/// The name of the specification, with the argument in parentheses: `parentbased_traceidratio(0.01)`.
+impl fmt::Display for Sampler {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlwaysOn => formatter.write_str("always_on"),
+            Self::AlwaysOff => formatter.write_str("always_off"),
+            Self::TraceIdRatio(ratio) => write!(formatter, "traceidratio({ratio})"),
+            Self::ParentBased(Root::AlwaysOn) => formatter.write_str("parentbased_always_on"),
+            Self::ParentBased(Root::AlwaysOff) => formatter.write_str("parentbased_always_off"),
+            Self::ParentBased(Root::TraceIdRatio(ratio)) => {
+                write!(formatter, "parentbased_traceidratio({ratio})")
+            }
+        }
     }
 }
 

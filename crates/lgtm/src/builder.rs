@@ -14,6 +14,7 @@ use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::compose;
+use crate::config::{Chosen, Config};
 use crate::environment;
 use crate::error::Error;
 use crate::filter::{self, Directives};
@@ -30,6 +31,7 @@ pub type Layers<S> = Box<dyn Layer<S> + Send + Sync>;
 /// The settings as code and environment together say them, and what else was given.
 struct Settled {
     settings: Settings,
+    config: Config,
     layer: Option<Layers<Registry>>,
     runtime: Option<Handle>,
 }
@@ -88,7 +90,8 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Reads no environment variable: what is not set in code has its default. (`NO_COLOR` still speaks for the terminal.)
+    /// Reads no environment variable: what is not set in code has its default, and backends are reached without a proxy unless
+    /// their endpoint names one. (`NO_COLOR` still speaks for the terminal.)
     pub fn ignore_environment(mut self) -> Self {
         self.use_environment = false;
         self
@@ -205,6 +208,22 @@ impl Builder {
     #[cfg(feature = "loki")]
     pub fn log_format(mut self, format: lgtm_loki::Format) -> Self {
         self.settings.log_format = Some(format);
+        self
+    }
+
+    /// Adds a stream label to all lines, beside `service_name`, `service`, `environment` and `level`. Streams are expensive in
+    /// Loki: use few labels, with few values.
+    #[cfg(feature = "loki")]
+    pub fn log_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.log_labels.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a stream label whose value is that of a field of the event, else of the nearest of its spans that has it. Only the
+    /// first `most_values` (1 to 1,000) are told apart, further ones are `other` and counted.
+    #[cfg(feature = "loki")]
+    pub fn log_label_from_field(mut self, field: impl Into<String>, most_values: usize) -> Self {
+        self.settings.log_labels_from_fields.push((field.into(), most_values));
         self
     }
 
@@ -327,8 +346,8 @@ impl Builder {
     /// # Errors
     /// [`Error`] names the setting or variable that cannot work, its value and the accepted form; or what is installed already.
     pub fn init(self) -> Result<Telemetry, Error> {
-        let Settled { settings, layer, runtime } = self.settle()?;
-        compose::start(&settings, layer, runtime)
+        let Settled { settings, config, layer, runtime } = self.settle()?;
+        compose::start(&settings, config, layer, runtime)
     }
 
     /// Starts the pipelines and gives their layers, as one layer for a registry of the program's own, behind the same filters
@@ -355,12 +374,27 @@ impl Builder {
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
-        let Settled { settings, layer, runtime } = self.settle()?;
+        let Settled { settings, config, layer, runtime } = self.settle()?;
         if layer.is_some() {
             let problem = "the program composes the layers itself".to_owned();
             return Err(Error::Setting { setting: "layer", problem, accepted: "registry().with(layers).with(layer)" });
         }
-        compose::layers(&settings, runtime)
+        compose::layers(&settings, config, runtime)
+    }
+
+    /// What telemetry would run with, and who chose it; starts nothing. Secrets are not in it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), lgtm::Error> {
+    /// println!("{}", lgtm::builder().config()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error`] names the setting or variable that cannot work, its value and the accepted form.
+    pub fn config(self) -> Result<Config, Error> {
+        self.settle().map(|settled| settled.config)
     }
 
     fn settle(self) -> Result<Settled, Error> {
@@ -370,12 +404,18 @@ impl Builder {
             ..self.settings
         };
         refuse_bad_numbers(&code)?;
-        let environment = if self.use_environment { environment::of_process()? } else { environment::read(|_| None)? };
-        let mut settings = code.or(environment);
+        let use_environment = self.use_environment;
+        let lookup = |name: &str| if use_environment { environment::variable(name) } else { None };
+        let chosen = Chosen::in_code(&code);
+        let mut settings = code.or(environment::read(lookup)?);
         #[cfg(feature = "tempo")]
         settings.settle_tempo()?;
+        if !use_environment {
+            settings.ignore_proxies();
+        }
+        let config = chosen.describe(&settings, &lookup);
         let runtime = self.runtime.or_else(|| Handle::try_current().ok());
-        Ok(Settled { settings, layer: self.layer, runtime })
+        Ok(Settled { settings, config, layer: self.layer, runtime })
     }
 }
 

@@ -11,14 +11,15 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::guard::Telemetry;
 use crate::optional::Optional;
 use crate::settings::{Console, Destination, Settings};
 
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-const MEMORY_BUDGET: usize = 64 * 1024 * 1024;
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const MEMORY_BUDGET: usize = 64 * 1024 * 1024;
 
 /// The process in which telemetry runs; 0: in none. A forked child is another one.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
@@ -76,12 +77,17 @@ struct Parts<'a> {
 }
 
 /// Starts everything that the settings choose.
-pub(crate) fn start(settings: &Settings, extra: Option<Extra>, runtime: Option<Handle>) -> Result<Telemetry, Error> {
+pub(crate) fn start(
+    settings: &Settings,
+    config: Config,
+    extra: Option<Extra>,
+    runtime: Option<Handle>,
+) -> Result<Telemetry, Error> {
     let mut claim = Claim::take()?;
-    let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT));
+    let filter = filter(settings);
+    let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT), filter.handle(), config);
     #[cfg_attr(not(feature = "opentelemetry"), expect(unused_mut, reason = "the other front door is taken out"))]
     let (telemetry, mut layers) = start_parts(settings, telemetry, runtime, true)?;
-    let filter = filter(settings);
     let console = settings.console.unwrap_or_default();
     #[cfg(feature = "opentelemetry")]
     let extra = match (layers.opentelemetry.take(), extra) {
@@ -102,6 +108,7 @@ pub(crate) fn start(settings: &Settings, extra: Option<Extra>, runtime: Option<H
 /// Starts everything that the settings choose, and installs nothing.
 pub(crate) fn layers<S>(
     settings: &Settings,
+    config: Config,
     runtime: Option<Handle>,
 ) -> Result<(crate::builder::Layers<S>, Telemetry), Error>
 where
@@ -113,7 +120,8 @@ where
         let accepted = "init(), or lgtm_tempo's build_opentelemetry() beside layers() with Tempo off";
         return Err(Error::Setting { setting: "opentelemetry", problem, accepted });
     }
-    let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT));
+    let filter = filter(settings);
+    let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT), filter.handle(), config);
     let (telemetry, layers) = start_parts(settings, telemetry, runtime, false)?;
     let layer = Optional(None::<tracing_subscriber::layer::Identity>);
     #[cfg(feature = "tempo")]
@@ -124,7 +132,7 @@ where
     let layer = layer.and_then(Optional(layers.loki));
     #[cfg(feature = "console")]
     let layer = layer.and_then(Optional(crate::console::layer(settings.console.unwrap_or(Console::Off))));
-    Ok((Box::new(layer.with_filter(filter(settings))), telemetry))
+    Ok((Box::new(layer.with_filter(filter)), telemetry))
 }
 
 fn filter(settings: &Settings) -> Filter {
@@ -163,7 +171,14 @@ impl Parts<'_> {
     #[cfg(feature = "loki")]
     fn start_logs(&mut self) -> Result<(), Error> {
         let Some(Destination::To(endpoint)) = &self.settings.loki else { return Ok(()) };
-        let (layer, pipeline) = lgtm_loki::builder()
+        let mut builder = lgtm_loki::builder();
+        for (name, value) in &self.settings.log_labels {
+            builder = builder.label(name, value);
+        }
+        for (field, most_values) in &self.settings.log_labels_from_fields {
+            builder = builder.label_from_field(field, *most_values);
+        }
+        let (layer, pipeline) = builder
             .endpoint(endpoint.clone())
             .identity(self.identity.clone())
             .worker(self.worker.clone())

@@ -1,17 +1,23 @@
 //! What is recorded at all: one filter for events and one for spans, before every layer. Caller threads.
 //!
 //! It stands in front of all layers instead of at each of them: what it refuses is refused once, at the callsite, and costs
-//! nothing from then on; what it lets through pays nothing for it either.
+//! nothing from then on; what it lets through pays nothing for it either. [`Filters`] replaces it while the program runs.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use lgtm_core::is_suppressed;
+use parking_lot::Mutex;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::subscriber::Interest;
 use tracing_core::{Event, LevelFilter, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{self, Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::error::Error;
 
 /// The accepted form, for errors.
 pub(crate) const FORM: &str =
@@ -24,6 +30,12 @@ pub(crate) struct Directives(String);
 impl fmt::Debug for Directives {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
+    }
+}
+
+impl fmt::Display for Directives {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 
@@ -51,42 +63,155 @@ struct OneFilter {
     follows_spans: bool,
 }
 
-/// The layer that decides for all others.
-pub(crate) struct Filter {
+/// The directives in force, and the filters made of them.
+struct Both {
+    log: Directives,
+    span: Directives,
     events: OneFilter,
     spans: OneFilter,
 }
 
-impl Filter {
-    pub(crate) fn new(events: &Directives, spans: &Directives) -> Self {
-        Self { events: events.filter(), spans: spans.filter() }
+impl Both {
+    fn new(log: &Directives, span: &Directives) -> Self {
+        Self { events: log.filter(), spans: span.filter(), log: log.clone(), span: span.clone() }
     }
 
     fn of(&self, metadata: &Metadata<'_>) -> &EnvFilter {
         if metadata.is_event() { &self.events.filter } else { &self.spans.filter }
     }
+}
 
-    fn following(&self) -> impl Iterator<Item = &EnvFilter> {
-        [&self.events, &self.spans].into_iter().filter(|one| one.follows_spans).map(|one| &one.filter)
+struct State {
+    both: ArcSwap<Both>,
+    /// Whether one of the filters is shown spans: looked at before anything else.
+    follows_spans: AtomicBool,
+    /// Held while one of the two is replaced.
+    changing: Mutex<()>,
+}
+
+/// Changes the filters of running telemetry: what is recorded from now on. Given by [`Telemetry::filters`](crate::Telemetry::filters);
+/// clones change the same filters.
+///
+/// ```no_run
+/// # fn main() -> Result<(), lgtm::Error> {
+/// let telemetry = lgtm::init()?;
+/// let filters = telemetry.filters();
+/// filters.set_log_filter("info,my_crate::orders=debug")?; // such as at a request of an operator
+/// filters.set_log_filter("info")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Filters {
+    state: Arc<State>,
+}
+
+impl fmt::Debug for Filters {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Filters")
+            .field("log_filter", &self.log_filter())
+            .field("span_filter", &self.span_filter())
+            .finish()
+    }
+}
+
+impl Filters {
+    /// Which events are recorded from now on, as directives of `RUST_LOG`. A directive about spans (`[order{id=7}]=debug`)
+    /// holds for spans that are opened from now on.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) if the text is not a list of directives: then nothing has changed.
+    pub fn set_log_filter(&self, directives: &str) -> Result<(), Error> {
+        self.change("log_filter", directives, |known, new| Both::new(&new, &known.span))
+    }
+
+    /// Which spans are recorded from now on, in the same form. Spans that are open stay what they are.
+    ///
+    /// # Errors
+    /// As [`Filters::set_log_filter`].
+    pub fn set_span_filter(&self, directives: &str) -> Result<(), Error> {
+        self.change("span_filter", directives, |known, new| Both::new(&known.log, &new))
+    }
+
+    /// The directives that choose events now.
+    #[must_use]
+    pub fn log_filter(&self) -> String {
+        self.state.both.load().log.0.clone()
+    }
+
+    /// The directives that choose spans now.
+    #[must_use]
+    pub fn span_filter(&self) -> String {
+        self.state.both.load().span.0.clone()
+    }
+
+    fn change(
+        &self,
+        setting: &'static str,
+        text: &str,
+        with: impl FnOnce(&Both, Directives) -> Both,
+    ) -> Result<(), Error> {
+        let directives = Directives::parse(text).map_err(|reason| Error::Setting {
+            setting,
+            problem: format!("`{text}` is not a filter ({reason})"),
+            accepted: FORM,
+        })?;
+        {
+            let _changing = self.state.changing.lock();
+            let both = with(&self.state.both.load(), directives);
+            // Spans that a filter follows must find it also while it is replaced.
+            self.state.follows_spans.fetch_or(both.events.follows_spans || both.spans.follows_spans, Ordering::Relaxed);
+            self.state.both.store(Arc::new(both));
+        }
+        // Callsites have remembered what the filters said.
+        tracing_core::callsite::rebuild_interest_cache();
+        Ok(())
+    }
+}
+
+/// The layer that decides for all others.
+pub(crate) struct Filter {
+    state: Arc<State>,
+}
+
+impl Filter {
+    pub(crate) fn new(events: &Directives, spans: &Directives) -> Self {
+        let both = Both::new(events, spans);
+        let follows_spans = AtomicBool::new(both.events.follows_spans || both.spans.follows_spans);
+        Self { state: Arc::new(State { both: ArcSwap::from_pointee(both), follows_spans, changing: Mutex::new(()) }) }
+    }
+
+    pub(crate) fn handle(&self) -> Filters {
+        Filters { state: Arc::clone(&self.state) }
+    }
+
+    fn following(&self, show: impl Fn(&EnvFilter)) {
+        if self.state.follows_spans.load(Ordering::Relaxed) {
+            let both = self.state.both.load();
+            [&both.events, &both.spans].into_iter().filter(|one| one.follows_spans).for_each(|one| show(&one.filter));
+        }
     }
 }
 
 impl<S: Subscriber> Layer<S> for Filter {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if metadata.is_span() && self.events.follows_spans {
+        let both = self.state.both.load();
+        if metadata.is_span() && both.events.follows_spans {
             // It learns the callsite; whether the span exists is for the filter of spans to say.
-            let _ = Layer::<S>::register_callsite(&self.events.filter, metadata);
+            let _ = Layer::<S>::register_callsite(&both.events.filter, metadata);
         }
-        Layer::<S>::register_callsite(self.of(metadata), metadata)
+        Layer::<S>::register_callsite(both.of(metadata), metadata)
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
-        self.of(metadata).enabled(metadata, context)
+        self.state.both.load().of(metadata).enabled(metadata, context)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
+        let both = self.state.both.load();
         // A filter without a hint may enable any level.
-        Some(self.events.filter.max_level_hint()?.max(self.spans.filter.max_level_hint()?))
+        Some(both.events.filter.max_level_hint()?.max(both.spans.filter.max_level_hint()?))
     }
 
     fn event_enabled(&self, _: &Event<'_>, _: Context<'_, S>) -> bool {
@@ -94,30 +219,30 @@ impl<S: Subscriber> Layer<S> for Filter {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        self.following().for_each(|filter| filter.on_new_span(attributes, id, context.clone()));
+        self.following(|filter| filter.on_new_span(attributes, id, context.clone()));
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        self.following().for_each(|filter| filter.on_record(id, values, context.clone()));
+        self.following(|filter| filter.on_record(id, values, context.clone()));
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        self.following().for_each(|filter| filter.on_enter(id, context.clone()));
+        self.following(|filter| filter.on_enter(id, context.clone()));
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        self.following().for_each(|filter| filter.on_exit(id, context.clone()));
+        self.following(|filter| filter.on_exit(id, context.clone()));
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        self.following().for_each(|filter| filter.on_close(id.clone(), context.clone()));
+        self.following(|filter| filter.on_close(id.clone(), context.clone()));
     }
 }
 
 /// The same for the layers of a registry that is not ours: its other layers see everything.
 impl<S: Subscriber + for<'a> LookupSpan<'a>> layer::Filter<S> for Filter {
     fn enabled(&self, metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool {
-        self.of(metadata).enabled(metadata, context.clone())
+        self.state.both.load().of(metadata).enabled(metadata, context.clone())
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
@@ -231,6 +356,47 @@ mod tests {
             warn!("kept");
         };
         assert_eq!(seen("info", "info", work), ["WARN"]);
+    }
+
+    #[test]
+    fn the_filters_of_a_running_program_are_changed_and_wrong_ones_are_refused() {
+        let seen = Seen::default();
+        let filter = Filter::new(&Directives::default(), &Directives::default());
+        let filters = filter.handle();
+        let subscriber = tracing_subscriber::registry().with(filter).with(seen.clone());
+        let work = |number: usize| {
+            let _span = debug_span!("span").entered();
+            let _order = info_span!("order", id = number).entered();
+            debug!("event");
+        };
+        let mut logs = Vec::new();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut now_seen = |number| {
+                work(number);
+                logs.push(std::mem::take(&mut *seen.0.lock().unwrap()).join(" "));
+            };
+            now_seen(1);
+            filters.set_log_filter("debug").unwrap();
+            now_seen(2);
+            filters.set_span_filter("debug").unwrap();
+            now_seen(3);
+            filters.set_log_filter("info,[order{id=7}]=debug").unwrap();
+            now_seen(4);
+            now_seen(7);
+            let error = filters.set_log_filter("==").unwrap_err().to_string();
+            assert!(error.contains("log_filter") && error.contains("`==`") && error.contains("info"), "{error}");
+            now_seen(7);
+            filters.set_span_filter("off").unwrap();
+            now_seen(7);
+        });
+        assert_eq!(
+            logs,
+            ["order", "order DEBUG", "span order DEBUG", "span order", "span order DEBUG", "span order DEBUG", ""]
+        );
+        assert_eq!(
+            (filters.log_filter().as_str(), filters.span_filter().as_str()),
+            ("info,[order{id=7}]=debug", "off")
+        );
     }
 
     #[test]

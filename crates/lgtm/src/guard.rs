@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use lgtm_core::pipeline::Pipeline;
 use parking_lot::Mutex;
 
+use crate::config::Config;
+use crate::filter::Filters;
 use crate::report::{FlushError, Report};
 
 /// Running telemetry. Keep it until the end of `main`: dropping it sends what is left, within the shutdown's deadline.
@@ -17,6 +19,8 @@ use crate::report::{FlushError, Report};
 #[must_use = "dropping it ends telemetry: bind it to a name (not `_`) until the end of main"]
 pub struct Telemetry {
     running: Arc<Running>,
+    filters: Filters,
+    config: Config,
     #[cfg(feature = "mimir")]
     recorder: Option<lgtm_mimir::Recorder>,
 }
@@ -77,11 +81,13 @@ impl Schedule {
 }
 
 impl Telemetry {
-    pub(crate) fn new(timeout: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration, filters: Filters, config: Config) -> Self {
         let running =
             Running { events: Vec::new(), metrics: None, metrics_addr: None, timeout, state: Mutex::default() };
         Self {
             running: Arc::new(running),
+            filters,
+            config,
             #[cfg(feature = "mimir")]
             recorder: None,
         }
@@ -177,6 +183,18 @@ impl Telemetry {
         self.running.report()
     }
 
+    /// Changes the filters while the program runs.
+    #[must_use]
+    pub fn filters(&self) -> Filters {
+        self.filters.clone()
+    }
+
+    /// What telemetry runs with, and who chose it. Secrets are not in it.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Where metrics can be scraped, if they can: says which port was given where port 0 was asked for.
     #[must_use]
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
@@ -267,7 +285,8 @@ mod tests {
 
     #[test]
     fn a_guard_without_signals_ends_at_once_and_says_nothing() {
-        let telemetry = Telemetry::new(Duration::from_secs(60));
+        let filters = crate::filter::Filter::new(&Default::default(), &Default::default()).handle();
+        let telemetry = Telemetry::new(Duration::from_secs(60), filters, Config::default());
         let begin = Instant::now();
         assert_eq!(telemetry.flush().unwrap().json(), "{}");
         assert_eq!(telemetry.shutdown().to_string(), "");

@@ -52,7 +52,10 @@
 //! | `LGTM_USERNAME`, `LGTM_PASSWORD` or `LGTM_PASSWORD_FILE` | basic authentication | none |
 //! | `LGTM_TOKEN` or `LGTM_TOKEN_FILE` | bearer token | none |
 //! | `LGTM_CA_FILE` | a PEM file of authorities to trust besides the platform's | none |
+//! | `LGTM_CLIENT_CERTIFICATE_FILE` and `LGTM_CLIENT_KEY_FILE` | PEM files: the certificate by which this client names itself, and its private key | none |
 //! | `LGTM_LOKI_TENANT`, `LGTM_TEMPO_TOKEN`, `LGTM_MIMIR_CA_FILE`, ... | the same for one signal | those for all |
+//! | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY` | the same for traces | those for Tempo, then those for all |
+//! | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, also in lower case | the proxy: `http://user:password@host:port`; hosts without one. Never for `localhost` and loopback addresses | none |
 //! | `LGTM_OVERFLOW` | when a queue is full: `drop_newest`, or `block:<time>` such as `block:5s` | `drop_newest` |
 //! | `LGTM_SHUTDOWN_TIMEOUT` | bound on flush and shutdown: `500ms`, `5s`, `1m` | `5s` |
 //! | `LGTM_SHUTDOWN_ON_SIGNALS` | `true`: SIGTERM and Ctrl-C send what is left before they end the process (Unix) | `false` |
@@ -72,6 +75,8 @@
 //!   decision: for whole traces of every failure send everything (`gateway`) to a collector that decides.
 //! - Spans of a sampled part say with which probability they are kept (`lgtm.sampling.probability`): Tempo's metrics generator
 //!   weighs them by it with `span_multiplier_key`.
+//! - [`Config`] prints the effective values and who chose them, without secrets: `println!("{}", telemetry.config())`.
+//! - [`Telemetry::filters`] changes the filters while the program runs.
 //! - The two filters stand before all layers: an event that `RUST_LOG` refuses is neither in Loki nor on its span in Tempo.
 //!
 //! # Features
@@ -144,6 +149,7 @@
 
 mod builder;
 mod compose;
+mod config;
 #[cfg(feature = "console")]
 mod console;
 mod environment;
@@ -160,13 +166,15 @@ mod settings;
 mod signals;
 
 pub use builder::{Builder, Layers, builder};
+pub use config::{Config, Setting, Source};
 pub use error::Error;
+pub use filter::Filters;
 pub use guard::Telemetry;
 pub use lgtm_core::pipeline::Overflow;
 pub use lgtm_core::sampler::{Root, Sampler};
 pub use lgtm_core::{
-    Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Secret, SignalKind, SignalReport, TraceContext,
-    propagation,
+    Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Proxy, Secret, SignalKind, SignalReport,
+    TraceContext, propagation,
 };
 #[cfg(feature = "mimir")]
 pub use lgtm_mimir::Matcher;

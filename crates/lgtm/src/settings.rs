@@ -8,7 +8,7 @@ use lgtm_core::sampler::{Root, Sampler};
 #[cfg(feature = "tempo")]
 use lgtm_core::span::KeepRules;
 use lgtm_core::span::Limits;
-use lgtm_core::{Endpoint, Identity};
+use lgtm_core::{Endpoint, Identity, Proxy};
 
 #[cfg(feature = "tempo")]
 use crate::error::Error;
@@ -97,6 +97,10 @@ pub(crate) struct Settings {
     pub(crate) overflow: Option<Overflow>,
     #[cfg(feature = "loki")]
     pub(crate) log_format: Option<lgtm_loki::Format>,
+    /// Names and values of stream labels.
+    pub(crate) log_labels: Vec<(String, String)>,
+    /// Fields that are stream labels, with the most values.
+    pub(crate) log_labels_from_fields: Vec<(String, usize)>,
     pub(crate) log_filter: Option<Directives>,
     pub(crate) span_filter: Option<Directives>,
     pub(crate) console: Option<Console>,
@@ -149,6 +153,8 @@ impl Settings {
             overflow: self.overflow.or(other.overflow),
             #[cfg(feature = "loki")]
             log_format: self.log_format.or(other.log_format),
+            log_labels: [self.log_labels, other.log_labels].concat(),
+            log_labels_from_fields: [self.log_labels_from_fields, other.log_labels_from_fields].concat(),
             log_filter: self.log_filter.or(other.log_filter),
             span_filter: self.span_filter.or(other.span_filter),
             console: self.console.or(other.console),
@@ -160,6 +166,20 @@ impl Settings {
             without_metrics: self.without_metrics || other.without_metrics,
             #[cfg(feature = "opentelemetry")]
             opentelemetry: self.opentelemetry || other.opentelemetry,
+        }
+    }
+
+    /// Backends that are to be reached by the proxy of the environment are reached directly.
+    pub(crate) fn ignore_proxies(&mut self) {
+        let destinations = [&mut self.loki, &mut self.tempo, &mut self.mimir].into_iter().flatten();
+        let chosen = destinations.filter_map(|destination| match destination {
+            Destination::To(endpoint) => Some(endpoint),
+            Destination::Off => None,
+        });
+        for endpoint in chosen.chain(&mut self.default_mimir) {
+            if matches!(endpoint.proxy, Proxy::Environment) {
+                endpoint.proxy = Proxy::Direct;
+            }
         }
     }
 

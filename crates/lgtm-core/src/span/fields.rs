@@ -246,7 +246,6 @@ impl FieldVisitor<'_> {
         protobuf::put_varint(buffer, length as u64);
     }
 
-    #[inline]
     fn text(&mut self, key: &str, text: &str) {
         let text = self.cut(text);
         if !self.admit(key, text.len()) {
@@ -482,7 +481,10 @@ pub fn fit(buffer: &mut Vec<u8>, encoded: &[u8], count: u32, value_bytes: usize)
                 let (key, text) = (String::from_utf8_lossy(key), String::from_utf8_lossy(text));
                 let limits = VisitLimits { attributes: 1, value_bytes, bytes: usize::MAX };
                 let mut visited = Visited { attributes: std::mem::take(buffer), ..Visited::default() };
-                FieldVisitor { visited: &mut visited, tag: *tag, limits }.text(&key, &text);
+                let text = cut(&text, value_bytes);
+                let mut visitor = FieldVisitor { visited: &mut visited, tag: *tag, limits };
+                visitor.begin(&key, protobuf::field_length(text.len()));
+                protobuf::put_bytes(&mut visitor.visited.attributes, STRING_VALUE, text.as_bytes());
                 *buffer = visited.attributes;
             }
             _ => buffer.extend_from_slice(pair),

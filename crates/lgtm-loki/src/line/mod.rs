@@ -146,7 +146,7 @@ pub(crate) fn truncate(
     }
     with_names(|names| {
         spans(&mut |record| {
-            span_name(&mut names.text, record);
+            string(&mut names.text, record.name().as_bytes());
             names.ends.push(names.text.len());
             for attribute in record.attributes() {
                 append(line, attribute.key, attribute.value);
@@ -244,7 +244,6 @@ fn collect(fields: &mut Vec<u8>, names: &mut SpanNames, keys: &mut Keys, spans: 
 }
 
 /// Writes the span's name, and says what the names of its fields are.
-#[inline(always)]
 fn span_name(text: &mut Vec<u8>, record: &SpanRecord) -> Names {
     let Some(callsite) = record.metadata else {
         string(text, record.name().as_bytes());

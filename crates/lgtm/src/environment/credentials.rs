@@ -1,4 +1,6 @@
-//! Tenant, authentication and certificate authority of an endpoint: `LGTM_*` for all signals, `LGTM_<SIGNAL>_*` for one.
+//! Tenant, authentication and certificates of an endpoint: `LGTM_*` for all signals, `LGTM_<SIGNAL>_*` for one.
+
+use std::path::PathBuf;
 
 use http::HeaderValue;
 use lgtm_core::{Auth, Endpoint, Secret};
@@ -25,6 +27,10 @@ pub(super) fn apply(variables: &Variables<'_>, signal: &str, endpoint: &mut Endp
         if let Some(path) = variables.file(&format!("{prefix}CA_FILE"))? {
             endpoint.ca_file = Some(path);
         }
+        let names = [format!("{prefix}CLIENT_CERTIFICATE_FILE"), format!("{prefix}CLIENT_KEY_FILE")];
+        if let Some(files) = client_certificate(variables, [&names[0], &names[1]])? {
+            endpoint.client_certificate = Some(files);
+        }
     }
     let own = Level::read(variables, own)?;
     let general = Level::read(variables, "LGTM_".to_owned())?;
@@ -47,6 +53,23 @@ pub(super) fn apply(variables: &Variables<'_>, signal: &str, endpoint: &mut Endp
         return Err(missing("LGTM_PASSWORD", "LGTM_USERNAME"));
     }
     Ok(())
+}
+
+/// The files of a certificate and its key: both or none.
+pub(super) fn client_certificate(
+    variables: &Variables<'_>,
+    [certificate_variable, key_variable]: [&str; 2],
+) -> Result<Option<(PathBuf, PathBuf)>, Error> {
+    let only = |given: &str, wanted: &str| {
+        let problem = format!("it is set, but {wanted} is not");
+        Error::environment(given, problem, "two PEM files: a certificate, and its private key")
+    };
+    match (variables.file(certificate_variable)?, variables.file(key_variable)?) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(only(certificate_variable, key_variable)),
+        (None, Some(_)) => Err(only(key_variable, certificate_variable)),
+    }
 }
 
 /// The variables with one prefix.

@@ -23,9 +23,9 @@ const KEEP_FORM: &str = "a duration such as 500ms or 2s, or off";
 const LOKI_DEFAULT: &str = "http://localhost:3100";
 const MIMIR_DEFAULT: &str = "http://localhost:9009";
 
-/// The settings of the process's environment.
-pub(crate) fn of_process() -> Result<Settings, Error> {
-    read(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+/// A variable of the process's environment.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// The settings that these variables choose.

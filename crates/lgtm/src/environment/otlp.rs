@@ -44,6 +44,7 @@ pub(super) fn read(variables: &Variables<'_>, settings: &mut Settings) -> Result
         endpoint.url.set_path(&path);
     }
     credentials::apply(variables, "TEMPO", &mut endpoint)?;
+    add_certificates(variables, &mut endpoint)?;
     add_headers(variables, &mut endpoint)?;
     if let Some(timeout) = timeout(variables)? {
         endpoint.timeout = timeout;
@@ -105,6 +106,28 @@ fn add_headers(variables: &Variables<'_>, endpoint: &mut Endpoint) -> Result<(),
             return Err(refuse(format!("the value of `{key}` cannot be sent as an HTTP header")));
         }
         endpoint.headers.push((name, value.into()));
+    }
+    Ok(())
+}
+
+/// Those of the exporter's own variables stand above those for all signals, and below those for Tempo.
+fn add_certificates(variables: &Variables<'_>, endpoint: &mut Endpoint) -> Result<(), Error> {
+    let authorities = ["LGTM_TEMPO_CA_FILE", "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
+    if let Some((variable, _)) = variables.first(&authorities)
+        && let Some(path) = variables.file(variable)?
+    {
+        endpoint.ca_file = Some(path);
+    }
+    let client = [
+        ["LGTM_TEMPO_CLIENT_CERTIFICATE_FILE", "LGTM_TEMPO_CLIENT_KEY_FILE"],
+        ["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY"],
+        ["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY"],
+    ];
+    for names in client {
+        if let Some(files) = credentials::client_certificate(variables, names)? {
+            endpoint.client_certificate = Some(files);
+            break;
+        }
     }
     Ok(())
 }

@@ -152,70 +152,107 @@ mod all_signals {
         assert!(error.contains("LGTM_TOKEN_FILE") && error.contains(path) && error.contains("empty"), "{error}");
     }
 
+    /// Variable, wrong value, and what its error says of the accepted form; no value: the variable takes any.
+    const WRONG: &[(&str, &str, &str)] = &[
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.version", "key=value"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "=1", "key=value"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=%ff", "key=value"),
+        ("LOKI_URL", "localhost:3100", "http://localhost:3100"),
+        ("TEMPO_ENDPOINT", "localhost:4317", "http://"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://tempo", "http://"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "/v1/traces", "http://"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "grpc or http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp", "grpc or http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "milliseconds"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0", "milliseconds"),
+        ("MIMIR_ENDPOINT", "mimir", "http://"),
+        ("LGTM_METRICS_ADDR", "9090", "host:port"),
+        ("LGTM_METRICS_ADDR", "http://localhost:9090", "host:port"),
+        ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),
+        ("LGTM_PROFILE", "prod", "development, production or gateway"),
+        ("RUST_LOG", "info,my_crate=loud", "my_crate=debug"),
+        ("LGTM_SPAN_FILTER", "info,=", "my_crate=debug"),
+        ("LGTM_TENANT", "te\nam", "visible ASCII"),
+        ("LGTM_LOKI_TENANT", "te\u{7f}am", "visible ASCII"),
+        ("LGTM_USERNAME", "", ""),
+        ("LGTM_LOKI_USERNAME", "me", "password"),
+        ("LGTM_PASSWORD_FILE", "no/such/file", "readable file"),
+        ("LGTM_TEMPO_TOKEN_FILE", "no/such/file", "readable file"),
+        ("LGTM_CA_FILE", "no/such/file.pem", "PEM"),
+        ("LGTM_MIMIR_CA_FILE", "no/such/file.pem", "PEM"),
+        ("LGTM_OVERFLOW", "drop_oldest", "block:<time>"),
+        ("LGTM_OVERFLOW", "block", "block:<time>"),
+        ("LGTM_OVERFLOW", "block:5", "block:<time>"),
+        ("LGTM_SHUTDOWN_TIMEOUT", "5", "500ms, 5s or 1m"),
+        ("LGTM_SHUTDOWN_TIMEOUT", "0s", "500ms, 5s or 1m"),
+        ("LGTM_SHUTDOWN_TIMEOUT", "99999999999999999999s", "500ms, 5s or 1m"),
+        ("LGTM_CONSOLE", "yes", "auto, pretty, json or off"),
+        ("OTEL_SDK_DISABLED", "1", "true or false"),
+        ("LGTM_KEEP_ERRORS", "yes", "true or false"),
+        ("LGTM_SHUTDOWN_ON_SIGNALS", "SIGTERM", "true or false"),
+        ("LGTM_KEEP_SLOWER_THAN", "500", "500ms or 2s, or off"),
+        ("LGTM_LOG_FORMAT", "xml", "json, logfmt or text"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1", "0 to 4294967295"),
+        ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "many", "0 to 4294967295"),
+        ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "1.5", "0 to 4294967295"),
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "x", "0 to 4294967295"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "x", "0 to 4294967295"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "x", "0 to 4294967295"),
+        ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "x", "0 to 4294967295"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "x", "0 to 4294967295"),
+        ("OTEL_TRACES_SAMPLER_ARG", "", ""),
+        ("OTEL_SERVICE_NAME", "", ""),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x y=1", "key=value"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x y=1", "key=value"),
+        ("LGTM_PASSWORD", "secret", "user name"),
+        ("LGTM_TOKEN", "to\nken", "visible ASCII"),
+        ("LGTM_TOKEN_FILE", "no/such/file", "readable file"),
+        ("LGTM_CLIENT_CERTIFICATE_FILE", "no/such/file.pem", "PEM"),
+        ("LGTM_CLIENT_KEY_FILE", "no/such/file.pem", "PEM"),
+        ("LGTM_LOKI_CLIENT_KEY_FILE", "Cargo.toml", "two PEM files"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "no/such/file.pem", "PEM"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "no/such/file.pem", "PEM"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "no/such/file.pem", "PEM"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "no/such/file.pem", "PEM"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "Cargo.toml", "two PEM files"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "Cargo.toml", "two PEM files"),
+    ];
+
     #[test]
     fn a_wrong_value_is_an_error_that_names_variable_value_and_form() {
-        let table: &[(&str, &str, &str)] = &[
-            ("OTEL_RESOURCE_ATTRIBUTES", "service.version", "key=value"),
-            ("OTEL_RESOURCE_ATTRIBUTES", "=1", "key=value"),
-            ("OTEL_RESOURCE_ATTRIBUTES", "team=%ff", "key=value"),
-            ("LOKI_URL", "localhost:3100", "http://localhost:3100"),
-            ("TEMPO_ENDPOINT", "localhost:4317", "http://"),
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://tempo", "http://"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "/v1/traces", "http://"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "grpc or http/protobuf"),
-            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp", "grpc or http/protobuf"),
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "milliseconds"),
-            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0", "milliseconds"),
-            ("MIMIR_ENDPOINT", "mimir", "http://"),
-            ("LGTM_METRICS_ADDR", "9090", "host:port"),
-            ("LGTM_METRICS_ADDR", "http://localhost:9090", "host:port"),
-            ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),
-            ("LGTM_PROFILE", "prod", "development, production or gateway"),
-            ("RUST_LOG", "info,my_crate=loud", "my_crate=debug"),
-            ("LGTM_SPAN_FILTER", "info,=", "my_crate=debug"),
-            ("LGTM_TENANT", "te\nam", "visible ASCII"),
-            ("LGTM_LOKI_TENANT", "te\u{7f}am", "visible ASCII"),
-            ("LGTM_USERNAME", "", ""),
-            ("LGTM_LOKI_USERNAME", "me", "password"),
-            ("LGTM_PASSWORD_FILE", "no/such/file", "readable file"),
-            ("LGTM_TEMPO_TOKEN_FILE", "no/such/file", "readable file"),
-            ("LGTM_CA_FILE", "no/such/file.pem", "PEM"),
-            ("LGTM_MIMIR_CA_FILE", "no/such/file.pem", "PEM"),
-            ("LGTM_OVERFLOW", "drop_oldest", "block:<time>"),
-            ("LGTM_OVERFLOW", "block", "block:<time>"),
-            ("LGTM_OVERFLOW", "block:5", "block:<time>"),
-            ("LGTM_SHUTDOWN_TIMEOUT", "5", "500ms, 5s or 1m"),
-            ("LGTM_SHUTDOWN_TIMEOUT", "0s", "500ms, 5s or 1m"),
-            ("LGTM_SHUTDOWN_TIMEOUT", "99999999999999999999s", "500ms, 5s or 1m"),
-            ("LGTM_CONSOLE", "yes", "auto, pretty, json or off"),
-            ("OTEL_SDK_DISABLED", "1", "true or false"),
-            ("LGTM_KEEP_ERRORS", "yes", "true or false"),
-            ("LGTM_SHUTDOWN_ON_SIGNALS", "SIGTERM", "true or false"),
-            ("LGTM_KEEP_SLOWER_THAN", "500", "500ms or 2s, or off"),
-            ("LGTM_LOG_FORMAT", "xml", "json, logfmt or text"),
-            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1", "0 to 4294967295"),
-            ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "many", "0 to 4294967295"),
-            ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "1.5", "0 to 4294967295"),
-            ("OTEL_ATTRIBUTE_COUNT_LIMIT", "x", "0 to 4294967295"),
-            ("OTEL_SPAN_EVENT_COUNT_LIMIT", "x", "0 to 4294967295"),
-            ("OTEL_SPAN_LINK_COUNT_LIMIT", "x", "0 to 4294967295"),
-            ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "x", "0 to 4294967295"),
-            ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "x", "0 to 4294967295"),
-        ];
-        for (variable, value, form) in table {
+        for (variable, value, form) in WRONG {
             let result = settings(&[(variable, value)]);
             if value.is_empty() {
                 assert!(result.is_ok(), "{variable}: an empty variable counts as unset");
                 continue;
             }
             let error = result.expect_err(variable).to_string();
-            for part in [variable, value, form] {
+            // Secrets and files that are there are not shown.
+            let shown = !variable.ends_with("TOKEN") && !variable.ends_with("PASSWORD") && *value != "Cargo.toml";
+            let value = if shown { value.split('=').next().unwrap() } else { "" };
+            for part in [*variable, value, *form] {
                 assert!(error.contains(part), "{variable}={value}: `{part}` is not in `{error}`");
             }
         }
         let error = settings(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")]);
         let error = error.unwrap_err().to_string();
         assert!(error.contains("OTEL_TRACES_SAMPLER_ARG") && error.contains("`2`"), "{error}");
+    }
+
+    #[test]
+    fn every_variable_of_the_manual_is_in_the_table_of_wrong_values() {
+        let manual = include_str!("../lib.rs");
+        let rows = manual.lines().filter_map(|line| line.strip_prefix("//! | `"));
+        let names = rows.filter_map(|row| row.split(" | ").next()).flat_map(|cell| cell.split('`'));
+        let is_name = |text: &&str| text.contains('_') && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        // Their errors are those of `lgtm_core`, when the pipeline starts.
+        let names = names.filter(is_name).filter(|name| !name.ends_with("_PROXY"));
+        let mut count = 0;
+        for name in names {
+            assert!(WRONG.iter().any(|(known, ..)| *known == name), "{name} has no wrong value");
+            count += 1;
+        }
+        assert!(count > 50, "{count}");
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl<'a> Variables<'a> {
             Err(error) => Err(Error::environment(
                 name,
                 format!("`{path}` cannot be read ({error})"),
-                "a PEM file with at least one certificate",
+                "a PEM file that can be read",
             )),
         }
     }

@@ -1,0 +1,574 @@
+//! What telemetry runs with, setting by setting, and who chose it. Runs once, at the start.
+
+use std::fmt;
+
+use lgtm_core::{Auth, Endpoint, Proxy};
+
+use crate::compose::{MEMORY_BUDGET, SHUTDOWN_TIMEOUT};
+use crate::settings::{Destination, Settings};
+
+/// The effective settings. `Display` prints one a line, with its source; secrets show as `***`.
+///
+/// ```text
+/// service_name              shop                      OTEL_SERVICE_NAME
+/// loki                      http://localhost:3100/    default
+/// loki.authentication       basic, user `me`, ***     LGTM_USERNAME
+/// sampler                   parentbased_traceidratio(0.01)   profile
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config(Vec<Setting>);
+
+/// One setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Setting {
+    /// Its name: the builder's method, where there is one.
+    pub name: &'static str,
+    /// Its value, without secrets.
+    pub value: String,
+    /// Who chose it.
+    pub source: Source,
+}
+
+/// Who chose a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// The program, with the builder.
+    Code,
+    /// This environment variable.
+    Variable(String),
+    /// The profile.
+    Profile,
+    /// Nobody.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Code => "code",
+            Self::Variable(name) => name,
+            Self::Profile => "profile",
+            Self::Default => "default",
+        })
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.iter().map(|setting| setting.name.len()).max().unwrap_or(0);
+        let value = self.0.iter().map(|setting| setting.value.chars().count()).filter(|length| *length < 48).max();
+        let value = value.unwrap_or(0);
+        for setting in &self.0 {
+            writeln!(formatter, "{:name$}  {:value$}  {}", setting.name, setting.value, setting.source)?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// All settings, in a fixed order.
+    pub fn iter(&self) -> impl Iterator<Item = &Setting> {
+        self.0.iter()
+    }
+
+    /// The setting of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Setting> {
+        self.0.iter().find(|setting| setting.name == name)
+    }
+}
+
+/// How one setting is shown.
+struct Row {
+    name: &'static str,
+    /// The variables that choose it, the winning one first.
+    variables: &'static [&'static str],
+    in_code: fn(&Settings) -> bool,
+    /// `None`: there is nothing to show.
+    value: fn(&Settings) -> Option<String>,
+    of_profile: bool,
+}
+
+const fn row(
+    name: &'static str,
+    variables: &'static [&'static str],
+    in_code: fn(&Settings) -> bool,
+    value: fn(&Settings) -> Option<String>,
+) -> Row {
+    Row { name, variables, in_code, value, of_profile: false }
+}
+
+const fn of_profile(row: Row) -> Row {
+    Row { of_profile: true, ..row }
+}
+
+/// The rows of one backend, with the variables of the OpenTelemetry exporter where it has some.
+macro_rules! backend {
+    (
+        $field:expr, $name:literal, $signal:literal, url: [$($url:literal),+],
+        headers: [$($headers:literal),*], ca_file: [$($ca_file:literal),*],
+        client_certificate: [$($certificate:literal),*], timeout: [$($timeout:literal),*]
+    ) => {
+        [
+            row($name, &[$($url),+], |settings| $field(settings).is_some(), |settings| Some(address($field(settings)))),
+            row(
+                concat!($name, ".tenant"),
+                &[concat!("LGTM_", $signal, "_TENANT"), "LGTM_TENANT"],
+                |settings| $field(settings).is_some(),
+                |settings| endpoint($field(settings))?.tenant.clone(),
+            ),
+            row(
+                concat!($name, ".authentication"),
+                &[
+                    concat!("LGTM_", $signal, "_TOKEN"),
+                    concat!("LGTM_", $signal, "_TOKEN_FILE"),
+                    concat!("LGTM_", $signal, "_USERNAME"),
+                    concat!("LGTM_", $signal, "_PASSWORD"),
+                    concat!("LGTM_", $signal, "_PASSWORD_FILE"),
+                    // A URL may have credentials.
+                    $($url,)+
+                    "LGTM_TOKEN",
+                    "LGTM_TOKEN_FILE",
+                    "LGTM_USERNAME",
+                ],
+                |settings| $field(settings).is_some(),
+                |settings| authentication(&endpoint($field(settings))?.auth),
+            ),
+            row(
+                concat!($name, ".headers"),
+                &[$($headers),*],
+                |settings| $field(settings).is_some(),
+                |settings| headers(endpoint($field(settings))?),
+            ),
+            row(
+                concat!($name, ".ca_file"),
+                &[concat!("LGTM_", $signal, "_CA_FILE"), $($ca_file,)* "LGTM_CA_FILE"],
+                |settings| $field(settings).is_some(),
+                |settings| Some(endpoint($field(settings))?.ca_file.as_ref()?.display().to_string()),
+            ),
+            row(
+                concat!($name, ".client_certificate"),
+                &[
+                    concat!("LGTM_", $signal, "_CLIENT_CERTIFICATE_FILE"),
+                    $($certificate,)*
+                    "LGTM_CLIENT_CERTIFICATE_FILE",
+                ],
+                |settings| $field(settings).is_some(),
+                |settings| Some(endpoint($field(settings))?.client_certificate.as_ref()?.0.display().to_string()),
+            ),
+            row(
+                concat!($name, ".proxy"),
+                &[],
+                |settings| $field(settings).is_some(),
+                |settings| proxy(&endpoint($field(settings))?.proxy),
+            ),
+            row(
+                concat!($name, ".timeout"),
+                &[$($timeout),*],
+                |settings| $field(settings).is_some(),
+                |settings| Some(format!("{:?}", endpoint($field(settings))?.timeout)),
+            ),
+        ]
+    };
+}
+
+fn loki(settings: &Settings) -> Option<&Destination> {
+    settings.loki.as_ref()
+}
+
+fn tempo(settings: &Settings) -> Option<&Destination> {
+    settings.tempo.as_ref()
+}
+
+fn mimir(settings: &Settings) -> Option<&Destination> {
+    settings.mimir.as_ref()
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        row(
+            "disabled",
+            &["OTEL_SDK_DISABLED"],
+            |settings| settings.disabled.is_some(),
+            |settings| settings.disabled.filter(|disabled| *disabled).map(|disabled| disabled.to_string()),
+        ),
+        row(
+            "service_name",
+            &["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"],
+            |settings| settings.service_name.is_some(),
+            |settings| Some(settings.identity().service_name),
+        ),
+        row(
+            "resource_attributes",
+            &["OTEL_RESOURCE_ATTRIBUTES"],
+            |settings| !settings.resource_attributes.is_empty(),
+            |settings| {
+                let identity = settings.identity();
+                let all = identity.resource_attributes().filter(|(name, _)| *name != "service.name");
+                Some(all.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(","))
+            },
+        ),
+        row(
+            "profile",
+            &["LGTM_PROFILE"],
+            |settings| settings.profile.is_some(),
+            |settings| Some(format!("{:?}", settings.profile.unwrap_or_default()).to_lowercase()),
+        ),
+    ];
+    if cfg!(feature = "loki") {
+        rows.extend(backend!(
+            loki, "loki", "LOKI", url: ["LOKI_URL"],
+            headers: [], ca_file: [], client_certificate: [], timeout: []
+        ));
+        rows.push(row(
+            "log_labels",
+            &[],
+            |settings| !settings.log_labels.is_empty() || !settings.log_labels_from_fields.is_empty(),
+            |settings| {
+                let fixed = settings.log_labels.iter().map(|(name, value)| format!("{name}={value}"));
+                let of_fields = settings.log_labels_from_fields.iter();
+                let of_fields = of_fields.map(|(field, most)| format!("{field} (of a field, {most} values)"));
+                let all: Vec<_> = fixed.chain(of_fields).collect();
+                (!all.is_empty()).then(|| all.join(", "))
+            },
+        ));
+    }
+    #[cfg(feature = "loki")]
+    rows.push(row(
+        "log_format",
+        &["LGTM_LOG_FORMAT"],
+        |settings| settings.log_format.is_some(),
+        |settings| Some(format!("{:?}", settings.log_format.unwrap_or_default()).to_lowercase()),
+    ));
+    if cfg!(feature = "tempo") {
+        rows.extend(backend!(
+            tempo, "tempo", "TEMPO", url: ["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+            headers: ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
+            ca_file: ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
+            client_certificate:
+                ["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+            timeout: ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
+        ));
+    }
+    #[cfg(feature = "tempo")]
+    rows.extend([
+        row(
+            "tempo_protocol",
+            &["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"],
+            |settings| settings.tempo_protocol.is_some(),
+            |settings| {
+                endpoint(tempo(settings))?;
+                Some(match settings.tempo_protocol? {
+                    lgtm_tempo::Protocol::Http => "http/protobuf".to_owned(),
+                    _ => "grpc".to_owned(),
+                })
+            },
+        ),
+        of_profile(row(
+            "keep_errors",
+            &["LGTM_KEEP_ERRORS"],
+            |settings| settings.keep_errors.is_some(),
+            |settings| Some(settings.keep_rules().is_some_and(|rules| rules.errors).to_string()),
+        )),
+        of_profile(row(
+            "keep_slower_than",
+            &["LGTM_KEEP_SLOWER_THAN"],
+            |settings| settings.keep_slower_than.is_some(),
+            |settings| {
+                let limit = settings.keep_rules().and_then(|rules| rules.slower_than);
+                Some(limit.map_or_else(|| "off".to_owned(), |limit| format!("{limit:?}")))
+            },
+        )),
+    ]);
+    rows.extend([
+        of_profile(row(
+            "sampler",
+            &["OTEL_TRACES_SAMPLER"],
+            |settings| settings.sampler.is_some(),
+            |settings| Some(settings.sampler().to_string()),
+        )),
+        row(
+            "span_limits",
+            &[
+                "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+                "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+                "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+                "OTEL_ATTRIBUTE_COUNT_LIMIT",
+                "OTEL_SPAN_EVENT_COUNT_LIMIT",
+                "OTEL_SPAN_LINK_COUNT_LIMIT",
+                "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+                "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+            ],
+            |settings| settings.span_limits.is_some(),
+            |settings| {
+                let limits = settings.span_limits.unwrap_or_default();
+                Some(format!(
+                    "attributes {}, of events {}, of links {}; events {}, links {}; {} bytes a value",
+                    limits.attributes,
+                    limits.event_attributes,
+                    limits.link_attributes,
+                    limits.events,
+                    limits.links,
+                    limits.value_bytes
+                ))
+            },
+        ),
+    ]);
+    if cfg!(feature = "mimir") {
+        rows.extend(backend!(
+            mimir, "mimir", "MIMIR", url: ["MIMIR_ENDPOINT"],
+            headers: [], ca_file: [], client_certificate: [], timeout: []
+        ));
+        rows.extend([
+            row(
+                "metrics_addr",
+                &["LGTM_METRICS_ADDR"],
+                |settings| settings.metrics_addr.is_some(),
+                |settings| settings.metrics_addr.map(|address| address.to_string()),
+            ),
+            row(
+                "push_interval",
+                &[],
+                |settings| settings.push_interval.is_some(),
+                |settings| settings.push_interval.map(|interval| format!("{interval:?}")),
+            ),
+        ]);
+    }
+    rows.extend([
+        row(
+            "log_filter",
+            &["RUST_LOG"],
+            |settings| settings.log_filter.is_some(),
+            |settings| Some(settings.log_filter.clone().unwrap_or_default().to_string()),
+        ),
+        row(
+            "span_filter",
+            &["LGTM_SPAN_FILTER"],
+            |settings| settings.span_filter.is_some(),
+            |settings| Some(settings.span_filter.clone().unwrap_or_default().to_string()),
+        ),
+        row(
+            "console",
+            &["LGTM_CONSOLE"],
+            |settings| settings.console.is_some(),
+            |settings| Some(format!("{:?}", settings.console.unwrap_or_default()).to_lowercase()),
+        ),
+        row(
+            "overflow",
+            &["LGTM_OVERFLOW"],
+            |settings| settings.overflow.is_some(),
+            |settings| {
+                Some(match settings.overflow.unwrap_or_default() {
+                    lgtm_core::pipeline::Overflow::Block(time) => format!("block:{time:?}"),
+                    _ => "drop_newest".to_owned(),
+                })
+            },
+        ),
+        row(
+            "memory_budget",
+            &[],
+            |settings| settings.memory_budget.is_some(),
+            |settings| Some(format!("{} bytes", settings.memory_budget.unwrap_or(MEMORY_BUDGET))),
+        ),
+        row(
+            "shutdown_timeout",
+            &["LGTM_SHUTDOWN_TIMEOUT"],
+            |settings| settings.shutdown_timeout.is_some(),
+            |settings| Some(format!("{:?}", settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT))),
+        ),
+        row(
+            "shutdown_on_signals",
+            &["LGTM_SHUTDOWN_ON_SIGNALS"],
+            |settings| settings.shutdown_on_signals.is_some(),
+            |settings| Some(settings.shutdown_on_signals.unwrap_or_default().to_string()),
+        ),
+        row("panics", &[], |settings| settings.without_panics, |settings| Some((!settings.without_panics).to_string())),
+    ]);
+    rows
+}
+
+fn endpoint(destination: Option<&Destination>) -> Option<&Endpoint> {
+    match destination? {
+        Destination::To(endpoint) => Some(endpoint),
+        Destination::Off => None,
+    }
+}
+
+fn address(destination: Option<&Destination>) -> String {
+    // The URL has no credentials any more; some gateways take keys in its query.
+    endpoint(destination).map_or_else(
+        || "off".to_owned(),
+        |endpoint| {
+            let mut url = endpoint.url.clone();
+            if url.query().is_some() {
+                url.set_query(Some("***"));
+            }
+            url.to_string()
+        },
+    )
+}
+
+fn authentication(auth: &Auth) -> Option<String> {
+    match auth {
+        Auth::Basic { username, .. } => Some(format!("basic, user `{username}`, ***")),
+        Auth::Bearer(_) => Some("bearer ***".to_owned()),
+        _ => None,
+    }
+}
+
+fn headers(endpoint: &Endpoint) -> Option<String> {
+    let names: Vec<_> = endpoint.headers.iter().map(|(name, _)| format!("{name}: ***")).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+fn proxy(proxy: &Proxy) -> Option<String> {
+    match proxy {
+        Proxy::At(url) => Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)),
+        // What the environment says is found out when the pipeline starts.
+        _ => None,
+    }
+}
+
+/// Which settings the program has chosen.
+pub(crate) struct Chosen(Vec<&'static str>);
+
+impl Chosen {
+    /// The settings that are chosen in code; these are not merged with the environment's yet.
+    pub(crate) fn in_code(code: &Settings) -> Self {
+        Self(rows().iter().filter(|row| (row.in_code)(code)).map(|row| row.name).collect())
+    }
+
+    /// What the merged settings are, and who chose them.
+    pub(crate) fn describe(&self, settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Config {
+        // Where metrics go is decided late.
+        let pushes = Settings { mimir: settings.push(), ..Settings::default() };
+        let setting = |row: &Row| {
+            let settings = if row.name.starts_with("mimir") { &pushes } else { settings };
+            Some(Setting { name: row.name, value: (row.value)(settings)?, source: self.source(row, settings, lookup) })
+        };
+        Config(rows().iter().filter_map(setting).collect())
+    }
+
+    fn source(&self, row: &Row, settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Source {
+        if self.0.contains(&row.name) {
+            return Source::Code;
+        }
+        let set = |name: &&&str| {
+            lookup(name).is_some_and(|value| {
+                // A URL is where credentials come from only if it has some.
+                let is_url = row.name.ends_with(".authentication") && !name.starts_with("LGTM_");
+                !value.trim().is_empty() && (!is_url || value.contains('@'))
+            })
+        };
+        let names_the_service = |name: &&&str| {
+            !(row.name == "service_name" && **name == "OTEL_RESOURCE_ATTRIBUTES")
+                || lookup(name).is_some_and(|value| value.contains("service.name="))
+        };
+        if let Some(name) = row.variables.iter().filter(names_the_service).find(set) {
+            return Source::Variable((*name).to_owned());
+        }
+        if row.of_profile && settings.profile.is_some() && settings.sampler.is_none() {
+            return Source::Profile;
+        }
+        Source::Default
+    }
+}
+
+#[cfg(all(test, feature = "loki", feature = "tempo", feature = "mimir"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests end where they find something wrong")]
+
+    use super::*;
+    use crate::environment;
+
+    fn describe(code: Settings, variables: &[(&str, &str)]) -> Config {
+        let lookup =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let chosen = Chosen::in_code(&code);
+        let mut settings = code.or(environment::read(lookup).unwrap());
+        settings.settle_tempo().unwrap();
+        chosen.describe(&settings, &lookup)
+    }
+
+    fn of<'a>(config: &'a Config, name: &str) -> (&'a str, String) {
+        config.get(name).map(|setting| (setting.value.as_str(), setting.source.to_string())).unwrap()
+    }
+
+    #[test]
+    fn each_value_has_its_source() {
+        let code = Settings { log_labels: vec![("team".to_owned(), "blue".to_owned())], ..Settings::default() };
+        let config = describe(
+            code,
+            &[
+                ("OTEL_SERVICE_NAME", "shop"),
+                ("LOKI_URL", "https://me:hunter2@loki.example?key=hunter2"),
+                ("LGTM_TEMPO_TOKEN", "hunter2"),
+                ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2"),
+                ("LGTM_TENANT", "everyone"),
+                ("LGTM_PROFILE", "production"),
+                ("LGTM_KEEP_SLOWER_THAN", "2s"),
+                ("RUST_LOG", "warn"),
+            ],
+        );
+        for (name, value, source) in [
+            ("service_name", "shop", "OTEL_SERVICE_NAME"),
+            ("loki", "https://loki.example/?***", "LOKI_URL"),
+            ("loki.authentication", "basic, user `me`, ***", "LOKI_URL"),
+            ("loki.tenant", "everyone", "LGTM_TENANT"),
+            ("loki.timeout", "10s", "default"),
+            ("log_labels", "team=blue", "code"),
+            ("log_format", "json", "default"),
+            ("tempo", "http://localhost:4317/", "default"),
+            ("tempo.authentication", "bearer ***", "LGTM_TEMPO_TOKEN"),
+            ("tempo.headers", "x-key: ***", "OTEL_EXPORTER_OTLP_HEADERS"),
+            ("tempo_protocol", "grpc", "default"),
+            ("mimir", "http://localhost:9009/", "default"),
+            ("profile", "production", "LGTM_PROFILE"),
+            ("sampler", "parentbased_traceidratio(0.01)", "profile"),
+            ("keep_errors", "true", "profile"),
+            ("keep_slower_than", "2s", "LGTM_KEEP_SLOWER_THAN"),
+            ("log_filter", "warn", "RUST_LOG"),
+            ("span_filter", "info", "default"),
+            ("memory_budget", "67108864 bytes", "default"),
+        ] {
+            assert_eq!(of(&config, name), (value, source.to_owned()), "{name}");
+        }
+        assert!(config.get("loki.ca_file").is_none() && config.get("disabled").is_none());
+        let shown = format!("{config} {config:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_signal_that_is_off_has_an_address_and_nothing_else() {
+        let config = describe(Settings::default(), &[("LOKI_URL", "off"), ("LGTM_METRICS_ADDR", "127.0.0.1:9090")]);
+        assert_eq!(of(&config, "loki"), ("off", "LOKI_URL".to_owned()));
+        assert!(config.get("loki.timeout").is_none());
+        assert_eq!(of(&config, "mimir").0, "off");
+        assert_eq!(of(&config, "metrics_addr"), ("127.0.0.1:9090", "LGTM_METRICS_ADDR".to_owned()));
+    }
+
+    #[test]
+    fn an_endpoint_in_code_is_codes_with_all_its_parts() {
+        let endpoint = Endpoint::parse("http://tempo:4318").unwrap().bearer_token("hunter2");
+        let code = Settings { tempo: Some(Destination::To(endpoint)), ..Settings::default() };
+        let config = describe(code, &[("LGTM_TEMPO_TOKEN", "other")]);
+        assert_eq!(of(&config, "tempo.authentication"), ("bearer ***", "code".to_owned()));
+        assert_eq!(of(&config, "tempo_protocol"), ("http/protobuf", "default".to_owned()));
+    }
+
+    #[test]
+    fn every_variable_of_a_row_is_in_the_manual() {
+        let manual = include_str!("lib.rs");
+        for row in rows() {
+            for variable in row.variables {
+                // Those of one signal are there as examples of those for all.
+                let general = ["LOKI_", "TEMPO_", "MIMIR_"]
+                    .iter()
+                    .fold((*variable).to_owned(), |name, signal| name.replace(&format!("LGTM_{signal}"), "LGTM_"));
+                assert!(manual.contains(&format!("`{general}`")), "{variable}");
+            }
+        }
+    }
+}
