@@ -207,6 +207,7 @@ mod all_signals {
         ("LGTM_PASSWORD", "secret", "user name"),
         ("LGTM_TOKEN", "to\nken", "visible ASCII"),
         ("LGTM_TOKEN_FILE", "no/such/file", "readable file"),
+        ("LGTM_TEMPO_TOKEN", "to\nken", "visible ASCII"),
         ("LGTM_CLIENT_CERTIFICATE_FILE", "no/such/file.pem", "PEM"),
         ("LGTM_CLIENT_KEY_FILE", "no/such/file.pem", "PEM"),
         ("LGTM_LOKI_CLIENT_KEY_FILE", "Cargo.toml", "two PEM files"),
