@@ -12,7 +12,7 @@ use lgtm_core::{Endpoint, EndpointError, Identity, Worker};
 use crate::buckets::{BucketRules, DEFAULT_BUCKETS, Matcher, NativeRules};
 use crate::families::{Families, Kind, Limits};
 use crate::mimir::Mimir;
-use crate::push::Push;
+use crate::push::{Push, RemoteWrite, Sending};
 use crate::registry::Registry;
 use crate::remote_write;
 use crate::scrape::Scrape;
@@ -25,6 +25,14 @@ const SERIES_OF_NAME: usize = 10_000;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// No lane, or too many.
+    #[error("metrics pushed in {value} lanes: 1 to {most} are accepted")]
+    PushLanes {
+        /// What was given.
+        value: u32,
+        /// The most.
+        most: u32,
+    },
     /// Buckets that cannot work.
     #[error(
         "buckets of `{metric}`: {value}; 1 to {limit} finite, strictly increasing upper bounds are accepted, such as 0.1, 0.5, 1"
@@ -87,6 +95,9 @@ pub fn builder() -> Builder {
     Builder::default()
 }
 
+/// More requests at a time no backend takes of one program.
+const MOST_LANES: u32 = 64;
+
 /// Configures a recorder of metrics. Without [`Builder::push`] and [`Builder::listen`] nothing leaves the process but by
 /// [`Mimir::render`].
 #[derive(Debug, Default)]
@@ -96,6 +107,8 @@ pub struct Builder {
     native: Vec<(Matcher, usize)>,
     push: Option<Endpoint>,
     push_interval: Option<Duration>,
+    remote_write: RemoteWrite,
+    push_lanes: Option<u32>,
     listen: Option<SocketAddr>,
     identity: Option<Identity>,
     worker: Option<Worker>,
@@ -147,6 +160,22 @@ impl Builder {
     #[must_use]
     pub fn push_interval(mut self, interval: Duration) -> Self {
         self.push_interval = Some(interval);
+        self
+    }
+
+    /// Which version of remote write is sent. Defaults to 1.0, which every receiver takes.
+    #[must_use]
+    pub fn remote_write(mut self, version: RemoteWrite) -> Self {
+        self.remote_write = version;
+        self
+    }
+
+    /// In how many lanes series are pushed, 1 to 64: each has one request under way at a time, so the samples of a series
+    /// arrive in their order. More than one is for programs of many ten thousand series and a backend that is far away. All
+    /// lanes wait for the slowest one. Defaults to 1.
+    #[must_use]
+    pub fn push_lanes(mut self, lanes: u32) -> Self {
+        self.push_lanes = Some(lanes);
         self
     }
 
@@ -214,6 +243,10 @@ impl Builder {
         if interval < Duration::from_millis(100) {
             return Err(BuildError::PushInterval { value: interval });
         }
+        let lanes = self.push_lanes.unwrap_or(1);
+        if !(1..=MOST_LANES).contains(&lanes) {
+            return Err(BuildError::PushLanes { value: lanes, most: MOST_LANES });
+        }
         if let Some(value) = self.expire_after.filter(|idle| *idle < Duration::from_secs(1)) {
             return Err(BuildError::ExpireAfter { value });
         }
@@ -246,9 +279,13 @@ impl Builder {
         };
         let pipeline = match self.push {
             Some(endpoint) => {
-                let target =
-                    Target::Http { endpoint, default_path: remote_write::PATH, headers: remote_write::headers() };
-                let signal = Push::new(Arc::clone(&registry), interval, &self.identity.unwrap_or_default());
+                let target = Target::Http {
+                    endpoint,
+                    default_path: remote_write::PATH,
+                    headers: remote_write::common_headers(),
+                };
+                let sending = Sending { interval, version: self.remote_write, lanes };
+                let signal = Push::new(Arc::clone(&registry), sending, &self.identity.unwrap_or_default());
                 Some(Pipeline::start(signal, target, self.options, &needed()?)?)
             }
             None => None,

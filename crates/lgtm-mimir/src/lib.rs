@@ -30,7 +30,7 @@
 //!   once a minute.
 //! - **Scraped** ([`Builder::listen`]): `GET /metrics` in the text format 0.0.4, or in OpenMetrics 1.0 where the scraper's
 //!   `Accept` prefers it. Only OpenMetrics has exemplars. The scraper adds `job` and `instance`.
-//! - Neither: [`Mimir::render`] for a program's own server.
+//! - Neither: [`Mimir::renderer`] for a program's own server.
 //!
 //! Do one of them: a program that is scraped and pushes is counted twice.
 //!
@@ -59,7 +59,7 @@
 //! - The first type of a name wins; what uses the name with another type is not exposed. A histogram also owns the names of its
 //!   samples, `…_bucket`, `…_sum`, `…_count`.
 //! - A sample that is NaN is left out of a histogram.
-//! - Series do not expire: they live as long as the recorder.
+//! - Series live as long as the recorder, unless [`Builder::expire_after`] says otherwise.
 //!
 //! `otlp_metrics_series_refused_total`, by `reason`, counts each use of a metric that a limit changed.
 
@@ -81,6 +81,8 @@ mod recorder;
 mod refusal;
 mod registry;
 mod remote_write;
+mod remote_write2;
+mod renderer;
 mod scalar;
 mod scrape;
 
@@ -89,4 +91,6 @@ pub use builder::{BuildError, Builder, builder};
 pub use exposition::Format;
 pub use mimir::{InstallError, Mimir};
 pub use prometheus_config::prometheus_config;
+pub use push::RemoteWrite;
 pub use recorder::Recorder;
+pub use renderer::Renderer;

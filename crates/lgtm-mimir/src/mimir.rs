@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use lgtm_core::pipeline::Pipeline;
 
-use crate::collect::collect;
-use crate::exposition::{self, Format};
+use crate::exposition::Format;
 use crate::recorder::Recorder;
 use crate::registry::Registry;
+use crate::renderer::Renderer;
 use crate::scrape::Scrape;
 
 /// Metrics that are recorded, pushed and scraped. Dropping it closes the scrape endpoint, and the pipeline if no handle to it
@@ -49,8 +48,13 @@ impl Mimir {
     /// The metrics as text, for programs that serve them themselves.
     #[must_use]
     pub fn render(&self, format: Format) -> String {
-        self.registry.expire(Instant::now());
-        exposition::render(&collect(self.registry.families()), format)
+        self.renderer().render(format)
+    }
+
+    /// What renders the metrics, for a program's own server: it can be cloned into handlers.
+    #[must_use]
+    pub fn renderer(&self) -> Renderer {
+        Renderer::new(Arc::clone(&self.registry))
     }
 
     /// The pipeline of remote write, if it pushes.

@@ -1,9 +1,11 @@
 //! Collect for remote write: once an interval every series becomes an item of the pipeline. Worker thread.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::{HeaderName, HeaderValue};
 use lgtm_core::pipeline::{Batch, Queue, Reply, Signal, Verdict};
 use lgtm_core::{Identity, SignalKind, unix_nanos};
 
@@ -15,9 +17,10 @@ use crate::naming::Labels;
 use crate::native::Native;
 use crate::registry::Registry;
 use crate::remote_write::{
-    self, IdentityLabels, Points, Sample, SeriesName, native_message, put_metadata, put_request, put_series,
+    self, IdentityLabels, Points, Sample, SeriesName, compress, native_message, put_metadata, put_request, put_series,
     target_info_labels,
 };
+use crate::remote_write2;
 
 /// How often type, help and unit are sent.
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);
@@ -26,9 +29,34 @@ const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// The metric that carries the resource's attributes.
 const TARGET_INFO: &str = "target_info";
 
+/// The version of Prometheus' remote write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RemoteWrite {
+    /// 1.0, which every receiver takes. The default.
+    #[default]
+    One,
+    /// 2.0: smaller requests, with type, help and unit beside every series. Mimir, Cortex and Prometheus from 3.0 take it. To a
+    /// receiver that does not, 1.0 is sent from then on, which is told on standard error.
+    Two,
+}
+
+/// How metrics are sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
+    pub(crate) interval: Duration,
+    pub(crate) version: RemoteWrite,
+    pub(crate) lanes: u32,
+}
+
 /// The signal of metrics.
 pub(crate) struct Push {
     registry: Arc<Registry>,
+    lanes: u32,
+    /// What the receiver understands, as far as is known.
+    version: Cell<RemoteWrite>,
+    /// What the last request of version 2 had.
+    points: remote_write2::Points,
     interval: Duration,
     identity: IdentityLabels,
     target_info: Labels,
@@ -50,13 +78,19 @@ struct Round<'a> {
     before: i64,
     /// Type, help and unit of the present family, until an item has taken them along.
     metadata: Vec<u8>,
+    /// Version 2 has them beside every series.
+    keep_metadata: bool,
+    lane: u32,
 }
 
 impl Push {
-    pub(crate) fn new(registry: Arc<Registry>, interval: Duration, identity: &Identity) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, sending: Sending, identity: &Identity) -> Self {
         Self {
             registry,
-            interval,
+            interval: sending.interval,
+            lanes: sending.lanes,
+            version: Cell::new(sending.version),
+            points: remote_write2::Points::default(),
             identity: IdentityLabels::new(identity),
             target_info: target_info_labels(identity),
             collected_at: milliseconds(unix_nanos()),
@@ -71,31 +105,44 @@ impl Push {
         // Two samples of a series never share a timestamp, and none goes back, whatever the clock does; between two collections
         // there is room for the marker of a series that has expired, and for the zero of one that begins again.
         let timestamp = now.max(self.collected_at + 3);
-        let mut round =
-            Round { queue, identity: &self.identity, timestamp, before: self.collected_at + 2, metadata: Vec::new() };
+        let keep_metadata = self.version.get() == RemoteWrite::Two;
+        let mut round = Round {
+            queue,
+            identity: &self.identity,
+            timestamp,
+            before: self.collected_at + 2,
+            metadata: Vec::new(),
+            keep_metadata,
+            lane: 0,
+        };
         self.registry.expire(Instant::now());
         for Expired { family, series } in self.registry.take_expired() {
             if self.known.remove(&series.number) {
+                round.lane = series.number % self.lanes;
                 round.at(self.collected_at + 1).stale(&family.name, &series);
             }
         }
-        let with_metadata = self.metadata_sent.is_none_or(|sent| sent.elapsed() >= METADATA_INTERVAL);
+        let with_metadata = keep_metadata || self.metadata_sent.is_none_or(|sent| sent.elapsed() >= METADATA_INTERVAL);
         let mut counts = Vec::new();
-        let mut has_target_info = false;
-        for family in collect(self.registry.families()) {
-            has_target_info |= &*family.name == TARGET_INFO;
-            round.begin(&family, with_metadata);
-            for series in &family.series {
-                let known = self.known.contains(&series.number);
-                if round.series(&family, series, known, &mut counts) {
-                    self.known.insert(series.number);
-                }
-                if last {
-                    round.at(timestamp + 1).stale(&family.name, series);
+        let families = collect(self.registry.families());
+        // The items of a lane stand one after the other.
+        for lane in 0..self.lanes {
+            round.lane = lane;
+            for family in &families {
+                round.begin(family, with_metadata);
+                for series in family.series.iter().filter(|series| series.number % self.lanes == lane) {
+                    let known = self.known.contains(&series.number);
+                    if round.series(family, series, known, &mut counts) {
+                        self.known.insert(series.number);
+                    }
+                    if last {
+                        round.at(timestamp + 1).stale(&family.name, series);
+                    }
                 }
             }
         }
-        if !has_target_info {
+        round.lane = self.lanes - 1;
+        if !families.iter().any(|family| &*family.name == TARGET_INFO) {
             round.target_info(&self.target_info, with_metadata);
             if last {
                 round.at(timestamp + 1).stale_one(SeriesName {
@@ -169,7 +216,7 @@ impl Round<'_> {
 
     /// At another moment, with nothing else to say: markers never share the time of a sample.
     fn at(&self, timestamp: i64) -> Self {
-        Self { timestamp, metadata: Vec::new(), ..*self }
+        Self { timestamp, metadata: if self.keep_metadata { self.metadata.clone() } else { Vec::new() }, ..*self }
     }
 
     /// Says of every time series of one label set that it is over: queries find it no longer, instead of for five minutes.
@@ -212,11 +259,11 @@ impl Round<'_> {
 
     fn admit(&mut self, name: SeriesName<'_>, points: Points<'_>, exemplar: Option<Exemplar>) -> bool {
         let nanoseconds = self.timestamp.unsigned_abs().saturating_mul(1_000_000);
-        let admitted = self.queue.admit(0, nanoseconds, |buffer| {
+        let admitted = self.queue.admit(self.lane, nanoseconds, |buffer| {
             put_series(buffer, self.identity, name, points, exemplar);
             buffer.extend_from_slice(&self.metadata);
         });
-        if admitted {
+        if admitted && !self.keep_metadata {
             self.metadata.clear();
         }
         admitted
@@ -242,10 +289,44 @@ impl Signal for Push {
     }
 
     fn encode(&mut self, batch: &Batch, body: &mut Vec<u8>) {
-        put_request(batch, &mut self.snappy, &mut self.request, body);
+        self.request.clear();
+        match self.version.get() {
+            RemoteWrite::One => put_request(batch, &mut self.request),
+            RemoteWrite::Two => self.points = remote_write2::put_request(batch, &mut self.request),
+        }
+        compress(&self.request, &mut self.snappy, body);
+    }
+
+    fn lanes(&self) -> u32 {
+        self.lanes
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        match self.version.get() {
+            RemoteWrite::One => remote_write::headers(),
+            RemoteWrite::Two => remote_write2::headers(),
+        }
     }
 
     fn classify(&self, reply: &Reply) -> Verdict {
+        if self.version.get() == RemoteWrite::Two
+            && let Reply::Http { status: status @ (200..=299 | 415), headers, .. } = reply
+        {
+            match remote_write2::Points::written(headers) {
+                // A receiver of version 1 finds nothing in such a request, and says that it is fine.
+                None => {
+                    self.version.set(RemoteWrite::One);
+                    let message = format!("it does not take remote write 2 ({status}): 1 is sent from now on");
+                    return Verdict::Reencode { message };
+                }
+                // With several lanes the last request's points are not those of this answer.
+                Some(written) if self.lanes == 1 && self.points.lost(written) > 0 => {
+                    let lost = self.points.lost(written);
+                    return Verdict::Delivered { rejected: lost, message: format!("{lost} samples were not written") };
+                }
+                Some(_) => {}
+            }
+        }
         remote_write::classify(reply)
     }
 

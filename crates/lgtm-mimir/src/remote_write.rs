@@ -1,4 +1,5 @@
-//! Encode: remote write 1, protobuf in a snappy block; and what a backend's answers mean. Worker thread.
+//! Encode: remote write 1, protobuf in a snappy block; and what a backend's answers mean. Worker thread. Version 2 is in
+//! `remote_write2.rs`.
 //! Sources: Prometheus Remote-Write 1.0 and `prompb/types.proto`; OpenTelemetry, "Prometheus and OpenMetrics compatibility".
 
 use std::borrow::Cow;
@@ -56,11 +57,15 @@ const METADATA_FAMILY: u8 = length_tag(2);
 const METADATA_HELP: u8 = length_tag(4);
 const METADATA_UNIT: u8 = length_tag(5);
 
-/// The protocol's headers.
+/// The headers of both versions.
+pub(crate) fn common_headers() -> Vec<(HeaderName, HeaderValue)> {
+    vec![(http::header::CONTENT_ENCODING, HeaderValue::from_static("snappy"))]
+}
+
+/// The headers that tell the two versions apart.
 pub(crate) fn headers() -> Vec<(HeaderName, HeaderValue)> {
     vec![
         (http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf")),
-        (http::header::CONTENT_ENCODING, HeaderValue::from_static("snappy")),
         (HeaderName::from_static("x-prometheus-remote-write-version"), HeaderValue::from_static("0.1.0")),
     ]
 }
@@ -247,11 +252,14 @@ pub(crate) fn put_metadata(buffer: &mut Vec<u8>, family: &Collected) {
 }
 
 /// Appends the request: the items are its fields.
-pub(crate) fn put_request(batch: &Batch, snappy: &mut snap::raw::Encoder, request: &mut Vec<u8>, body: &mut Vec<u8>) {
-    request.clear();
+pub(crate) fn put_request(batch: &Batch, request: &mut Vec<u8>) {
     for item in batch.iter() {
         request.extend_from_slice(item.payload);
     }
+}
+
+/// Appends a request as a snappy block.
+pub(crate) fn compress(request: &[u8], snappy: &mut snap::raw::Encoder, body: &mut Vec<u8>) {
     let start = body.len();
     body.resize(start + snap::raw::max_compress_len(request.len()), 0);
     let written = body.get_mut(start..).map_or(0, |room| snappy.compress(request, room).unwrap_or(0));

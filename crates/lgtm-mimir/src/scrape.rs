@@ -3,13 +3,13 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lgtm_core::Worker;
@@ -17,9 +17,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::collect::collect;
-use crate::exposition::{Format, render};
 use crate::registry::Registry;
+use crate::renderer::Renderer;
 
 /// Connections at a time; more wait in the system's backlog.
 const CONNECTIONS: usize = 32;
@@ -57,7 +56,7 @@ impl Scrape {
             let _runtime = worker.handle().enter();
             tokio::net::TcpListener::from_std(listener)?
         };
-        let routes = Router::new().route("/metrics", get(metrics)).with_state(registry);
+        let routes = Router::new().route("/metrics", get(metrics)).with_state(Renderer::new(registry));
         let accept = worker.handle().spawn(accept(listener, routes));
         Ok(Self { address, accept, _worker: worker.clone() })
     }
@@ -101,10 +100,6 @@ async fn serve(stream: TcpStream, routes: Router) {
     }
 }
 
-async fn metrics(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> impl IntoResponse {
-    let accepted: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let format = Format::negotiate(&accepted.join(","));
-    registry.expire(Instant::now());
-    let text = render(&collect(registry.families()), format);
-    ([(header::CONTENT_TYPE, format.content_type())], text)
+async fn metrics(State(renderer): State<Renderer>, headers: HeaderMap) -> impl IntoResponse {
+    renderer.respond(&headers)
 }

@@ -14,6 +14,8 @@ pub enum Reply {
         status: u16,
         /// The header `Retry-After`, where it is a number of seconds or a date that is not over.
         retry_after: Option<Duration>,
+        /// All headers.
+        headers: http::HeaderMap,
         /// The body's beginning, at most 64 KiB.
         body: Vec<u8>,
     },
@@ -55,6 +57,11 @@ pub enum Verdict {
         /// What was wrong.
         error: ErrorType,
         /// What the backend said.
+        message: String,
+    },
+    /// Not in this form: the signal has changed to another one, encode it anew. Nothing was stored.
+    Reencode {
+        /// Why, for standard error.
         message: String,
     },
     /// Too large: send it in halves.

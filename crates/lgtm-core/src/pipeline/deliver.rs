@@ -1,6 +1,7 @@
 //! Deliver: a pipeline's task. Gathers, encodes, sends, tries again, settles. Worker thread.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use http::{HeaderName, HeaderValue};
 use tokio::time::MissedTickBehavior;
 
 use super::answer::{Reply, Verdict};
@@ -34,10 +37,118 @@ impl Delivery {
         }
     }
 
-    async fn send(&mut self, body: Bytes, attempt: u32) -> Result<Reply, NoAnswer> {
+    async fn send(&self, request: &Request) -> Result<Reply, NoAnswer> {
         match self {
-            Self::Http(http) => http.send(body, attempt).await,
-            Self::Grpc(grpc) => grpc.send(body).await,
+            Self::Http(http) => http.send(request.body.clone(), request.attempt, &request.headers).await,
+            Self::Grpc(grpc) => grpc.send(request.body.clone()).await,
+        }
+    }
+}
+
+/// An encoded request.
+struct Request {
+    body: Bytes,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    items: usize,
+    /// From 1.
+    attempt: u32,
+    /// When it was encoded.
+    first: Instant,
+}
+
+/// Items that must arrive in their order.
+struct Lane {
+    /// What is left of the batch, the next request's items first.
+    parts: VecDeque<Range<usize>>,
+    /// The next request.
+    request: Option<Request>,
+}
+
+impl Lane {
+    fn encode(&mut self, batch: &mut Batch, signal: &mut impl Signal) {
+        let (None, Some(part)) = (&self.request, self.parts.front()) else { return };
+        batch.narrow(part.clone());
+        let mut body = Vec::with_capacity(batch.bytes() + 1024);
+        signal.encode(batch, &mut body);
+        self.request = Some(Request {
+            body: Bytes::from(body),
+            headers: signal.headers(),
+            items: part.len(),
+            attempt: 1,
+            first: Instant::now(),
+        });
+    }
+
+    fn items(&self) -> usize {
+        self.request.as_ref().map_or(0, |request| request.items)
+    }
+
+    fn is_to_be_sent_again(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.attempt > 1)
+    }
+
+    /// The present request is settled.
+    fn next(&mut self) {
+        self.request = None;
+        self.parts.pop_front();
+    }
+
+    /// Halves the next request's items; false if there is but one.
+    fn split(&mut self) -> bool {
+        let Some(part) = self.parts.pop_front().filter(|part| part.len() > 1) else {
+            // It stays for `next` to take away.
+            self.parts.push_front(0..0);
+            return false;
+        };
+        let middle = part.start + part.len() / 2;
+        self.parts.push_front(middle..part.end);
+        self.parts.push_front(part.start..middle);
+        true
+    }
+}
+
+/// The batch's items by lane. One lane takes a batch as it is; of several each gets requests within the limits.
+fn lanes(batch: &Batch, count: u32, limits: &BatchLimits) -> Vec<Lane> {
+    if count <= 1 {
+        return vec![Lane { parts: VecDeque::from([batch.range()]), request: None }];
+    }
+    let mut lanes: Vec<Lane> = (0..count).map(|_| Lane { parts: VecDeque::new(), request: None }).collect();
+    let mut bytes = 0;
+    let mut last = None;
+    for (place, item) in batch.iter().enumerate() {
+        let place = batch.range().start + place;
+        let number = item.stream % count;
+        let Some(lane) = lanes.get_mut(number as usize) else { continue };
+        bytes += item.payload.len();
+        match lane.parts.back_mut().filter(|_| last == Some(number)) {
+            Some(part) if part.len() < limits.items && bytes <= limits.bytes => part.end = place + 1,
+            _ => {
+                bytes = item.payload.len();
+                lane.parts.push_back(place..place + 1);
+            }
+        }
+        last = Some(number);
+    }
+    lanes
+}
+
+/// What is to be sent again, of all lanes.
+#[derive(Clone, Copy)]
+struct Retry {
+    attempt: u32,
+    first: Instant,
+    after: Option<Duration>,
+    unreachable: bool,
+}
+
+impl Retry {
+    /// The longer pause of two.
+    fn with(self, other: Self) -> Self {
+        Self {
+            attempt: self.attempt.max(other.attempt),
+            first: self.first.min(other.first),
+            after: self.after.max(other.after),
+            unreachable: self.unreachable && other.unreachable,
         }
     }
 }
@@ -90,7 +201,6 @@ const LONGEST_STEP: Duration = Duration::from_secs(1);
 struct Try {
     attempt: u32,
     first: Instant,
-    started: Instant,
     flush: u64,
     ending: bool,
 }
@@ -175,7 +285,11 @@ impl<S: Signal> Task<S> {
     }
 
     async fn drain(&mut self) {
-        while let Some(mut batch) = Batch::gather(&mut self.waiting, &self.batch_limits) {
+        let lanes = self.signal.lanes().max(1) as usize;
+        let mut limits = self.batch_limits;
+        limits.bytes = limits.bytes.saturating_mul(lanes);
+        limits.items = limits.items.saturating_mul(lanes);
+        while let Some(mut batch) = Batch::gather(&mut self.waiting, &limits) {
             self.unsettled = batch.len();
             if AssertUnwindSafe(self.deliver(&mut batch)).catch_unwind().await.is_err() {
                 let lost = self.unsettled;
@@ -188,100 +302,116 @@ impl<S: Signal> Task<S> {
         }
     }
 
-    /// Settles every item of the batch, in order.
+    /// Settles every item of the batch; those of a lane in their order, one request after the other.
     async fn deliver(&mut self, batch: &mut Batch) {
-        let mut parts = vec![batch.range()];
-        while let Some(part) = parts.pop() {
-            batch.narrow(part.clone());
+        let mut lanes = lanes(batch, self.signal.lanes(), &self.batch_limits);
+        loop {
+            lanes.retain(|lane| !lane.parts.is_empty());
+            if lanes.is_empty() {
+                return;
+            }
             if self.past_deadline() {
                 self.abandoned = true;
             }
             if self.abandoned {
-                self.drop_items(DropReason::Shutdown, part.len());
-                continue;
+                let left = lanes.iter().flat_map(|lane| &lane.parts).map(Range::len).sum();
+                self.drop_items(DropReason::Shutdown, left);
+                return;
             }
-            let mut body = Vec::with_capacity(batch.bytes() + 1024);
-            self.signal.encode(batch, &mut body);
-            if self.send(Bytes::from(body), part.len()).await == Sent::TooLarge {
-                if part.len() == 1 {
-                    self.drop_items(DropReason::TooLarge, 1);
+            for lane in &mut lanes {
+                lane.encode(batch, &mut self.signal);
+            }
+            let flush = self.control.flush_wanted();
+            let ending = self.control.deadline().is_some();
+            let started = Instant::now();
+            let answers = self.send_by_deadline(&lanes).await;
+            let mut retry: Option<Retry> = None;
+            for (lane, answer) in lanes.iter_mut().zip(answers) {
+                self.measure(started, lane.items());
+                if let Some(again) = self.settle(lane, answer) {
+                    retry = Some(retry.map_or(again, |other| other.with(again)));
+                }
+            }
+            let Some(retry) = retry else { continue };
+            let tried = Try { attempt: retry.attempt, first: retry.first, flush, ending };
+            if let Next::GiveUp(reason) = self.pause(&tried, retry.after, retry.unreachable).await {
+                for lane in lanes.iter_mut().filter(|lane| lane.is_to_be_sent_again()) {
+                    let items = lane.items();
+                    lane.next();
+                    self.drop_items(reason, items);
+                }
+            }
+        }
+    }
+
+    /// What an answer means for its lane; something if the same is to be sent again.
+    fn settle(&mut self, lane: &mut Lane, answer: Result<Reply, NoAnswer>) -> Option<Retry> {
+        let items = lane.items();
+        let (verdict, unreachable) = match answer {
+            Ok(reply) => (self.signal.classify(&reply), false),
+            Err(lost) => (Verdict::Retry { error: lost.error, after: None, message: lost.message }, lost.unreachable),
+        };
+        let accounting = &self.queue.accounting;
+        match verdict {
+            Verdict::Delivered { rejected, message } => {
+                let rejected = usize::try_from(rejected).unwrap_or(items).min(items);
+                self.unsettled = self.unsettled.saturating_sub(items);
+                accounting.export_success.fetch_add((items - rejected) as u64, Ordering::Relaxed);
+                accounting.delivered.fetch_add((items - rejected) as u64, Ordering::Release);
+                if rejected > 0 {
+                    accounting.error(ErrorType::Partial);
+                    accounting.export_failure.fetch_add(rejected as u64, Ordering::Relaxed);
+                    accounting.rejected.fetch_add(rejected as u64, Ordering::Release);
+                    self.failed(&format!("refused {rejected} of {items}: {message}"));
                 } else {
-                    self.signal.retract();
-                    let middle = part.start + part.len() / 2;
-                    parts.push(middle..part.end);
-                    parts.push(part.start..middle);
+                    self.recovered();
+                }
+                lane.next();
+            }
+            Verdict::Rejected { error, message } => {
+                self.unsettled = self.unsettled.saturating_sub(items);
+                accounting.error(error);
+                accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
+                accounting.rejected.fetch_add(items as u64, Ordering::Release);
+                self.failed(&format!("refused {items} {} ({error}): {message}", self.signal.kind().items()));
+                lane.next();
+            }
+            Verdict::Split { .. } => {
+                accounting.error(ErrorType::TooLarge);
+                accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
+                self.signal.retract();
+                if lane.split() {
+                    lane.request = None;
+                } else {
+                    lane.next();
+                    self.drop_items(DropReason::TooLarge, items);
                 }
             }
-        }
-    }
-
-    /// Sends one body until it is settled.
-    async fn send(&mut self, body: Bytes, items: usize) -> Sent {
-        let first_try = Instant::now();
-        for attempt in 1_u32.. {
-            let tried = Try {
-                attempt,
-                first: first_try,
-                started: Instant::now(),
-                flush: self.control.flush_wanted(),
-                ending: self.control.deadline().is_some(),
-            };
-            let answer = self.send_by_deadline(body.clone(), attempt).await;
-            self.measure(tried.started, items);
-            let (verdict, unreachable) = match answer {
-                Ok(reply) => (self.signal.classify(&reply), false),
-                Err(lost) => {
-                    (Verdict::Retry { error: lost.error, after: None, message: lost.message }, lost.unreachable)
-                }
-            };
-            let accounting = &self.queue.accounting;
-            match verdict {
-                Verdict::Delivered { rejected, message } => {
-                    let rejected = usize::try_from(rejected).unwrap_or(items).min(items);
-                    self.unsettled = self.unsettled.saturating_sub(items);
-                    accounting.export_success.fetch_add((items - rejected) as u64, Ordering::Relaxed);
-                    accounting.delivered.fetch_add((items - rejected) as u64, Ordering::Release);
-                    if rejected > 0 {
-                        accounting.error(ErrorType::Partial);
-                        accounting.export_failure.fetch_add(rejected as u64, Ordering::Relaxed);
-                        accounting.rejected.fetch_add(rejected as u64, Ordering::Release);
-                        self.failed(&format!("refused {rejected} of {items}: {message}"));
-                    } else {
-                        self.recovered();
-                    }
-                    return Sent::Settled;
-                }
-                Verdict::Rejected { error, message } => {
-                    self.unsettled = self.unsettled.saturating_sub(items);
-                    accounting.error(error);
-                    accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
-                    accounting.rejected.fetch_add(items as u64, Ordering::Release);
-                    self.failed(&format!("refused {items} {} ({error}): {message}", self.signal.kind().items()));
-                    return Sent::Settled;
-                }
-                Verdict::Split { .. } => {
-                    accounting.error(ErrorType::TooLarge);
-                    accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
-                    return Sent::TooLarge;
-                }
-                Verdict::Retry { error, after, message } => {
-                    accounting.error(error);
-                    accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
-                    self.failed(&format!("does not take {} ({error}): {message}", self.signal.kind().items()));
-                    self.publish();
-                    if let Next::GiveUp(reason) = self.pause(&tried, after, unreachable).await {
-                        self.drop_items(reason, items);
-                        return Sent::Settled;
-                    }
-                }
+            Verdict::Reencode { message } => {
+                diagnostics::warn(&format!("{} at {}: {message}", self.signal.kind().exporter(), self.address));
+                self.signal.retract();
+                lane.request = None;
+            }
+            Verdict::Retry { error, after, message } => {
+                accounting.error(error);
+                accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
+                self.failed(&format!("does not take {} ({error}): {message}", self.signal.kind().items()));
+                self.publish();
+                let request = lane.request.as_mut()?;
+                let again = Retry { attempt: request.attempt, first: request.first, after, unreachable };
+                request.attempt = request.attempt.saturating_add(1);
+                return Some(again);
             }
         }
-        Sent::Settled
+        None
     }
 
-    async fn send_by_deadline(&mut self, body: Bytes, attempt: u32) -> Result<Reply, NoAnswer> {
+    /// Sends the first request of each lane, all at once; the answers stand in the lanes' order.
+    async fn send_by_deadline(&mut self, lanes: &[Lane]) -> Vec<Result<Reply, NoAnswer>> {
         let control = Arc::clone(&self.control);
-        let send = self.delivery.send(body, attempt);
+        let delivery = &self.delivery;
+        let requests = lanes.iter().filter_map(|lane| lane.request.as_ref());
+        let send = join_all(requests.map(|request| delivery.send(request)));
         tokio::pin!(send);
         loop {
             let deadline = control.deadline();
@@ -292,10 +422,11 @@ impl<S: Signal> Task<S> {
                 }
             };
             tokio::select! {
-                answer = &mut send => return answer,
+                answers = &mut send => return answers,
                 () = late => {
                     let message = "the shutdown's deadline came before an answer".to_owned();
-                    return Err(NoAnswer { error: ErrorType::Timeout, message, unreachable: false });
+                    let late = || Err(NoAnswer { error: ErrorType::Timeout, message: message.clone(), unreachable: false });
+                    return lanes.iter().map(|_| late()).collect();
                 }
                 // A shutdown may have begun: look at its deadline.
                 () = control.changed.notified() => {}
@@ -389,10 +520,4 @@ impl<S: Signal> Task<S> {
             ));
         }
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Sent {
-    Settled,
-    TooLarge,
 }

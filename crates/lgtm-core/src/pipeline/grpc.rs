@@ -1,5 +1,6 @@
 //! gRPC delivery of messages that are encoded already. Worker thread.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
@@ -29,7 +30,7 @@ pub(super) struct GrpcDelivery {
     endpoint: tonic::transport::Endpoint,
     connector: OverTlsOrNot,
     /// Connected at the first request: that needs the worker's runtime.
-    channel: Option<Channel>,
+    channel: OnceLock<Channel>,
     path: PathAndQuery,
     metadata: MetadataMap,
     timeout: Duration,
@@ -60,15 +61,15 @@ impl GrpcDelivery {
         Ok(Self {
             endpoint: target,
             connector,
-            channel: None,
+            channel: OnceLock::new(),
             path: PathAndQuery::from_static(path),
             metadata: MetadataMap::from_headers(endpoint.header_map()?),
             timeout: endpoint.timeout,
         })
     }
 
-    pub(super) async fn send(&mut self, body: Bytes) -> Result<Reply, NoAnswer> {
-        let channel = self.channel.get_or_insert_with(|| match &self.connector {
+    pub(super) async fn send(&self, body: Bytes) -> Result<Reply, NoAnswer> {
+        let channel = self.channel.get_or_init(|| match &self.connector {
             OverTlsOrNot::Over(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
             OverTlsOrNot::Not(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
         });

@@ -64,12 +64,20 @@ impl HttpDelivery {
         Ok(Self { client, uri, headers: map, timeout: endpoint.timeout })
     }
 
-    pub(super) async fn send(&self, body: Bytes, attempt: u32) -> Result<Reply, NoAnswer> {
+    pub(super) async fn send(
+        &self,
+        body: Bytes,
+        attempt: u32,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Reply, NoAnswer> {
         let started = Instant::now();
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
+        for (name, value) in headers {
+            request.headers_mut().insert(name.clone(), value.clone());
+        }
         if attempt > 1 {
             // Mimir scales its Retry-After by it.
             request.headers_mut().insert("retry-attempt", HeaderValue::from(attempt - 1));
@@ -87,7 +95,7 @@ impl HttpDelivery {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, SystemTime::now()));
-        let mut rest = response.into_body();
+        let (head, mut rest) = response.into_parts();
         let mut answer = Vec::new();
         let read = async {
             while answer.len() < ANSWER_LIMIT
@@ -100,7 +108,7 @@ impl HttpDelivery {
         };
         // The status is known; a body that breaks off or does not end changes nothing about it.
         let _ = tokio::time::timeout(self.timeout.saturating_sub(started.elapsed()), read).await;
-        Ok(Reply::Http { status, retry_after, body: answer })
+        Ok(Reply::Http { status, retry_after, headers: head.headers, body: answer })
     }
 }
 

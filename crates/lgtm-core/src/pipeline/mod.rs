@@ -44,6 +44,17 @@ pub trait Signal: Send + 'static {
     /// Appends the request body for these items. It reads no clock and touches no socket.
     fn encode(&mut self, batch: &Batch, body: &mut Vec<u8>);
 
+    /// In how many lanes items travel: those whose `stream` is the same modulo this number arrive in their order, those of
+    /// different lanes at once. Items of one lane must be admitted one after the other. Default: 1.
+    fn lanes(&self) -> u32 {
+        1
+    }
+
+    /// Headers of the request that was encoded last, beside those of the target. Default: none.
+    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        Vec::new()
+    }
+
     /// What was encoded last was not taken: its items are encoded again in parts. Default: nothing to take back.
     fn retract(&mut self) {}
 
