@@ -89,8 +89,8 @@
 //!
 //! Validation follows the real servers with their default settings, and is stricter in three places, so that a test
 //! sees what the real servers let pass or repair: labels in remote write must be sorted and not empty, span ids must
-//! be 8 bytes and not all zero, and a content type that Loki does not know is refused. Rate limits, tenants, native
-//! histograms and remote write 2 are not there.
+//! be 8 bytes and not all zero, and a content type that Loki does not know is refused. Rate limits and
+//! tenants are not there; native histograms are held, but no query shows them.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

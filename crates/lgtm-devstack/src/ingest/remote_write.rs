@@ -1,19 +1,19 @@
-//! Remote write 1: a snappy block of Prometheus' `WriteRequest`.
+//! Remote write 1 and 2: a snappy block of Prometheus' `WriteRequest`, or of version 2's `Request`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use prost::Message;
 
 use super::essence;
 use crate::compression::{self, DecompressError};
 use crate::devstack::Shared;
 use crate::label_text;
-use crate::store::{Exemplar, Labels, MetricMetadata, MetricStore, MetricType, Sample, SampleError};
-use crate::wire::prometheus::{Label, TimeSeries, WriteRequest};
+use crate::store::{Exemplar, Labels, MetricMetadata, MetricStore, MetricType, Sample, SampleError, SignalCounts};
+use crate::wire::prometheus::{self as wire, Label, TimeSeries, WriteRequest, v2};
 
 const MAX_FUTURE_MS: i64 = 600_000;
 const MAX_EXEMPLAR_LABEL_CHARACTERS: usize = 128;
@@ -32,34 +32,57 @@ pub(crate) async fn write(State(shared): State<Shared>, headers: HeaderMap, body
 }
 
 fn answer(shared: &Shared, headers: &HeaderMap, body: &Bytes, success: StatusCode) -> Response {
-    let request = match decode(headers, body, shared.limits.decompressed_bytes) {
-        Ok(request) => request,
+    let (request, version) = match decode(headers, body, shared.limits.decompressed_bytes) {
+        Ok(decoded) => decoded,
         Err((status, text)) => return (status, text).into_response(),
     };
+    let before = shared.store.counts();
     let problems = store(shared, request);
-    if problems.is_empty() {
-        return success.into_response();
+    let mut response = if problems.is_empty() {
+        success.into_response()
+    } else {
+        let named: Vec<&str> = problems.iter().take(MAX_NAMED).map(String::as_str).collect();
+        (StatusCode::BAD_REQUEST, format!("{}\n({} problems)", named.join("\n"), problems.len())).into_response()
+    };
+    if version == Version::Two {
+        // What was there already is written, as far as the sender is concerned.
+        let now = shared.store.counts();
+        let written = |now: SignalCounts, before: SignalCounts| {
+            (now.received + now.duplicates).saturating_sub(before.received + before.duplicates)
+        };
+        let headers = response.headers_mut();
+        for (name, number) in [
+            ("x-prometheus-remote-write-samples-written", written(now.samples, before.samples)),
+            ("x-prometheus-remote-write-histograms-written", written(now.histograms, before.histograms)),
+            ("x-prometheus-remote-write-exemplars-written", written(now.exemplars, before.exemplars)),
+        ] {
+            headers.insert(name, HeaderValue::from(number));
+        }
     }
-    let named: Vec<&str> = problems.iter().take(MAX_NAMED).map(String::as_str).collect();
-    (StatusCode::BAD_REQUEST, format!("{}\n({} problems)", named.join("\n"), problems.len())).into_response()
+    response
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
 }
 
 type Refusal = (StatusCode, String);
 
-fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<WriteRequest, Refusal> {
+fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<(WriteRequest, Version), Refusal> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let version_1 = essence(headers, header::CONTENT_TYPE) == "application/x-protobuf"
-        && content_type
-            .split(';')
-            .skip(1)
-            .filter_map(|parameter| parameter.trim().strip_prefix("proto="))
-            .all(|message| message == "prometheus.WriteRequest");
-    if !version_1 {
-        let text = format!(
-            "content type {content_type:?} is not supported; supported is application/x-protobuf (remote write 1)"
-        );
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
-    }
+    let message = content_type.split(';').skip(1).find_map(|parameter| parameter.trim().strip_prefix("proto="));
+    let version = match (essence(headers, header::CONTENT_TYPE).as_str(), message) {
+        ("application/x-protobuf", None | Some("prometheus.WriteRequest")) => Version::One,
+        ("application/x-protobuf", Some("io.prometheus.write.v2.Request")) => Version::Two,
+        _ => {
+            let text = format!(
+                "content type {content_type:?} is not supported; supported is application/x-protobuf (remote write 1, or 2 with proto=io.prometheus.write.v2.Request)"
+            );
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+    };
     let encoding = essence(headers, header::CONTENT_ENCODING);
     if encoding != "snappy" {
         let text = format!("content encoding {encoding:?} is not supported; supported is snappy");
@@ -69,7 +92,60 @@ fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<WriteReques
         DecompressError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         _ => (StatusCode::BAD_REQUEST, error.to_string()),
     })?;
-    WriteRequest::decode(plain.as_slice()).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+    let malformed = |error: prost::DecodeError| (StatusCode::BAD_REQUEST, error.to_string());
+    let request = match version {
+        Version::One => WriteRequest::decode(plain.as_slice()).map_err(malformed)?,
+        Version::Two => {
+            let request = v2::Request::decode(plain.as_slice()).map_err(malformed)?;
+            resolve(request).map_err(|problem| (StatusCode::BAD_REQUEST, problem))?
+        }
+    };
+    Ok((request, version))
+}
+
+/// A request of version 2 with its texts in their places.
+fn resolve(request: v2::Request) -> Result<WriteRequest, String> {
+    let symbols = &request.symbols;
+    if symbols.first().is_some_and(|first| !first.is_empty()) {
+        return Err("the first symbol is not empty".to_owned());
+    }
+    let text = |place: u32| {
+        symbols.get(place as usize).cloned().ok_or_else(|| format!("symbol {place} of {} symbols", symbols.len()))
+    };
+    let labels = |places: &[u32]| {
+        let (pairs, rest) = places.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err("a label without value".to_owned());
+        }
+        pairs.iter().map(|[name, value]| Ok(Label { name: text(*name)?, value: text(*value)? })).collect()
+    };
+    let mut resolved = WriteRequest::default();
+    for series in &request.timeseries {
+        let all: Vec<Label> = labels(&series.labels_refs)?;
+        if let Some(metadata) = &series.metadata {
+            let name = all.iter().find(|label| label.name == "__name__").map_or("", |label| &label.value);
+            let suffixes: &[&str] =
+                if metadata.r#type() == MetricType::Histogram { &["_bucket", "_sum", "_count"] } else { &[] };
+            let family = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+            resolved.metadata.push(wire::MetricMetadata {
+                r#type: metadata.r#type,
+                metric_family_name: family.to_owned(),
+                help: text(metadata.help_ref)?,
+                unit: text(metadata.unit_ref)?,
+            });
+        }
+        let exemplar = |exemplar: &v2::Exemplar| {
+            let labels = labels(&exemplar.labels_refs)?;
+            Ok::<_, String>(wire::Exemplar { labels, value: exemplar.value, timestamp: exemplar.timestamp })
+        };
+        resolved.timeseries.push(TimeSeries {
+            labels: all,
+            samples: series.samples.clone(),
+            exemplars: series.exemplars.iter().map(exemplar).collect::<Result<_, _>>()?,
+            histograms: series.histograms.clone(),
+        });
+    }
+    Ok(resolved)
 }
 
 /// Stores what is valid and tells of the rest.
@@ -103,13 +179,21 @@ fn store_series(metrics: &mut MetricStore, series: TimeSeries, latest_ms: i64, p
         Err(problem) => {
             metrics.reject_samples(series.samples.len() as u64);
             metrics.reject_exemplars(series.exemplars.len() as u64);
+            metrics.reject_histograms(series.histograms.len() as u64);
             problems.push(problem);
             return;
         }
     };
     let text = || label_text::write(&labels);
-    if !series.histograms.is_empty() {
-        problems.push(format!("native histograms are not supported by the development stack, series {}", text()));
+    for histogram in series.histograms {
+        let timestamp_ms = histogram.timestamp;
+        if let Err(error) = metrics.push_histogram(&labels, histogram) {
+            let reason = match error {
+                SampleError::OutOfOrder => "out of order histogram",
+                SampleError::DuplicateTimestamp => "duplicate histogram for timestamp",
+            };
+            problems.push(format!("{reason}, timestamp: {timestamp_ms} series: {}", text()));
+        }
     }
     for sample in series.samples {
         let sample = Sample { timestamp_ms: sample.timestamp, value: sample.value };

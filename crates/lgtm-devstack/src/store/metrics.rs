@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::{Labels, SignalCounts, labels_size};
+use crate::wire::prometheus::Histogram;
 pub use crate::wire::prometheus::MetricType;
 
 /// Estimated memory of one sample with its place in the arrival queue.
@@ -25,6 +26,8 @@ pub struct Series {
     pub samples: Vec<Sample>,
     /// Exemplars in time order.
     pub exemplars: Vec<Exemplar>,
+    /// Native histograms in time order.
+    pub histograms: Vec<Histogram>,
 }
 
 impl Series {
@@ -112,11 +115,13 @@ struct SeriesData {
     id: u64,
     samples: VecDeque<Sample>,
     exemplars: VecDeque<Exemplar>,
+    histograms: VecDeque<Histogram>,
 }
 
 enum Arrival {
     Sample(u64),
     Exemplar(u64),
+    Histogram(u64),
 }
 
 pub(crate) struct MetricStore {
@@ -128,6 +133,7 @@ pub(crate) struct MetricStore {
     metadata: BTreeMap<String, MetricMetadata>,
     samples: SignalCounts,
     exemplars: SignalCounts,
+    histograms: SignalCounts,
     held_bytes: u64,
 }
 
@@ -142,6 +148,7 @@ impl MetricStore {
             metadata: BTreeMap::new(),
             samples: SignalCounts::default(),
             exemplars: SignalCounts::default(),
+            histograms: SignalCounts::default(),
             held_bytes: 0,
         }
     }
@@ -156,6 +163,10 @@ impl MetricStore {
 
     pub(super) fn exemplars_counts(&self) -> SignalCounts {
         self.exemplars
+    }
+
+    pub(super) fn histograms_counts(&self) -> SignalCounts {
+        self.histograms
     }
 
     pub(super) fn series_len(&self) -> u64 {
@@ -193,6 +204,7 @@ impl MetricStore {
                 labels: Labels::clone(labels),
                 samples: data.samples.iter().copied().collect(),
                 exemplars: data.exemplars.iter().cloned().collect(),
+                histograms: data.histograms.iter().cloned().collect(),
             })
             .collect();
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -205,6 +217,39 @@ impl MetricStore {
 
     pub(crate) fn reject_exemplars(&mut self, number: u64) {
         self.exemplars.rejected += number;
+    }
+
+    pub(crate) fn reject_histograms(&mut self, number: u64) {
+        self.histograms.rejected += number;
+    }
+
+    /// Adds a native histogram; one equal to the newest is a repetition, ignored and counted.
+    pub(crate) fn push_histogram(&mut self, labels: &Labels, histogram: Histogram) -> Result<(), SampleError> {
+        if let Some(newest) = self.series.get(labels).and_then(|data| data.histograms.back()) {
+            if histogram.timestamp < newest.timestamp {
+                self.histograms.rejected += 1;
+                return Err(SampleError::OutOfOrder);
+            }
+            if histogram.timestamp == newest.timestamp {
+                // A marker's sum is a NaN: it equals nothing.
+                if prost::Message::encode_to_vec(&histogram) == prost::Message::encode_to_vec(newest) {
+                    self.histograms.duplicates += 1;
+                    return Ok(());
+                }
+                self.histograms.rejected += 1;
+                return Err(SampleError::DuplicateTimestamp);
+            }
+        }
+        let bytes = histogram_size(&histogram);
+        let data = self.series_data(labels);
+        let id = data.id;
+        data.histograms.push_back(histogram);
+        self.histograms.received += 1;
+        self.histograms.held += 1;
+        self.held_bytes += bytes;
+        self.arrivals.push_back(Arrival::Histogram(id));
+        self.evict();
+        Ok(())
     }
 
     /// Adds a sample; one equal to the newest is a repetition, ignored and counted.
@@ -282,7 +327,7 @@ impl MetricStore {
             let Some(oldest) = self.arrivals.pop_front() else {
                 return;
             };
-            let (Arrival::Sample(id) | Arrival::Exemplar(id)) = oldest;
+            let (Arrival::Sample(id) | Arrival::Exemplar(id) | Arrival::Histogram(id)) = oldest;
             let Some(labels) = self.labels_by_id.get(&id).cloned() else {
                 continue;
             };
@@ -297,6 +342,13 @@ impl MetricStore {
                         self.held_bytes -= SAMPLE_BYTES;
                     }
                 }
+                Arrival::Histogram(_) => {
+                    if let Some(histogram) = data.histograms.pop_front() {
+                        self.histograms.held -= 1;
+                        self.histograms.evicted += 1;
+                        self.held_bytes -= histogram_size(&histogram);
+                    }
+                }
                 Arrival::Exemplar(_) => {
                     if let Some(exemplar) = data.exemplars.pop_front() {
                         self.exemplars.held -= 1;
@@ -305,13 +357,17 @@ impl MetricStore {
                     }
                 }
             }
-            if data.samples.is_empty() && data.exemplars.is_empty() {
+            if data.samples.is_empty() && data.exemplars.is_empty() && data.histograms.is_empty() {
                 self.series.remove(&labels);
                 self.labels_by_id.remove(&id);
                 self.held_bytes -= series_size(&labels);
             }
         }
     }
+}
+
+fn histogram_size(histogram: &Histogram) -> u64 {
+    128 + prost::Message::encoded_len(histogram) as u64
 }
 
 fn series_size(labels: &Labels) -> u64 {

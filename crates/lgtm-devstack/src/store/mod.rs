@@ -120,15 +120,16 @@ impl Store {
     /// How much was received, is held, and was evicted; costs no copy of the items.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let (metrics, exemplars, series) = {
+        let (metrics, exemplars, histograms, series) = {
             let store = self.inner.metrics.lock();
-            (store.samples_counts(), store.exemplars_counts(), store.series_len())
+            (store.samples_counts(), store.exemplars_counts(), store.histograms_counts(), store.series_len())
         };
         Counts {
             logs: self.inner.logs.lock().counts(),
             spans: self.inner.traces.lock().counts(),
             samples: metrics,
             exemplars,
+            histograms,
             series,
             requests: self.inner.requests.lock().counts(),
         }
@@ -248,6 +249,8 @@ pub struct Counts {
     pub samples: SignalCounts,
     /// Exemplars; their bytes are counted with the samples.
     pub exemplars: SignalCounts,
+    /// Native histograms; their bytes are counted with the samples.
+    pub histograms: SignalCounts,
     /// Series held now.
     pub series: u64,
     /// Requests to the ingest and query endpoints.

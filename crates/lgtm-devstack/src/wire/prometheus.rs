@@ -1,4 +1,4 @@
-//! Prometheus' remote write 1 messages (package `prometheus`).
+//! Prometheus' remote write messages: version 1 (package `prometheus`), and in [`v2`] version 2.
 
 /// The body of a remote write request, in a snappy block. Field 2 is reserved.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -23,9 +23,55 @@ pub struct TimeSeries {
     /// Exemplars in time order.
     #[prost(message, repeated, tag = "3")]
     pub exemplars: Vec<Exemplar>,
-    /// Native histograms; kept undecoded, the development server only counts them.
-    #[prost(bytes = "vec", repeated, tag = "4")]
-    pub histograms: Vec<Vec<u8>>,
+    /// Native histograms in time order.
+    #[prost(message, repeated, tag = "4")]
+    pub histograms: Vec<Histogram>,
+}
+
+/// A native histogram, the same in both versions.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Histogram {
+    /// Number of observations.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// Their sum; a certain NaN is the stale marker.
+    #[prost(double, tag = "3")]
+    pub sum: f64,
+    /// The resolution: each power of two has `2^schema` buckets.
+    #[prost(sint32, tag = "4")]
+    pub schema: i32,
+    /// Observations nearer to zero than this count as zero.
+    #[prost(double, tag = "5")]
+    pub zero_threshold: f64,
+    /// Number of those.
+    #[prost(uint64, tag = "6")]
+    pub zero_count: u64,
+    /// Which buckets of negative observations follow.
+    #[prost(message, repeated, tag = "8")]
+    pub negative_spans: Vec<BucketSpan>,
+    /// Their counts, each as the difference to the one before.
+    #[prost(sint64, repeated, tag = "9")]
+    pub negative_deltas: Vec<i64>,
+    /// Which buckets of positive observations follow.
+    #[prost(message, repeated, tag = "11")]
+    pub positive_spans: Vec<BucketSpan>,
+    /// Their counts, each as the difference to the one before.
+    #[prost(sint64, repeated, tag = "12")]
+    pub positive_deltas: Vec<i64>,
+    /// Milliseconds since 1970.
+    #[prost(int64, tag = "15")]
+    pub timestamp: i64,
+}
+
+/// Buckets that follow each other.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct BucketSpan {
+    /// The first bucket's number, from the end of the span before.
+    #[prost(sint32, tag = "1")]
+    pub offset: i32,
+    /// How many buckets.
+    #[prost(uint32, tag = "2")]
+    pub length: u32,
 }
 
 /// One label.
@@ -101,4 +147,68 @@ pub enum MetricType {
     Info = 6,
     /// A set of states.
     Stateset = 7,
+}
+
+/// Remote write 2 (package `io.prometheus.write.v2`).
+pub mod v2 {
+    use super::{Histogram, Sample};
+
+    /// The body of a request, in a snappy block.
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Request {
+        /// All texts; the first one is empty.
+        #[prost(string, repeated, tag = "4")]
+        pub symbols: Vec<String>,
+        /// Series.
+        #[prost(message, repeated, tag = "5")]
+        pub timeseries: Vec<TimeSeries>,
+    }
+
+    /// One series.
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct TimeSeries {
+        /// Name and value of each label in turn, as places in the symbols.
+        #[prost(uint32, repeated, tag = "1")]
+        pub labels_refs: Vec<u32>,
+        /// Samples in time order.
+        #[prost(message, repeated, tag = "2")]
+        pub samples: Vec<Sample>,
+        /// Native histograms in time order.
+        #[prost(message, repeated, tag = "3")]
+        pub histograms: Vec<Histogram>,
+        /// Exemplars in time order.
+        #[prost(message, repeated, tag = "4")]
+        pub exemplars: Vec<Exemplar>,
+        /// Type, help and unit.
+        #[prost(message, optional, tag = "5")]
+        pub metadata: Option<Metadata>,
+    }
+
+    /// One exemplar.
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Exemplar {
+        /// As those of a series.
+        #[prost(uint32, repeated, tag = "1")]
+        pub labels_refs: Vec<u32>,
+        /// The observed value.
+        #[prost(double, tag = "2")]
+        pub value: f64,
+        /// Milliseconds since 1970.
+        #[prost(int64, tag = "3")]
+        pub timestamp: i64,
+    }
+
+    /// Type, help and unit of a series.
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub struct Metadata {
+        /// The type.
+        #[prost(enumeration = "super::MetricType", tag = "1")]
+        pub r#type: i32,
+        /// Place of the help text in the symbols.
+        #[prost(uint32, tag = "3")]
+        pub help_ref: u32,
+        /// Place of the unit in the symbols.
+        #[prost(uint32, tag = "4")]
+        pub unit_ref: u32,
+    }
 }

@@ -122,7 +122,7 @@ async fn other_types_and_encodings_are_refused() {
     let snappy_encoding = ("content-encoding", "snappy");
     for (headers, status) in [
         (&[snappy_encoding, ("content-type", "application/json")][..], 415),
-        (&[snappy_encoding, ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")], 415),
+        (&[snappy_encoding, ("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request")], 415),
         (&[snappy_encoding, ("content-type", "application/x-protobuf;proto=prometheus.WriteRequest")], 200),
         (&[("content-type", "application/x-protobuf")], 415),
     ] {

@@ -11,6 +11,7 @@ mod exposition;
 mod oracle;
 mod push;
 mod scrape;
+mod versions;
 
 use std::collections::BTreeMap;
 
