@@ -1,4 +1,4 @@
-//! Loki, Tempo and Prometheus as child processes on free ports of the loopback interface, each with a folder of its own. They
+//! Loki, Tempo, Prometheus and Cortex, whose push API is Mimir's, as child processes on free ports of the loopback interface, each with a folder of its own. They
 //! end with their handle.
 //!
 //! `LGTM_REAL` says what happens where a program is not on the `PATH`: `auto` (the default) skips its tests and says so,
@@ -103,6 +103,20 @@ impl Server {
         Some(Self::start("prometheus", folder, command, &[http]))
     }
 
+    /// Starts Cortex in one process, with remote write 2, exemplars and native histograms; `None` if it is not there. Its
+    /// query API is below `/prometheus`.
+    #[must_use]
+    pub fn cortex() -> Option<Self> {
+        let program = find("cortex")?;
+        let folder = TempDir::new().expect("a folder");
+        let [http, grpc] = free_ports();
+        let config = folder.path().join("cortex.yaml");
+        std::fs::write(&config, cortex_config(folder.path(), http, grpc)).expect("a configuration");
+        let mut command = Command::new(program);
+        command.arg(format!("-config.file={}", config.display())).current_dir(folder.path());
+        Some(Self::start("cortex", folder, command, &[http]))
+    }
+
     /// The URL of the server's API.
     #[must_use]
     pub fn url(&self) -> &str {
@@ -181,6 +195,29 @@ schema_config:
 ingester: {{lifecycler: {{min_ready_duration: 1s}}}}
 limits_config: {{allow_structured_metadata: true, volume_enabled: true, reject_old_samples_max_age: 168h}}
 analytics: {{reporting_enabled: false}}
+"
+    )
+}
+
+fn cortex_config(folder: &Path, http: u16, grpc: u16) -> String {
+    let folder = folder.display();
+    format!(
+        "auth_enabled: false
+target: all
+server: {{http_listen_address: 127.0.0.1, http_listen_port: {http}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}
+distributor: {{remote_writev2_enabled: true, shard_by_all_labels: true, instance_limits: {{}}}}
+ingester: {{lifecycler: {{address: 127.0.0.1, min_ready_duration: 0s, final_sleep: 0s, ring: {{replication_factor: 1, kvstore: {{store: inmemory}}}}}}}}
+blocks_storage:
+  backend: filesystem
+  filesystem: {{dir: {folder}/blocks}}
+  tsdb: {{dir: {folder}/tsdb}}
+  bucket_store: {{sync_dir: {folder}/sync, bucket_index: {{enabled: false}}}}
+compactor: {{data_dir: {folder}/compactor, sharding_ring: {{instance_addr: 127.0.0.1, kvstore: {{store: inmemory}}}}}}
+store_gateway: {{sharding_ring: {{instance_addr: 127.0.0.1, replication_factor: 1, kvstore: {{store: inmemory}}}}}}
+frontend_worker: {{match_max_concurrent: true}}
+ruler_storage: {{backend: filesystem, filesystem: {{dir: {folder}/rules}}}}
+alertmanager_storage: {{backend: filesystem, filesystem: {{dir: {folder}/alerts}}}}
+limits: {{max_exemplars: 10000, accept_ha_samples: false, enable_native_histograms: true}}
 "
     )
 }

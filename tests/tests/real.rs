@@ -15,6 +15,7 @@ use lgtm_core::pipeline::Pipeline;
 use lgtm_core::protobuf::{length_tag, put_bytes};
 use lgtm_core::{Endpoint, Identity, SignalReport, unix_nanos};
 use lgtm_loki::Format;
+use lgtm_mimir::RemoteWrite;
 use lgtm_query::{
     AttributeValue, LogQuery, Loki, Prometheus, SpanKind, StatusCode, Tempo, TimeRange, Trace, TraceId, Wait,
 };
@@ -54,6 +55,7 @@ mod loki {
             lines_are_found_by_trace_id_and_by_field(&server, &loki).await?;
             every_format_is_read_by_logql(&server, &loki).await?;
             lines_of_the_same_time_and_text_are_all_stored(&server, &loki).await?;
+            what_there_is_can_be_asked_and_followed(&server, &loki).await?;
             refused_lines_are_counted(&server, &loki).await
         })
     }
@@ -167,6 +169,51 @@ mod loki {
         Ok(())
     }
 
+    async fn what_there_is_can_be_asked_and_followed(server: &Server, loki: &Loki) -> Outcome {
+        let selector = r#"{service_name="real-asked"}"#;
+        let mut tail = loki.tail(&LogQuery::new(selector).range(last_hour())).await?;
+        let mut identity = Identity::new("real-asked");
+        identity.environment = Some("test".to_owned());
+        let builder = lgtm_loki::builder().endpoint(Endpoint::parse(server.url())?).identity(identity);
+        let (layer, pipeline) = builder.label_from_field("queue", 2).build()?;
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
+        tracing::dispatcher::with_default(&dispatch, || {
+            for (queue, number) in [("orders", 1), ("mail", 2), ("third", 3), ("fourth", 4)] {
+                info!(queue, number, "taken");
+            }
+        });
+        flush(&pipeline);
+        let mut followed = Vec::new();
+        while followed.len() < 4 {
+            let batch = tokio::time::timeout(PATIENCE, tail.next()).await??.ok_or("the tail has ended")?;
+            followed.extend(batch.streams.into_iter().flat_map(|stream| stream.entries));
+        }
+        tail.close().await;
+        assert!(followed.iter().all(|entry| entry.line.contains("taken")), "{followed:?}");
+
+        let found = ask(loki, &format!("{selector} | json"), 4).await?;
+        assert_eq!(found.values("queue").len(), 4, "the field stays in the line");
+        let wait = Wait::up_to(PATIENCE);
+        let series = wait.until(|| loki.series(&[selector], last_hour()), |series| series.len() >= 3).await?;
+        let mut queues: Vec<_> = series.iter().filter_map(|labels| labels.get("queue")).collect();
+        queues.sort();
+        assert_eq!(queues, ["mail", "orders", "other"]);
+        assert!(loki.labels(last_hour()).await?.contains(&"queue".to_owned()));
+        assert_eq!(loki.label_values("queue", last_hour()).await?, ["mail", "orders", "other"]);
+        let stats = loki.stats(selector, last_hour()).await?;
+        println!("index stats: {stats:?}");
+        assert_eq!((stats.streams, stats.entries), (3, 4));
+        let volume = loki.volume(selector, &["queue"], last_hour(), 10).await?;
+        assert_eq!(volume.len(), 3, "{volume:?}");
+        let fields = loki.detected_fields(selector, last_hour()).await?;
+        let number = fields.iter().find(|field| field.label == "number").ok_or("no field `number`")?;
+        assert_eq!((number.value_type.as_str(), number.parsers.as_slice()), ("int", &["json".to_owned()][..]));
+        assert_eq!(loki.format_query(r#"{a ="b"}|= "c""#).await?, r#"{a="b"} |= `c`"#);
+        let error = loki.tail(&LogQuery::new("{")).await.err().ok_or("a tail of nothing")?.to_string();
+        assert!(error.contains("parse error"), "{error}");
+        Ok(())
+    }
+
     async fn refused_lines_are_counted(server: &Server, loki: &Loki) -> Outcome {
         let now = unix_nanos();
         let long = "x".repeat(257 * 1024);
@@ -218,8 +265,35 @@ mod tempo {
             for protocol in [Protocol::Grpc, Protocol::Http] {
                 found_by_id(&server, protocol).await?;
             }
-            Ok(())
+            attributes_and_numbers_can_be_asked(&Tempo::at(server.url())?).await
         })
+    }
+
+    async fn attributes_and_numbers_can_be_asked(tempo: &Tempo) -> Outcome {
+        let wait = Wait::up_to(PATIENCE);
+        let has_rows = |scopes: &Vec<lgtm_query::TagScope>| {
+            scopes.iter().any(|scope| scope.name == "span" && scope.tags.contains(&"rows".to_owned()))
+        };
+        wait.until(|| tempo.tags(None, None), has_rows).await?;
+        let services = wait
+            .until(
+                || tempo.tag_values("resource.service.name", Some("{ kind = client }"), None),
+                |values| values.len() == 2,
+            )
+            .await?;
+        assert!(services.iter().all(|value| value.value.starts_with("real-tempo-")), "{services:?}");
+        // TraceQL metrics see spans when they have left the live traces.
+        let range = || TimeRange::last(Duration::from_secs(900)).widened(Duration::from_secs(5));
+        let count = "{ status = error } | count_over_time() by (resource.service.name)";
+        let series = wait.until(|| tempo.metrics_instant(count, range()), |series| series.len() == 2).await?;
+        println!("{series:?}");
+        assert!(series.iter().all(|series| series.samples[0].value == 1.0), "{series:?}");
+        let step = Duration::from_secs(60);
+        let over_time = tempo.metrics_range("{ status = error } | rate()", range(), step).await?;
+        assert!(over_time.iter().flat_map(|series| &series.samples).any(|sample| sample.value > 0.0), "{over_time:?}");
+        let error = tempo.metrics_instant("{ status = }", range()).await.err().ok_or("a wrong query")?.to_string();
+        assert!(error.contains("parse error"), "{error}");
+        Ok(())
     }
 
     async fn found_by_id(server: &Server, protocol: Protocol) -> Outcome {
@@ -307,6 +381,19 @@ mod prometheus {
         assert_eq!(value(created).await?, Some(1.0));
         assert_eq!(value(&format!(r#"count(target_info{{{labels}}})"#)).await?, Some(1.0));
 
+        let names = prometheus.label_values("__name__", &[r#"{job="tests/real-prometheus"}"#], last_hour()).await?;
+        assert!(names.contains(&"orders_total".to_owned()), "{names:?}");
+        assert!(prometheus.labels(&["orders_total"], last_hour()).await?.contains(&"kind".to_owned()));
+        assert_eq!(prometheus.series(&["orders_total"], last_hour()).await?.len(), 1);
+        assert!(prometheus.rules().await?.is_empty() && prometheus.alerts().await?.is_empty());
+        assert!(prometheus.targets().await?.is_empty() && prometheus.metadata(None).await?.is_empty());
+        assert!(prometheus.version().await?.starts_with(|first: char| first.is_ascii_digit()));
+        let range = TimeRange::last(Duration::from_secs(60)).widened(Duration::from_secs(5));
+        let over_time = prometheus.query_range("orders_total", range, Duration::from_secs(5)).await?;
+        assert!(over_time.data.matrix()[0].samples.iter().any(|sample| sample.value == 3.0));
+        let error = prometheus.query("sum(", None).await.err().ok_or("a wrong query")?.to_string();
+        assert!(error.contains("parse error"), "{error}");
+
         for name in ["checkout_duration_seconds_bucket", "otlp_spans_duration_seconds_bucket"] {
             let ask = || prometheus.query_exemplars(name, last_hour());
             let series = Wait::up_to(PATIENCE).until(ask, |series| !series.is_empty()).await?;
@@ -317,6 +404,81 @@ mod prometheus {
         }
         Ok(())
     }
+
+    #[test]
+    fn cortex_takes_both_versions_of_remote_write_over_several_lanes() -> Outcome {
+        let Some(server) = Server::cortex() else { return Ok(()) };
+        runtime().block_on(async {
+            server.ready().await;
+            let prometheus = Prometheus::at(format!("{}/prometheus", server.url()))?;
+            for (version, job) in [(RemoteWrite::One, "real-one"), (RemoteWrite::Two, "real-two")] {
+                let identity = Identity::new(job);
+                let mimir = lgtm_mimir::builder()
+                    .push(Endpoint::parse(server.url())?)
+                    .identity(identity.clone())
+                    .remote_write(version)
+                    .push_lanes(4)
+                    .native_histograms_for("work_seconds", 160)
+                    .build()?;
+                let pipeline = mimir.pipeline().expect("it pushes");
+                let dispatch = Dispatch::new(tracing_subscriber::registry().with(lgtm_spanmetrics::layer(&identity)));
+                let orders = metrics::with_local_recorder(&mimir.recorder(), || {
+                    metrics::describe_counter!("orders_total", "Orders, however they end");
+                    tracing::dispatcher::with_default(&dispatch, || {
+                        let _request = info_span!("request").entered();
+                        metrics::histogram!("work_seconds").record(0.25);
+                        (0..50)
+                            .map(|kind| metrics::counter!("orders_total", "kind" => kind.to_string()))
+                            .collect::<Vec<_>>()
+                    })
+                });
+                for _ in 0..3 {
+                    orders.iter().for_each(|counter| counter.increment(1));
+                    let report = flush(pipeline);
+                    assert_eq!((report.rejected, report.lost(), report.pending), (0, 0, 0), "{report}");
+                }
+                let value = async |promql: String| {
+                    let ask = || prometheus.query(&promql, None);
+                    let answer = Wait::up_to(PATIENCE).until(ask, |a| !a.data.is_empty()).await?;
+                    Ok::<_, lgtm_query::Error>(answer.data.single_value())
+                };
+                assert_eq!(value(format!(r#"sum(orders_total{{job="{job}"}})"#)).await?, Some(150.0));
+                let median = value(format!(r#"histogram_quantile(0.5, work_seconds{{job="{job}"}})"#)).await?;
+                assert!(median.is_some_and(|median| (median - 0.25).abs() < 0.02), "{median:?}");
+                let exemplars = format!(r#"work_seconds_bucket{{job="{job}"}}"#);
+                let ask = || prometheus.query_exemplars(&exemplars, last_hour());
+                let series = Wait::up_to(PATIENCE).until(ask, |series| !series.is_empty()).await?;
+                assert_eq!(series.iter().map(|series| series.exemplars.len()).sum::<usize>(), 1);
+                let deadline = Instant::now() + PATIENCE;
+                pipeline.begin_shutdown(deadline);
+                assert!(pipeline.wait_ended(deadline));
+                assert_eq!(pipeline.report().rejected, 0);
+                let gone = format!(r#"count({{job="{job}"}})"#);
+                Wait::up_to(PATIENCE).until(|| prometheus.query(&gone, None), |a| a.data.is_empty()).await?;
+            }
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_receiver_of_version_1_gets_version_1_and_nothing_is_lost() -> Outcome {
+        let Some(server) = Server::prometheus() else { return Ok(()) };
+        runtime().block_on(async {
+            server.ready().await;
+            let prometheus = Prometheus::at(server.url())?;
+            let endpoint = Endpoint::parse(&format!("{}/api/v1/write", server.url()))?;
+            let builder = lgtm_mimir::builder().push(endpoint).identity(Identity::new("real-fallback"));
+            let mimir = builder.remote_write(RemoteWrite::Two).build()?;
+            metrics::with_local_recorder(&mimir.recorder(), || metrics::counter!("orders_total").increment(3));
+            let report = flush(mimir.pipeline().expect("it pushes"));
+            assert_eq!((report.rejected, report.lost(), report.pending), (0, 0, 0), "{report}");
+            let promql = r#"orders_total{job="real-fallback"}"#;
+            let answer = Wait::up_to(PATIENCE).until(|| prometheus.query(promql, None), |a| !a.data.is_empty()).await?;
+            assert_eq!(answer.data.single_value(), Some(3.0));
+            Ok(())
+        })
+    }
+
     #[test]
     fn a_program_that_ends_leaves_no_series_behind() -> Outcome {
         let Some(server) = Server::prometheus() else { return Ok(()) };

@@ -114,6 +114,7 @@ impl ClientBuilder {
             auth,
             timeout: self.timeout,
             max_response_bytes: self.max_response_bytes,
+            roots_pem: self.roots_pem,
         })
     }
 }
@@ -130,6 +131,7 @@ pub struct Client {
     auth: Auth,
     timeout: Duration,
     max_response_bytes: usize,
+    roots_pem: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for Client {
@@ -164,6 +166,25 @@ impl Client {
             max_response_bytes: 64 << 20,
             roots_pem: None,
         }
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(crate) fn max_response_bytes(&self) -> usize {
+        self.max_response_bytes
+    }
+
+    /// The headers that every request carries, for connections that are not this client's own.
+    pub(crate) fn headers(&self) -> Result<HeaderMap, Error> {
+        auth::headers(self.tenant.as_deref(), &self.auth)
+    }
+
+    /// The TLS configuration, for connections that are not this client's own.
+    pub(crate) fn tls(&self) -> Result<rustls::ClientConfig, Error> {
+        tls::client_config(self.roots_pem.as_deref())
+            .map_err(|reason| Error::Tls { url: self.base.to_string(), reason })
     }
 
     /// The base URL, without credentials.
@@ -315,7 +336,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// The error and its causes on one line; reqwest's own text names only the outermost.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -6,10 +6,15 @@
 //!
 //! | to ask for | use |
 //! |---|---|
-//! | log entries, numbers from logs | [`Loki::query_range`], [`Loki::query`], [`Loki::labels`] |
+//! | log entries, numbers from logs | [`Loki::query_range`], [`Loki::query`] |
+//! | log entries as they arrive | [`Loki::tail`] |
+//! | what logs there are | [`Loki::labels`], [`Loki::series`], [`Loki::stats`], [`Loki::volume`], [`Loki::detected_fields`], [`Loki::patterns`] |
 //! | a trace by its id, and its picture | [`Tempo::trace`], [`Trace::tree`] |
-//! | traces by TraceQL | [`Tempo::search`] |
-//! | numbers | [`Prometheus::query`], [`Prometheus::query_range`], [`Prometheus::series`] |
+//! | traces by TraceQL, numbers from traces | [`Tempo::search`], [`Tempo::metrics_range`], [`Tempo::metrics_instant`] |
+//! | what traces there are | [`Tempo::tags`], [`Tempo::tag_values`] |
+//! | numbers | [`Prometheus::query`], [`Prometheus::query_range`] |
+//! | what numbers there are | [`Prometheus::series`], [`Prometheus::labels`], [`Prometheus::metadata`] |
+//! | rules, alerts, scrape targets | [`Prometheus::rules`], [`Prometheus::alerts`], [`Prometheus::targets`] |
 //! | the trace behind a number | [`Prometheus::query_exemplars`], [`Exemplar::trace_id`] |
 //! | an answer that is not there yet | [`wait_until`], [`Wait`] |
 //!
@@ -57,7 +62,7 @@
 //! # Limits
 //! - An answer longer than 64 MiB is an error ([`ClientBuilder::max_response_bytes`]).
 //! - A query is one GET with its text in the URL: a proxy in between may refuse queries of many kilobytes.
-//! - Answers come whole: no streaming (`tail`), no paging. A log query gives at most as many entries as its limit.
+//! - Answers come whole, but for [`Loki::tail`]: no paging. A log query gives at most as many entries as its limit.
 //! - Redirects are not followed, so that credentials stay with the configured host.
 //! - Futures run in a tokio runtime with its time and I/O drivers on.
 
@@ -70,6 +75,7 @@ mod loki;
 mod otlp_json;
 mod prometheus;
 mod samples;
+mod tail;
 mod tempo;
 mod time;
 mod tls;
@@ -80,10 +86,13 @@ mod wait;
 pub use client::{Client, ClientBuilder};
 pub use error::Error;
 pub use ids::{SpanId, TraceId};
-pub use loki::{Direction, LogData, LogEntry, LogQuery, Loki, Stream};
-pub use prometheus::{Exemplar, ExemplarSeries, MetricAnswer, MetricData, Prometheus};
+pub use loki::{DetectedField, Direction, IndexStats, LogData, LogEntry, LogQuery, Loki, Pattern, Stream};
+pub use prometheus::{
+    Alert, Exemplar, ExemplarSeries, Metadata, MetricAnswer, MetricData, Prometheus, Rule, RuleGroup, ScrapeTarget,
+};
 pub use samples::{HistogramBucket, HistogramSample, InstantSample, Labels, Sample, Series};
-pub use tempo::{FoundSpan, FoundTrace, Tempo, TraceSearch};
+pub use tail::{DroppedEntry, Tail, TailBatch};
+pub use tempo::{FoundSpan, FoundTrace, TagScope, TagValue, Tempo, TraceExemplar, TraceMetric, TraceSearch};
 pub use time::TimeRange;
 pub use trace::{AttributeValue, Attributes, Event, Link, Span, SpanKind, Status, StatusCode, Trace};
 pub use wait::{Wait, wait_until};

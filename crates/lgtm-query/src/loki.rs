@@ -9,6 +9,7 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::samples::{InstantSample, IntegerText, Labels, Sample, Series, next_element};
+use crate::tail::Tail;
 use crate::time::TimeRange;
 use crate::{Client, Error};
 
@@ -100,6 +101,47 @@ impl Direction {
             Self::Forward => "forward",
         }
     }
+}
+
+/// How much some streams hold, by Loki's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+pub struct IndexStats {
+    /// Streams.
+    pub streams: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Entries.
+    pub entries: u64,
+    /// Bytes of lines, not compressed.
+    pub bytes: u64,
+}
+
+/// A field that Loki has found in lines.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct DetectedField {
+    /// Its name, as LogQL's parsers give it.
+    pub label: String,
+    /// What its values look like: `string`, `int`, `float`, `boolean`, `duration`, `bytes`.
+    #[serde(rename(deserialize = "type"))]
+    pub value_type: String,
+    /// How many values it has, about.
+    pub cardinality: u64,
+    /// The parsers that find it (`json`, `logfmt`); none for structured metadata.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub parsers: Vec<String>,
+}
+
+/// A pattern of lines.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Pattern {
+    /// The text, with `<_>` for what differs.
+    pub pattern: String,
+    /// Seconds since the Unix epoch, and how many lines.
+    pub samples: Vec<(u64, u64)>,
+}
+
+fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// What a LogQL query brought: a log query gives streams, a metric query numbers.
@@ -219,6 +261,113 @@ impl Loki {
         self.names(&["loki", "api", "v1", "labels"], range).await
     }
 
+    /// The label sets of the streams that match any of `selectors` (`{service="shop"}`).
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query; no selector at all is refused by the server.
+    pub async fn series(&self, selectors: &[&str], range: TimeRange) -> Result<Vec<Labels>, Error> {
+        let mut parameters = with_range(range);
+        parameters.extend(selectors.iter().map(|selector| ("match[]", (*selector).to_owned())));
+        self.client.list(&["loki", "api", "v1", "series"], &parameters).await
+    }
+
+    /// How much the streams hold that `selector` chooses, by the index.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn stats(&self, selector: &str, range: TimeRange) -> Result<IndexStats, Error> {
+        let url = self.client.join(&["loki", "api", "v1", "index", "stats"], &with_query(selector, range));
+        self.client.get(url, HeaderMap::new(), &[]).await?.json()
+    }
+
+    /// Bytes of the streams that `selector` chooses, by its labels or by `labels`; the largest ones, as many as `limit`.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query. Loki must have `volume_enabled`.
+    pub async fn volume(
+        &self,
+        selector: &str,
+        labels: &[&str],
+        range: TimeRange,
+        limit: u32,
+    ) -> Result<Vec<InstantSample>, Error> {
+        let mut parameters = with_query(selector, range);
+        parameters.push(("limit", limit.to_string()));
+        if !labels.is_empty() {
+            parameters.push(("targetLabels", labels.join(",")));
+        }
+        match self.data(&["loki", "api", "v1", "index", "volume"], &parameters).await? {
+            LogData::Vector(samples) => Ok(samples),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The fields that Loki finds in the lines of `selector`: structured metadata, and those of JSON and logfmt.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn detected_fields(&self, selector: &str, range: TimeRange) -> Result<Vec<DetectedField>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            fields: Option<Vec<DetectedField>>,
+        }
+        let url = self.client.join(&["loki", "api", "v1", "detected_fields"], &with_query(selector, range));
+        let answer: Answer = self.client.get(url, HeaderMap::new(), &[]).await?.json()?;
+        Ok(answer.fields.unwrap_or_default())
+    }
+
+    /// The patterns of the lines of `selector`, with how many lines had them when.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query. Loki must run its pattern ingester.
+    pub async fn patterns(&self, selector: &str, range: TimeRange) -> Result<Vec<Pattern>, Error> {
+        self.client.list(&["loki", "api", "v1", "patterns"], &with_query(selector, range)).await
+    }
+
+    /// A LogQL query as Loki's formatter writes it; also the shortest way to ask whether it is one.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query; a LogQL mistake is [`Error::Status`] 400 with the parser's words.
+    pub async fn format_query(&self, logql: &str) -> Result<String, Error> {
+        let parameters = [("query", logql.to_owned())];
+        self.client
+            .data(&["loki", "api", "v1", "format_query"], &parameters, HeaderMap::new())
+            .await
+            .map(|(text, _)| text)
+    }
+
+    /// Follows a log query: entries from its range's start on, and then each new one as it arrives. The range's end, the
+    /// direction and the step say nothing here; the limit is that of the entries at the start.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), lgtm_query::Error> {
+    /// use lgtm_query::{LogQuery, Loki};
+    ///
+    /// let loki = Loki::at("http://localhost:3100")?;
+    /// let mut tail = loki.tail(&LogQuery::new(r#"{service="shop", level="error"}"#)).await?;
+    /// while let Some(batch) = tail.next().await? {
+    ///     for stream in &batch.streams {
+    ///         stream.entries.iter().for_each(|entry| println!("{}", entry.line));
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A proxy from the environment is not used here.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query; a LogQL mistake is [`Error::Status`] 400 with the parser's words.
+    pub async fn tail(&self, query: &LogQuery) -> Result<Tail, Error> {
+        let parameters = [
+            ("query", query.logql.clone()),
+            ("start", query.range.start_unix_nanos.to_string()),
+            ("limit", query.limit.to_string()),
+        ];
+        Tail::connect(&self.client, &parameters).await
+    }
+
     /// The values of one stream label that were in use.
     ///
     /// # Errors
@@ -243,10 +392,23 @@ impl Loki {
         Ok(data)
     }
 
-    async fn names(&self, segments: &[&str], range: TimeRange) -> Result<Vec<String>, Error> {
-        let parameters = [("start", range.start_unix_nanos.to_string()), ("end", range.end_unix_nanos.to_string())];
-        self.client.list(segments, &parameters).await
+    async fn data(&self, segments: &[&str], parameters: &[(&str, String)]) -> Result<LogData, Error> {
+        self.client.data(segments, parameters, HeaderMap::new()).await.map(|(data, _)| data)
     }
+
+    async fn names(&self, segments: &[&str], range: TimeRange) -> Result<Vec<String>, Error> {
+        self.client.list(segments, &with_range(range)).await
+    }
+}
+
+fn with_range(range: TimeRange) -> Vec<(&'static str, String)> {
+    vec![("start", range.start_unix_nanos.to_string()), ("end", range.end_unix_nanos.to_string())]
+}
+
+fn with_query(selector: &str, range: TimeRange) -> Vec<(&'static str, String)> {
+    let mut parameters = with_range(range);
+    parameters.push(("query", selector.to_owned()));
+    parameters
 }
 
 impl<'de> Deserialize<'de> for LogEntry {

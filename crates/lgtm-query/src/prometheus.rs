@@ -1,5 +1,6 @@
 //! The query API of Prometheus, which Mimir serves under the prefix `/prometheus`: PromQL in, numbers and exemplars out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
@@ -122,6 +123,96 @@ impl<'de> Deserialize<'de> for Exemplar {
     }
 }
 
+/// Type, help and unit of a metric.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Metadata {
+    /// `counter`, `gauge`, `histogram`, `gaugehistogram`, `summary`, `info`, `stateset` or `unknown`.
+    #[serde(rename(deserialize = "type"))]
+    pub metric_type: String,
+    /// Help text.
+    #[serde(default)]
+    pub help: String,
+    /// Unit; empty if not told.
+    #[serde(default)]
+    pub unit: String,
+}
+
+/// Rules that are evaluated together.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct RuleGroup {
+    /// The group's name.
+    pub name: String,
+    /// The file, or Mimir's namespace.
+    #[serde(default)]
+    pub file: String,
+    /// Seconds between two evaluations.
+    pub interval: f64,
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Rule {
+    /// `alerting` or `recording`.
+    #[serde(rename(deserialize = "type"))]
+    pub rule_type: String,
+    /// The alert, or the recorded metric.
+    pub name: String,
+    /// Its PromQL.
+    pub query: String,
+    /// Of an alert: `inactive`, `pending` or `firing`.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// `ok`, `err` or `unknown`.
+    pub health: String,
+    /// What was wrong at the last evaluation; empty: nothing.
+    #[serde(rename(deserialize = "lastError"), default)]
+    pub last_error: String,
+    /// Labels that it adds.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Texts of an alert.
+    #[serde(default)]
+    pub annotations: Labels,
+    /// The alerts of this rule that are pending or firing.
+    #[serde(default)]
+    pub alerts: Vec<Alert>,
+}
+
+/// An alert that is pending or firing.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Alert {
+    /// Labels, `alertname` among them.
+    pub labels: Labels,
+    /// Texts.
+    #[serde(default)]
+    pub annotations: Labels,
+    /// `pending` or `firing`.
+    pub state: String,
+    /// Since when, as RFC 3339 has it.
+    #[serde(rename(deserialize = "activeAt"), default)]
+    pub active_at: Option<String>,
+    /// The value, as text.
+    #[serde(default)]
+    pub value: String,
+}
+
+/// What Prometheus scrapes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ScrapeTarget {
+    /// Its labels, `job` and `instance` among them.
+    pub labels: Labels,
+    /// Where it is scraped.
+    #[serde(rename(deserialize = "scrapeUrl"))]
+    pub scrape_url: String,
+    /// `up`, `down` or `unknown`.
+    pub health: String,
+    /// What was wrong at the last scrape; empty: nothing.
+    #[serde(rename(deserialize = "lastError"), default)]
+    pub last_error: String,
+}
+
 impl Prometheus {
     /// The API behind `client`, whose URL is Prometheus' root (`http://localhost:9090`) or Mimir's prefix
     /// (`http://localhost:9009/prometheus`).
@@ -180,9 +271,88 @@ impl Prometheus {
     /// # Errors
     /// Every [`Error`] of a query; no matcher at all is refused by the server.
     pub async fn series(&self, matchers: &[&str], range: TimeRange) -> Result<Vec<Labels>, Error> {
-        let mut parameters = with_range(range);
-        parameters.extend(matchers.iter().map(|matcher| ("match[]", (*matcher).to_owned())));
-        self.client.list(&["api", "v1", "series"], &parameters).await
+        self.client.list(&["api", "v1", "series"], &with_matchers(matchers, range)).await
+    }
+
+    /// The names of labels that were in use, of the series that match any of `matchers`; none: of all.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn labels(&self, matchers: &[&str], range: TimeRange) -> Result<Vec<String>, Error> {
+        self.client.list(&["api", "v1", "labels"], &with_matchers(matchers, range)).await
+    }
+
+    /// The values of one label that were in use, of the series that match any of `matchers`; none: of all.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn label_values(&self, label: &str, matchers: &[&str], range: TimeRange) -> Result<Vec<String>, Error> {
+        self.client.list(&["api", "v1", "label", label, "values"], &with_matchers(matchers, range)).await
+    }
+
+    /// Type, help and unit of metrics by name: of `metric`, or of all. A name may have several, of different programs.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn metadata(&self, metric: Option<&str>) -> Result<BTreeMap<String, Vec<Metadata>>, Error> {
+        let parameters: Vec<_> = metric.map(|metric| ("metric", metric.to_owned())).into_iter().collect();
+        self.client.data(&["api", "v1", "metadata"], &parameters, HeaderMap::new()).await.map(|(data, _)| data)
+    }
+
+    /// The recording and alerting rules, with how they are doing.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn rules(&self) -> Result<Vec<RuleGroup>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            groups: Vec<RuleGroup>,
+        }
+        let (answer, _): (Answer, _) = self.client.data(&["api", "v1", "rules"], &[], HeaderMap::new()).await?;
+        Ok(answer.groups)
+    }
+
+    /// The alerts that are pending or firing.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn alerts(&self) -> Result<Vec<Alert>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            alerts: Vec<Alert>,
+        }
+        let (answer, _): (Answer, _) = self.client.data(&["api", "v1", "alerts"], &[], HeaderMap::new()).await?;
+        Ok(answer.alerts)
+    }
+
+    /// What Prometheus scrapes, with how it went. Mimir does not scrape and has no such list.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn targets(&self) -> Result<Vec<ScrapeTarget>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(rename = "activeTargets")]
+            active: Vec<ScrapeTarget>,
+        }
+        let parameters = [("state", "active".to_owned())];
+        let (answer, _): (Answer, _) =
+            self.client.data(&["api", "v1", "targets"], &parameters, HeaderMap::new()).await?;
+        Ok(answer.active)
+    }
+
+    /// The server's version.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn version(&self) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            version: String,
+        }
+        let (answer, _): (Answer, _) =
+            self.client.data(&["api", "v1", "status", "buildinfo"], &[], HeaderMap::new()).await?;
+        Ok(answer.version)
     }
 
     /// Whether the server says it is ready: Prometheus at `/-/ready` under the base path, Mimir at `/ready` of the host.
@@ -199,6 +369,12 @@ impl Prometheus {
             answer => answer,
         }
     }
+}
+
+fn with_matchers(matchers: &[&str], range: TimeRange) -> Vec<(&'static str, String)> {
+    let mut parameters = with_range(range);
+    parameters.extend(matchers.iter().map(|matcher| ("match[]", (*matcher).to_owned())));
+    parameters
 }
 
 fn with_range(range: TimeRange) -> Vec<(&'static str, String)> {

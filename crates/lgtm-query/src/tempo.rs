@@ -1,4 +1,4 @@
-//! Tempo's query API: traces by id, and TraceQL search.
+//! Tempo's query API: traces by id, TraceQL search and metrics, attribute names and values.
 
 use std::time::Duration;
 
@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{SpanId, TraceId};
 use crate::otlp_json::{self, KeyValue};
+use crate::samples::{IntegerText, NumberText, Sample};
 use crate::time::TimeRange;
-use crate::trace::{Attributes, Trace};
+use crate::trace::{AttributeValue, Attributes, Trace};
 use crate::{Client, Error};
 
 /// Tempo's query API.
@@ -55,11 +56,7 @@ impl TraceSearch {
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
         let mut parameters = vec![("q", self.traceql.clone()), ("limit", self.limit.to_string())];
-        if let Some(range) = self.range {
-            const SECOND: u64 = 1_000_000_000;
-            parameters.push(("start", (range.start_unix_nanos / SECOND).to_string()));
-            parameters.push(("end", range.end_unix_nanos.div_ceil(SECOND).to_string()));
-        }
+        parameters.extend(seconds(self.range));
         parameters.extend(self.spans_per_span_set.map(|spans| ("spss", spans.to_string())));
         parameters
     }
@@ -97,6 +94,48 @@ pub struct FoundSpan {
     pub duration_nanos: u64,
     /// The attributes that the query named or selected.
     pub attributes: Attributes,
+}
+
+/// Attribute names of one scope.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct TagScope {
+    /// The scope.
+    pub name: String,
+    /// The names, without the scope.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// A value of an attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct TagValue {
+    /// What it is: `string`, `int`, `float`, `bool`, `duration`, `keyword`.
+    #[serde(rename(deserialize = "type"))]
+    pub value_type: String,
+    /// The value as text.
+    pub value: String,
+}
+
+/// A series of a TraceQL metrics query.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TraceMetric {
+    /// What the query groups by.
+    pub labels: Attributes,
+    /// The numbers in the order of time; one for an instant query.
+    pub samples: Vec<Sample>,
+    /// Spans behind the numbers.
+    pub exemplars: Vec<TraceExemplar>,
+}
+
+/// A span behind a number.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TraceExemplar {
+    /// Its trace, if the exemplar says so.
+    pub trace_id: Option<TraceId>,
+    /// The number.
+    pub value: f64,
+    /// Nanoseconds since the Unix epoch.
+    pub timestamp_unix_nanos: u64,
 }
 
 impl Tempo {
@@ -150,12 +189,162 @@ impl Tempo {
         found.map_err(|error| answer.undecodable(error.to_string()))
     }
 
+    /// The names of attributes that spans have, by scope: `span`, `resource`, `event`, `link`, `instrumentation`, `intrinsic`.
+    /// `None` asks for all scopes.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn tags(&self, scope: Option<&str>, range: Option<TimeRange>) -> Result<Vec<TagScope>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            scopes: Vec<TagScope>,
+        }
+        let mut parameters = seconds(range);
+        parameters.extend(scope.map(|scope| ("scope", scope.to_owned())));
+        let url = self.client.join(&["api", "v2", "search", "tags"], &parameters);
+        let answer: Answer = self.client.get(url, HeaderMap::new(), &[]).await?.json()?;
+        Ok(answer.scopes)
+    }
+
+    /// The values of an attribute, named as TraceQL names it (`resource.service.name`, `span.http.route`, `name`), of the spans
+    /// that `filter` selects (`{ status = error }`); `None`: of all.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn tag_values(
+        &self,
+        tag: &str,
+        filter: Option<&str>,
+        range: Option<TimeRange>,
+    ) -> Result<Vec<TagValue>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(rename = "tagValues", default)]
+            tag_values: Vec<TagValue>,
+        }
+        let mut parameters = seconds(range);
+        parameters.extend(filter.map(|filter| ("q", filter.to_owned())));
+        let url = self.client.join(&["api", "v2", "search", "tag", tag, "values"], &parameters);
+        let answer: Answer = self.client.get(url, HeaderMap::new(), &[]).await?.json()?;
+        Ok(answer.tag_values)
+    }
+
+    /// A TraceQL metrics query over a range (`{ status = error } | rate() by (resource.service.name)`): numbers made of spans, at
+    /// every `step`.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query; a TraceQL mistake is [`Error::Status`] 400 with the parser's words.
+    pub async fn metrics_range(
+        &self,
+        traceql: &str,
+        range: TimeRange,
+        step: Duration,
+    ) -> Result<Vec<TraceMetric>, Error> {
+        let mut parameters = seconds(Some(range));
+        parameters.push(("q", traceql.to_owned()));
+        parameters.push(("step", format!("{}s", step.as_secs_f64())));
+        self.metrics(&["api", "metrics", "query_range"], &parameters).await
+    }
+
+    /// A TraceQL metrics query over a range, as one number for each series.
+    ///
+    /// # Errors
+    /// As [`Tempo::metrics_range`].
+    pub async fn metrics_instant(&self, traceql: &str, range: TimeRange) -> Result<Vec<TraceMetric>, Error> {
+        let mut parameters = seconds(Some(range));
+        parameters.push(("q", traceql.to_owned()));
+        self.metrics(&["api", "metrics", "query"], &parameters).await
+    }
+
+    async fn metrics(&self, segments: &[&str], parameters: &[(&str, String)]) -> Result<Vec<TraceMetric>, Error> {
+        let url = self.client.join(segments, parameters);
+        let answer = self.client.get(url, HeaderMap::new(), &[]).await?;
+        let wire: WireMetrics = answer.json()?;
+        Ok(wire.series.unwrap_or_default().into_iter().map(trace_metric).collect())
+    }
+
     /// Whether Tempo says it is ready.
     ///
     /// # Errors
     /// Every [`Error`] of a query, but not status 503, which is `false`.
     pub async fn is_ready(&self) -> Result<bool, Error> {
         self.client.is_ready(&["ready"]).await
+    }
+}
+
+/// Tempo takes whole seconds: the start is rounded down, the end up.
+fn seconds(range: Option<TimeRange>) -> Vec<(&'static str, String)> {
+    const SECOND: u64 = 1_000_000_000;
+    let Some(range) = range else { return Vec::new() };
+    vec![
+        ("start", (range.start_unix_nanos / SECOND).to_string()),
+        ("end", range.end_unix_nanos.div_ceil(SECOND).to_string()),
+    ]
+}
+
+#[derive(Deserialize)]
+struct WireMetrics {
+    series: Option<Vec<WireMetric>>,
+}
+
+/// A series over time has samples, one of an instant query a value.
+#[derive(Deserialize)]
+struct WireMetric {
+    #[serde(default)]
+    labels: Vec<KeyValue>,
+    #[serde(default)]
+    samples: Vec<WireSample>,
+    #[serde(default)]
+    value: Option<NumberText>,
+    #[serde(default)]
+    exemplars: Option<Vec<WireExemplar>>,
+}
+
+#[derive(Deserialize)]
+struct WireSample {
+    #[serde(rename = "timestampMs")]
+    timestamp_ms: IntegerText<u64>,
+    /// Left out where it is zero.
+    #[serde(default)]
+    value: Option<NumberText>,
+}
+
+#[derive(Deserialize)]
+struct WireExemplar {
+    #[serde(default)]
+    labels: Vec<KeyValue>,
+    #[serde(default)]
+    value: Option<NumberText>,
+    #[serde(rename = "timestampMs")]
+    timestamp_ms: IntegerText<u64>,
+}
+
+fn trace_metric(wire: WireMetric) -> TraceMetric {
+    let nanos = |milliseconds: IntegerText<u64>| milliseconds.0.saturating_mul(1_000_000);
+    let number = |value: Option<NumberText>| value.map_or(0.0, |number| number.0);
+    let mut samples: Vec<Sample> = wire
+        .samples
+        .into_iter()
+        .map(|sample| Sample { timestamp_unix_nanos: nanos(sample.timestamp_ms), value: number(sample.value) })
+        .collect();
+    if let (Some(value), true) = (wire.value, samples.is_empty()) {
+        // The moment of an instant query is the end of its range, which the answer does not say.
+        samples.push(Sample { timestamp_unix_nanos: 0, value: value.0 });
+    }
+    let exemplar = |wire: WireExemplar| {
+        let labels = otlp_json::attributes(wire.labels);
+        let named = |key: &str| match labels.get(key) {
+            Some(AttributeValue::String(text)) => text.parse().ok(),
+            _ => None,
+        };
+        let trace_id = named("trace:id").or_else(|| named("traceId")).or_else(|| named("traceID"));
+        TraceExemplar { trace_id, value: number(wire.value), timestamp_unix_nanos: nanos(wire.timestamp_ms) }
+    };
+    TraceMetric {
+        labels: otlp_json::attributes(wire.labels),
+        samples,
+        exemplars: wire.exemplars.unwrap_or_default().into_iter().map(exemplar).collect(),
     }
 }
 

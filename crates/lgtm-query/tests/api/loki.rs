@@ -110,3 +110,38 @@ async fn an_answer_of_another_kind_is_an_error() {
         assert!(matches!(error, lgtm_query::Error::Decode { status: 200, .. }), "{error}");
     }
 }
+
+#[tokio::test]
+async fn what_there_is_in_loki_is_read() {
+    let range = lgtm_query::TimeRange::new(1, 2);
+    let server = Server::with("/loki/api/v1/series", 200, r#"{"status":"success","data":[{"service":"shop"}]}"#).await;
+    let series = Loki::at(&server.url).unwrap().series(&["{a=\"b\"}", "{c=\"d\"}"], range).await.unwrap();
+    assert_eq!(series[0]["service"], "shop");
+    assert_eq!(server.only_request().parameters("match[]"), ["{a=\"b\"}", "{c=\"d\"}"]);
+
+    let server =
+        Server::with("/loki/api/v1/index/stats", 200, r#"{"streams":1,"chunks":2,"entries":3,"bytes":4}"#).await;
+    let stats = Loki::at(&server.url).unwrap().stats("{}", range).await.unwrap();
+    assert_eq!((stats.streams, stats.chunks, stats.entries, stats.bytes), (1, 2, 3, 4));
+
+    let volume = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"level":"info"},"value":[1,"42"]}]}}"#;
+    let server = Server::with("/loki/api/v1/index/volume", 200, volume).await;
+    let volume = Loki::at(&server.url).unwrap().volume("{}", &["level", "service"], range, 5).await.unwrap();
+    assert_eq!(volume[0].sample.unwrap().value, 42.0);
+    assert_eq!(server.only_request().parameter("targetLabels"), Some("level,service"));
+
+    let fields = r#"{"fields":[{"label":"order_id","type":"int","cardinality":7,"parsers":["json"]},
+        {"label":"trace_id","type":"string","cardinality":9,"parsers":null}],"limit":1000}"#;
+    let server = Server::with("/loki/api/v1/detected_fields", 200, fields).await;
+    let fields = Loki::at(&server.url).unwrap().detected_fields("{}", range).await.unwrap();
+    assert_eq!((fields[0].value_type.as_str(), fields[0].parsers.as_slice()), ("int", &["json".to_owned()][..]));
+    assert!(fields[1].parsers.is_empty());
+
+    let patterns = r#"{"status":"success","data":[{"pattern":"took <_> ms","samples":[[1700000000,3]]}]}"#;
+    let server = Server::with("/loki/api/v1/patterns", 200, patterns).await;
+    let patterns = Loki::at(&server.url).unwrap().patterns("{}", range).await.unwrap();
+    assert_eq!((patterns[0].pattern.as_str(), patterns[0].samples[0]), ("took <_> ms", (1_700_000_000, 3)));
+
+    let server = Server::with("/loki/api/v1/format_query", 200, r#"{"status":"success","data":"{a=\"b\"}"}"#).await;
+    assert_eq!(Loki::at(&server.url).unwrap().format_query("{a= \"b\"}").await.unwrap(), "{a=\"b\"}");
+}

@@ -6,5 +6,6 @@ mod failures;
 mod loki;
 mod prometheus;
 mod server;
+mod tail;
 mod tempo;
 mod tls;

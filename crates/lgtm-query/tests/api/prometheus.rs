@@ -88,3 +88,54 @@ async fn readiness_is_found_at_prometheus_and_at_mimir() {
     let mimir = Server::with("/ready", 503, "Some services are not Running").await;
     assert!(!Prometheus::at(format!("{}/prometheus", mimir.url)).unwrap().is_ready().await.unwrap());
 }
+
+#[tokio::test]
+async fn labels_and_their_values_are_listed() {
+    let listed = r#"{"status":"success","data":["checkout","shop"]}"#;
+    let server = Server::with("/api/v1/label/job/values", 200, listed).await;
+    let prometheus = Prometheus::at(&server.url).unwrap();
+    let values = prometheus.label_values("job", &["up"], TimeRange::new(1, 2)).await.unwrap();
+    assert_eq!(values, ["checkout", "shop"]);
+    assert_eq!(server.only_request().parameters("match[]"), ["up"]);
+    let server = Server::with("/api/v1/labels", 200, r#"{"status":"success","data":["job"]}"#).await;
+    assert_eq!(Prometheus::at(&server.url).unwrap().labels(&[], TimeRange::new(1, 2)).await.unwrap(), ["job"]);
+}
+
+#[tokio::test]
+async fn metadata_is_listed_by_name() {
+    let known =
+        r#"{"status":"success","data":{"up":[{"type":"gauge","help":"Up","unit":""}],"x":[{"type":"unknown"}]}}"#;
+    let server = Server::with("/api/v1/metadata", 200, known).await;
+    let metadata = Prometheus::at(&server.url).unwrap().metadata(Some("up")).await.unwrap();
+    assert_eq!((metadata["up"][0].metric_type.as_str(), metadata["up"][0].help.as_str()), ("gauge", "Up"));
+    assert_eq!(server.only_request().parameter("metric"), Some("up"));
+}
+
+#[tokio::test]
+async fn rules_alerts_targets_and_the_version_are_read() {
+    let rules = r#"{"status":"success","data":{"groups":[{"name":"g","file":"f.yaml","interval":15,"rules":[
+        {"type":"alerting","name":"Down","query":"up == 0","state":"firing","health":"ok","duration":60,"labels":{"severity":"page"},
+         "annotations":{"summary":"s"},"alerts":[{"labels":{"alertname":"Down"},"annotations":{},"state":"firing",
+         "activeAt":"2026-01-01T00:00:00Z","value":"0e+00"}]},
+        {"type":"recording","name":"a:b","query":"sum(up)","health":"err","lastError":"bad"}]}]}}"#;
+    let server = Server::with("/api/v1/rules", 200, rules).await;
+    let groups = Prometheus::at(&server.url).unwrap().rules().await.unwrap();
+    let [down, recorded] = groups[0].rules.as_slice() else { panic!("{groups:?}") };
+    assert_eq!((down.state.as_deref(), down.alerts[0].labels["alertname"].as_str()), (Some("firing"), "Down"));
+    assert_eq!((recorded.rule_type.as_str(), recorded.last_error.as_str()), ("recording", "bad"));
+
+    let alerts =
+        r#"{"status":"success","data":{"alerts":[{"labels":{"alertname":"Down"},"state":"pending","value":"1"}]}}"#;
+    let server = Server::with("/api/v1/alerts", 200, alerts).await;
+    assert_eq!(Prometheus::at(&server.url).unwrap().alerts().await.unwrap()[0].state, "pending");
+
+    let targets = r#"{"status":"success","data":{"activeTargets":[{"labels":{"job":"shop"},"scrapeUrl":"http://x/metrics",
+        "health":"down","lastError":"refused"}],"droppedTargets":[]}}"#;
+    let server = Server::with("/api/v1/targets", 200, targets).await;
+    let targets = Prometheus::at(&server.url).unwrap().targets().await.unwrap();
+    assert_eq!((targets[0].health.as_str(), targets[0].last_error.as_str()), ("down", "refused"));
+
+    let build = r#"{"status":"success","data":{"version":"3.1.0","revision":"x"}}"#;
+    let server = Server::with("/api/v1/status/buildinfo", 200, build).await;
+    assert_eq!(Prometheus::at(&server.url).unwrap().version().await.unwrap(), "3.1.0");
+}

@@ -169,3 +169,46 @@ async fn an_empty_search_is_empty_and_a_foreign_answer_an_error() {
         assert!(matches!(error, Error::Decode { .. }), "{error}");
     }
 }
+
+#[tokio::test]
+async fn attribute_names_and_values_are_listed() {
+    let tags = r#"{"scopes":[{"name":"resource","tags":["service.name"]},{"name":"span","tags":["http.route"]}],"metrics":{}}"#;
+    let server = Server::with("/api/v2/search/tags", 200, tags).await;
+    let scopes = Tempo::at(&server.url).unwrap().tags(Some("span"), None).await.unwrap();
+    assert_eq!((scopes[1].name.as_str(), scopes[1].tags[0].as_str()), ("span", "http.route"));
+    assert_eq!(server.only_request().parameter("scope"), Some("span"));
+
+    let values = r#"{"tagValues":[{"type":"string","value":"shop"}],"metrics":{}}"#;
+    let server = Server::with("/api/v2/search/tag/resource.service.name/values", 200, values).await;
+    let range = lgtm_query::TimeRange::new(1_500_000_000, 2_500_000_000);
+    let tempo = Tempo::at(&server.url).unwrap();
+    let values = tempo.tag_values("resource.service.name", Some("{ status = error }"), Some(range)).await.unwrap();
+    assert_eq!((values[0].value_type.as_str(), values[0].value.as_str()), ("string", "shop"));
+    let asked = server.only_request();
+    assert_eq!((asked.parameter("start"), asked.parameter("end")), (Some("1"), Some("3")));
+    assert_eq!(asked.parameter("q"), Some("{ status = error }"));
+}
+
+#[tokio::test]
+async fn traceql_metrics_are_numbers_over_time_and_at_once() {
+    let metrics = r#"{"series":[{"labels":[{"key":"resource.service.name","value":{"stringValue":"shop"}}],
+        "samples":[{"timestampMs":"1700000000000","value":0.5},{"timestampMs":"1700000015000"}],
+        "exemplars":[{"labels":[{"key":"trace:id","value":{"stringValue":"0af7651916cd43dd8448eb211c80319c"}}],
+                      "value":0.25,"timestampMs":"1700000001000"}]}],"metrics":{}}"#;
+    let server = Server::with("/api/metrics/query_range", 200, metrics).await;
+    let range = lgtm_query::TimeRange::new(1_700_000_000_000_000_000, 1_700_000_015_000_000_000);
+    let tempo = Tempo::at(&server.url).unwrap();
+    let series = tempo.metrics_range("{ } | rate()", range, std::time::Duration::from_secs(15)).await.unwrap();
+    let values: Vec<f64> = series[0].samples.iter().map(|sample| sample.value).collect();
+    assert_eq!(values, [0.5, 0.0]);
+    assert_eq!(series[0].exemplars[0].trace_id.unwrap().to_string(), "0af7651916cd43dd8448eb211c80319c");
+    let asked = server.only_request();
+    assert_eq!((asked.parameter("q"), asked.parameter("step")), (Some("{ } | rate()"), Some("15s")));
+
+    let server = Server::with("/api/metrics/query", 200, r#"{"series":[{"labels":[],"value":7}]}"#).await;
+    let series = Tempo::at(&server.url).unwrap().metrics_instant("{ } | count_over_time()", range).await.unwrap();
+    assert_eq!(series[0].samples[0].value, 7.0);
+    let server = Server::with("/api/metrics/query", 400, "invalid TraceQL query: parse error").await;
+    let error = Tempo::at(&server.url).unwrap().metrics_instant("{", range).await.unwrap_err();
+    assert!(error.to_string().contains("parse error"), "{error}");
+}
