@@ -8,6 +8,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lgtm_query::{Loki, Prometheus, Tempo, Wait};
@@ -36,7 +37,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    child: Mutex<Child>,
     name: &'static str,
     folder: TempDir,
     urls: Vec<String>,
@@ -44,9 +45,10 @@ pub struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
         // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -56,7 +58,7 @@ impl Server {
         let errors = log.try_clone().expect("a second handle to the file");
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("the server starts");
         let urls = ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
-        Self { child, name, folder, urls }
+        Self { child: Mutex::new(child), name, folder, urls }
     }
 
     /// Starts Loki; `None` if it is not there.
@@ -109,12 +111,15 @@ impl Server {
     pub fn cortex() -> Option<Self> {
         let program = find("cortex")?;
         let folder = TempDir::new().expect("a folder");
-        let [http, grpc] = free_ports();
+        let ports = free_ports();
         let config = folder.path().join("cortex.yaml");
-        std::fs::write(&config, cortex_config(folder.path(), http, grpc)).expect("a configuration");
+        std::fs::write(&config, cortex_config(folder.path(), ports)).expect("a configuration");
+        for name in ["rules", "alerts"] {
+            std::fs::create_dir(folder.path().join(name)).expect("a folder");
+        }
         let mut command = Command::new(program);
         command.arg(format!("-config.file={}", config.display())).current_dir(folder.path());
-        Some(Self::start("cortex", folder, command, &[http]))
+        Some(Self::start("cortex", folder, command, &ports[..1]))
     }
 
     /// The URL of the server's API.
@@ -146,20 +151,33 @@ impl Server {
         let waited = match self.name {
             "loki" => {
                 let loki = Loki::at(url).expect("a URL");
-                wait.until(|| loki.is_ready(), is_ready).await
+                wait.until(|| self.unless_ended(loki.is_ready()), is_ready).await
             }
             "tempo" => {
                 let tempo = Tempo::at(url).expect("a URL");
-                wait.until(|| tempo.is_ready(), is_ready).await
+                wait.until(|| self.unless_ended(tempo.is_ready()), is_ready).await
             }
             _ => {
                 let prometheus = Prometheus::at(url).expect("a URL");
-                wait.until(|| prometheus.is_ready(), is_ready).await
+                wait.until(|| self.unless_ended(prometheus.is_ready()), is_ready).await
             }
         };
         if let Err(error) = waited {
             panic!("{} did not become ready: {error}\n{}", self.name, self.last_words());
         }
+    }
+
+    /// The answer, unless nobody is there any more to give one.
+    async fn unless_ended<T>(&self, answer: impl Future<Output = T>) -> T {
+        assert!(self.is_running(), "{} has ended:\n{}", self.name, self.last_words());
+        answer.await
+    }
+
+    /// Whether the server has not ended by itself.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(child.try_wait(), Ok(None))
     }
 
     /// The end of what the server wrote to its outputs.
@@ -199,25 +217,28 @@ analytics: {{reporting_enabled: false}}
     )
 }
 
-fn cortex_config(folder: &Path, http: u16, grpc: u16) -> String {
+fn cortex_config(folder: &Path, [http, grpc, gossip]: [u16; 3]) -> String {
     let folder = folder.display();
+    let ring = "kvstore: {store: inmemory}";
     format!(
         "auth_enabled: false
 target: all
 server: {{http_listen_address: 127.0.0.1, http_listen_port: {http}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}
-distributor: {{remote_writev2_enabled: true, shard_by_all_labels: true, instance_limits: {{}}}}
-ingester: {{lifecycler: {{address: 127.0.0.1, min_ready_duration: 0s, final_sleep: 0s, ring: {{replication_factor: 1, kvstore: {{store: inmemory}}}}}}}}
+distributor: {{remote_writev2_enabled: true, shard_by_all_labels: true, ring: {{instance_addr: 127.0.0.1, {ring}}}}}
+ingester: {{lifecycler: {{address: 127.0.0.1, min_ready_duration: 0s, final_sleep: 0s, ring: {{replication_factor: 1, {ring}}}}}}}
 blocks_storage:
   backend: filesystem
   filesystem: {{dir: {folder}/blocks}}
   tsdb: {{dir: {folder}/tsdb}}
-  bucket_store: {{sync_dir: {folder}/sync, bucket_index: {{enabled: false}}}}
-compactor: {{data_dir: {folder}/compactor, sharding_ring: {{instance_addr: 127.0.0.1, kvstore: {{store: inmemory}}}}}}
-store_gateway: {{sharding_ring: {{instance_addr: 127.0.0.1, replication_factor: 1, kvstore: {{store: inmemory}}}}}}
-frontend_worker: {{match_max_concurrent: true}}
-ruler_storage: {{backend: filesystem, filesystem: {{dir: {folder}/rules}}}}
-alertmanager_storage: {{backend: filesystem, filesystem: {{dir: {folder}/alerts}}}}
-limits: {{max_exemplars: 10000, accept_ha_samples: false, enable_native_histograms: true}}
+  bucket_store: {{sync_dir: {folder}/sync}}
+store_gateway: {{sharding_ring: {{instance_addr: 127.0.0.1, replication_factor: 1, {ring}}}}}
+compactor: {{data_dir: {folder}/compactor, sharding_ring: {{instance_addr: 127.0.0.1, {ring}}}}}
+ruler_storage: {{backend: local, local: {{directory: {folder}/rules}}}}
+alertmanager: {{external_url: 'http://127.0.0.1:{http}/alertmanager', data_dir: {folder}/alertmanager, sharding_ring: {{instance_addr: 127.0.0.1, {ring}}}, cluster: {{listen_address: ''}}}}
+alertmanager_storage: {{backend: local, local: {{path: {folder}/alerts}}}}
+frontend_worker: {{match_max_concurrent: true, frontend_address: '127.0.0.1:{grpc}'}}
+memberlist: {{bind_addr: [127.0.0.1], bind_port: {gossip}}}
+limits: {{max_exemplars: 10000, enable_native_histograms: true}}
 "
     )
 }

@@ -415,6 +415,47 @@ fn the_remote_parents_decision_is_followed() {
 }
 
 #[test]
+fn keep_rules_hold_for_spans_of_the_api_and_of_macros_in_one_trace() {
+    let stack = Devstack::start_blocking().unwrap();
+    let mut rules = lgtm_core::span::KeepRules::default();
+    rules.slower_than = None;
+    let door = builder(&stack).sampler(Sampler::AlwaysOff).keep(rules);
+    let (layer, provider, spans) = door.build_opentelemetry().unwrap();
+    let (logs, lines) = lgtm_loki::builder().endpoint(Endpoint::parse(&stack.loki_url()).unwrap()).build().unwrap();
+    let layer: BoxedLayer = Box::new(layer);
+    let mut door = Door { stack, provider, pipelines: vec![spans, lines], layer: Some(layer), logs: Some(logs) };
+    let tracer = door.tracer();
+    door.run(|| {
+        tracer.in_span("api root", |_| {
+            info_span!("macro").in_scope(|| {
+                info!("inside");
+                tracer.in_span("api leaf", |context| {
+                    context.span().set_status(opentelemetry::trace::Status::error("declined"));
+                });
+            });
+            assert!(is_recorded_unsampled(&tracer));
+        });
+        tracer.in_span("fine", |_| info_span!("fine too").in_scope(|| ()));
+    });
+    let mut names: Vec<_> = door.stack.store().spans().iter().map(|span| span.name.clone()).collect();
+    names.sort();
+    assert_eq!(names, ["api leaf", "api root", "macro", "probe"]);
+    assert_eq!(door.span("api leaf").scope.name, "library");
+    assert_eq!(door.span("macro").scope.name, "lgtm-tempo");
+    for span in door.stack.store().spans() {
+        assert_eq!(span.attributes.text("lgtm.sampling.reason"), Some("error"), "{}", span.name);
+    }
+    assert_eq!(door.log("inside").label("trace_sampled"), Some("undecided"));
+}
+
+/// Spans that are left out are recorded, in case that their trace is kept.
+fn is_recorded_unsampled(tracer: &opentelemetry_sdk::trace::SdkTracer) -> bool {
+    use opentelemetry::trace::Span as _;
+    let span = tracer.start("probe");
+    span.is_recording() && !span.span_context().is_sampled()
+}
+
+#[test]
 fn every_span_of_many_threads_arrives_once_under_its_parent() {
     const THREADS: usize = 8;
     const TRACES: usize = 250;

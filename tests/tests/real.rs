@@ -194,7 +194,8 @@ mod loki {
         let found = ask(loki, &format!("{selector} | json"), 4).await?;
         assert_eq!(found.values("queue").len(), 4, "the field stays in the line");
         let wait = Wait::up_to(PATIENCE);
-        let series = wait.until(|| loki.series(&[selector], last_hour()), |series| series.len() >= 3).await?;
+        let selectors = [selector];
+        let series = wait.until(|| loki.series(&selectors, last_hour()), |series| series.len() >= 3).await?;
         let mut queues: Vec<_> = series.iter().filter_map(|labels| labels.get("queue")).collect();
         queues.sort();
         assert_eq!(queues, ["mail", "orders", "other"]);

@@ -100,8 +100,7 @@ impl Builder {
     /// the local root closes. Spans that are kept say why (`lgtm.sampling.reason`) and with which probability
     /// (`lgtm.sampling.probability`). Off by default.
     ///
-    /// This is about the part of a trace that happens in this process: other services do not hear of it. The OpenTelemetry
-    /// provider has no such rules: with it they are said to be off, in one line on standard error.
+    /// This is about the part of a trace that happens in this process: other services do not hear of it.
     #[must_use]
     pub fn keep(mut self, rules: KeepRules) -> Self {
         self.keep = Some(rules);
@@ -159,15 +158,12 @@ impl Builder {
     where
         S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
     {
-        if self.keep.is_some() {
-            lgtm_core::warn(
-                "keep rules work on the native layer for spans: through the OpenTelemetry provider the sampler alone decides",
-            );
-        }
+        let rules = self.keep;
         let (sampler, limits, detail) = (self.sampler.clone(), self.limits.unwrap_or_default(), self.detail);
         let (scopes, encoded) = crate::opentelemetry::scopes();
         let (pipeline, identity) = self.start(encoded)?;
-        let (layer, provider) = crate::opentelemetry::start(&identity, sampler, limits, detail, scopes, &pipeline);
+        let (layer, provider) =
+            crate::opentelemetry::start(&identity, sampler, limits, detail, rules, scopes, &pipeline);
         Ok((layer, provider, pipeline))
     }
 

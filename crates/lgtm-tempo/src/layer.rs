@@ -75,7 +75,7 @@ impl Layer {
             });
             // The record's lock is free again: admitting may wait.
             match (end, undecided) {
-                (Some(end), Some(trace)) => trace.offer(&self.queue, end, span, record::kept),
+                (Some(end), Some(trace)) => trace.offer(&self.queue, 0, end, span, record::kept),
                 (Some(end @ 1..), None) => {
                     self.queue.admit(0, end, |buffer| put_bytes(buffer, record::SPAN, span));
                 }

@@ -17,6 +17,7 @@ mod details;
 mod events;
 mod fields;
 mod harness;
+mod keep;
 mod lifetimes;
 mod limits;
 mod links;
@@ -48,6 +49,7 @@ fn table() -> Vec<Row> {
         run_time::rows(),
         propagation::rows(),
         sampling::rows(),
+        keep::rows(),
         logs::rows(),
         metrics::rows(),
         tracing_opentelemetry::rows(),

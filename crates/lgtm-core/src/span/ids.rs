@@ -9,6 +9,7 @@ use super::attributes::Value;
 use super::fields::Status;
 use super::record::SpanRecord;
 use super::store::{SetParentError, SpanStore};
+use super::undecided::UndecidedTrace;
 use crate::current::TraceContext;
 use crate::ids::{SpanId, TraceId};
 use crate::propagation::RemoteParent;
@@ -24,6 +25,8 @@ pub struct AssignedIds {
     pub sampled: bool,
     /// W3C `tracestate`.
     pub trace_state: Option<Arc<str>>,
+    /// What holds the trace's spans while its keep rules have not decided. The source tells it of their ends.
+    pub undecided: Option<Arc<UndecidedTrace>>,
 }
 
 /// Assigns ids in place of the store. At most one a registry: [`Attachment::with_id_source`](super::Attachment::with_id_source).
@@ -105,8 +108,9 @@ impl SpanStore {
 impl SpanRecord {
     fn adopt(&mut self, assigned: Option<AssignedIds>) {
         self.ids = IdState::Assigned;
-        let Some(AssignedIds { trace_id, span_id, sampled, trace_state }) = assigned else {
+        let Some(AssignedIds { trace_id, span_id, sampled, trace_state, undecided }) = assigned else {
             self.sampled = false;
+            self.undecided = None;
             return;
         };
         // The cached log context goes with the trace that it was made in.
@@ -118,5 +122,11 @@ impl SpanRecord {
         self.span_id = span_id;
         self.sampled = sampled;
         self.trace_state = trace_state;
+        self.undecided = undecided;
+    }
+
+    /// Whether a source tells the trace's keep rules how its spans end.
+    pub(super) fn ends_at_source(&self) -> bool {
+        self.ids == IdState::Assigned
     }
 }

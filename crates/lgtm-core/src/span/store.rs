@@ -485,6 +485,9 @@ impl SpanStore {
         let ended = self.with(id, |record| {
             let trace = record.undecided.clone().filter(|_| record.end == 0)?;
             record.end = clock::unix_nanos().max(record.start);
+            if record.ends_at_source() {
+                return None;
+            }
             Some((trace, record.status == Status::Error, record.parent == 0, record.end))
         });
         if let Some((trace, failed, root, end)) = ended.flatten() {

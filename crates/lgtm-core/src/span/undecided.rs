@@ -135,6 +135,7 @@ struct Waiting {
 
 struct WaitingSpan {
     queue: Arc<Queue>,
+    stream: u32,
     /// When it closed.
     end: u64,
     length: usize,
@@ -148,8 +149,9 @@ impl std::fmt::Debug for UndecidedTrace {
 }
 
 impl UndecidedTrace {
-    /// The trace of a new local root.
-    pub(super) fn begin(rules: KeepRules, head: bool, probability: f64, start: u64) -> Arc<Self> {
+    /// The trace of a new local root, with what the head sampler says of it and with which probability it says yes (0:
+    /// unknown). `start`: when the root was opened, in nanoseconds since the Unix epoch.
+    pub fn begin(rules: KeepRules, head: bool, probability: f64, start: u64) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let trace = Arc::new(Self {
@@ -182,15 +184,15 @@ impl UndecidedTrace {
 
     /// A span's content waits for the decision, or goes the way that was decided. Never called under a record's lock.
     ///
-    /// `end` (nanoseconds since the Unix epoch) is when the span closed.
-    pub fn offer(&self, queue: &Arc<Queue>, end: u64, content: &[u8], write: WriteKept) {
+    /// `end` (nanoseconds since the Unix epoch) is when the span closed, `stream` what the queue's encoder is told.
+    pub fn offer(&self, queue: &Arc<Queue>, stream: u32, end: u64, content: &[u8], write: WriteKept) {
         let mut waiting = self.waiting.lock();
         match self.decision.load(Ordering::Acquire) {
             WAITING => {
                 let too_large = waiting.content.len() + content.len() > self.rules.trace_bytes;
                 let all = WAITING_BYTES.fetch_add(content.len(), Ordering::Relaxed) + content.len();
                 waiting.content.extend_from_slice(content);
-                waiting.spans.push(WaitingSpan { queue: Arc::clone(queue), end, length: content.len(), write });
+                waiting.spans.push(WaitingSpan { queue: Arc::clone(queue), stream, end, length: content.len(), write });
                 let waits_long = Duration::from_nanos(end.saturating_sub(self.start)) > self.rules.longest_wait;
                 if too_large || waits_long || all > self.rules.all_bytes {
                     drop(waiting);
@@ -199,19 +201,20 @@ impl UndecidedTrace {
             }
             decision => {
                 drop(waiting);
-                self.publish_span(queue, end, content, write, decision);
+                self.publish_span(queue, (stream, end), content, write, decision);
             }
         }
     }
 
-    fn publish_span(&self, queue: &Queue, end: u64, content: &[u8], write: WriteKept, decision: u8) {
+    fn publish_span(&self, queue: &Queue, place: (u32, u64), content: &[u8], write: WriteKept, decision: u8) {
         let Some(reason) = reason(decision) else { return };
         let probability = if reason == KeepReason::Head { self.probability } else { 1.0 };
-        queue.admit(0, end, |buffer| write(buffer, content, reason, probability));
+        queue.admit(place.0, place.1, |buffer| write(buffer, content, reason, probability));
     }
 
-    /// A span of the trace has ended; `root`: the local root, which decides. Never called under a record's lock.
-    pub(super) fn span_ended(&self, failed: bool, root: bool, end: u64) {
+    /// A span of the trace has ended; `root`: the local root, which decides. Never called under a record's lock. Spans that a
+    /// layer sees through its attachment are told of by that.
+    pub fn span_ended(&self, failed: bool, root: bool, end: u64) {
         if failed {
             self.waiting.lock().failed = true;
         }
@@ -261,7 +264,7 @@ impl UndecidedTrace {
             for span in &waiting.spans {
                 let Some((content, after)) = rest.split_at_checked(span.length) else { break };
                 rest = after;
-                self.publish_span(&span.queue, span.end, content, span.write, decision);
+                self.publish_span(&span.queue, (span.stream, span.end), content, span.write, decision);
             }
             for (sink, exemplar) in &waiting.exemplars {
                 sink.publish(exemplar);

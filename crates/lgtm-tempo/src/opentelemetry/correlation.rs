@@ -5,6 +5,7 @@ use std::str::FromStr as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::fate::Fates;
 use lgtm_core::propagation::RemoteParent;
 use lgtm_core::span::{AssignedIds, Attachment, IdSource, Role, Status, Value};
 use lgtm_core::{Sampler, SpanId, TraceContext, TraceId};
@@ -27,8 +28,8 @@ pub struct Correlation {
 }
 
 impl Correlation {
-    pub(super) fn new(sampler: Sampler) -> Self {
-        let tracer = Arc::new(TracerIds::default());
+    pub(super) fn new(sampler: Sampler, fates: Arc<Fates>) -> Self {
+        let tracer = Arc::new(TracerIds { dispatch: OnceLock::new(), fates });
         let source: Arc<dyn IdSource> = Arc::clone(&tracer) as _;
         Self { attachment: Attachment::new(Role::Exporter, Some(sampler)).with_id_source(source), tracer }
     }
@@ -70,9 +71,10 @@ where
 }
 
 /// The tracer's ids, found through the subscriber that its layer is part of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct TracerIds {
     dispatch: OnceLock<WeakDispatch>,
+    fates: Arc<Fates>,
 }
 
 impl TracerIds {
@@ -104,6 +106,7 @@ impl IdSource for TracerIds {
             span_id: SpanId::from_bytes(span.span_id().to_bytes())?,
             sampled: span.is_sampled(),
             trace_state: (!state.is_empty()).then(|| state.into()),
+            undecided: self.fates.of(span.span_id()).and_then(|fate| fate.undecided),
         })
     }
 

@@ -69,6 +69,7 @@
 //! type from outside: not inside `reload::Layer`, nor a wrapper that does not forward `Layer::downcast_raw`.
 
 mod correlation;
+mod fate;
 mod processor;
 mod sampler;
 mod scope;
@@ -78,7 +79,7 @@ mod tracer;
 use std::sync::Arc;
 
 use lgtm_core::pipeline::Pipeline;
-use lgtm_core::span::Limits;
+use lgtm_core::span::{KeepRules, Limits};
 use lgtm_core::{Identity, Sampler};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{InstrumentationScope, KeyValue};
@@ -95,6 +96,7 @@ pub(crate) use scope::ScopeIndex;
 pub use tracer::{Span, Tracer};
 
 use crate::detail::Detail;
+use fate::Fates;
 use processor::Processor;
 use sampler::Decide;
 
@@ -110,6 +112,7 @@ pub(crate) fn start<S>(
     sampler: Sampler,
     limits: Limits,
     detail: Detail,
+    rules: Option<KeepRules>,
     scopes: ScopeIndex,
     pipeline: &Pipeline,
 ) -> (Layer<S>, SdkTracerProvider)
@@ -117,8 +120,9 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let attributes = identity.resource_attributes().map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned()));
+    let fates = Arc::new(Fates::new(sampler.clone(), rules));
     let provider = SdkTracerProvider::builder()
-        .with_sampler(Decide(sampler.clone()))
+        .with_sampler(Decide { sampler: sampler.clone(), records_all: fates.records_all() })
         .with_resource(Resource::builder_empty().with_attributes(attributes).build())
         .with_span_limits(SpanLimits {
             max_attributes_per_span: limits.attributes,
@@ -127,7 +131,7 @@ where
             max_attributes_per_event: limits.event_attributes,
             max_attributes_per_link: limits.link_attributes,
         })
-        .with_span_processor(Processor::new(pipeline.clone(), scopes, limits))
+        .with_span_processor(Processor::new(pipeline.clone(), scopes, limits, Arc::clone(&fates)))
         .build();
     let own = InstrumentationScope::builder(crate::otlp::SCOPE_NAME).with_version(crate::otlp::SCOPE_VERSION).build();
     // What is not asked for is left out, as this crate's own layer does.
@@ -138,7 +142,7 @@ where
         .with_target(false)
         .with_tracked_inactivity(detail.busy_and_idle)
         .with_error_records_to_exceptions(false);
-    let layer = Correlation::new(sampler).and_then(spans);
+    let layer = Correlation::new(sampler, fates).and_then(spans);
     (layer, provider)
 }
 

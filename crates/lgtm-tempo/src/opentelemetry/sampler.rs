@@ -7,7 +7,11 @@ use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 
 /// Decides once per local root; children in this process follow.
 #[derive(Clone, Debug)]
-pub(super) struct Decide(pub(super) Sampler);
+pub(super) struct Decide {
+    pub(super) sampler: Sampler,
+    /// What is left out is recorded all the same: the keep rules may want it.
+    pub(super) records_all: bool,
+}
 
 impl ShouldSample for Decide {
     fn should_sample(
@@ -19,17 +23,22 @@ impl ShouldSample for Decide {
         _: &[KeyValue],
         _: &[Link],
     ) -> SamplingResult {
+        let recording = parent.is_some_and(|context| context.span().is_recording());
         let parent = parent.map(|context| context.span().span_context().clone()).filter(otel::SpanContext::is_valid);
-        let decide =
-            |remote| TraceId::from_bytes(trace_id.to_bytes()).is_some_and(|trace_id| self.0.decide(trace_id, remote));
-        let sampled = !is_suppressed()
-            && match &parent {
-                Some(parent) if parent.is_remote() => decide(Some(parent.is_sampled())),
-                Some(parent) => parent.is_sampled(),
-                None => decide(None),
-            };
+        let decide = |remote| {
+            TraceId::from_bytes(trace_id.to_bytes()).is_some_and(|trace_id| self.sampler.decide(trace_id, remote))
+        };
+        let (sampled, recorded) = match &parent {
+            Some(parent) if parent.is_remote() => (decide(Some(parent.is_sampled())), self.records_all),
+            Some(parent) => (parent.is_sampled(), self.records_all && recording),
+            None => (decide(None), self.records_all),
+        };
         SamplingResult {
-            decision: if sampled { SamplingDecision::RecordAndSample } else { SamplingDecision::Drop },
+            decision: match (is_suppressed(), sampled, recorded) {
+                (false, true, _) => SamplingDecision::RecordAndSample,
+                (false, false, true) => SamplingDecision::RecordOnly,
+                _ => SamplingDecision::Drop,
+            },
             attributes: Vec::new(),
             trace_state: parent.map(|parent| parent.trace_state().clone()).unwrap_or_default(),
         }
@@ -49,8 +58,14 @@ mod tests {
             let span = SpanContext::new(trace_id, SpanId::from_bytes([1; 8]), flags, remote, TraceState::NONE);
             Context::new().with_remote_span_context(span)
         });
-        let result =
-            Decide(sampler.clone()).should_sample(parent.as_ref(), trace_id, "", &SpanKind::Internal, &[], &[]);
+        let result = Decide { sampler: sampler.clone(), records_all: false }.should_sample(
+            parent.as_ref(),
+            trace_id,
+            "",
+            &SpanKind::Internal,
+            &[],
+            &[],
+        );
         result.decision == SamplingDecision::RecordAndSample
     }
 

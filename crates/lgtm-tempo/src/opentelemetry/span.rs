@@ -13,45 +13,43 @@ use opentelemetry_sdk::trace::SpanData;
 
 use crate::record::{
     DROPPED_ATTRIBUTES, DROPPED_EVENTS, DROPPED_LINKS, END, EVENT, FLAGS, HAS_IS_REMOTE, IS_REMOTE, KIND, LINK,
-    LINK_FLAGS, NAME, PARENT_SPAN_ID, SPAN, SPAN_ID, START, TRACE_ID, TRACE_STATE, put_count, put_status,
+    LINK_FLAGS, NAME, PARENT_SPAN_ID, SPAN_ID, START, TRACE_ID, TRACE_STATE, put_count, put_status,
 };
 
-/// Appends a finished span, with the tag it has in `ScopeSpans`; its end in nanoseconds since the Unix epoch.
-pub(super) fn span(buffer: &mut Vec<u8>, data: &SpanData, limits: &Limits) -> u64 {
+/// Appends the content of a finished span; its end in nanoseconds since the Unix epoch.
+pub(super) fn span(content: &mut Vec<u8>, data: &SpanData, limits: &Limits) -> u64 {
     let start = nanos(data.start_time);
     let end = nanos(data.end_time).max(start);
-    put_message(buffer, SPAN, |content| {
-        put_context(content, &data.span_context);
-        if data.parent_span_id != SpanId::INVALID {
-            put_bytes(content, PARENT_SPAN_ID, &data.parent_span_id.to_bytes());
+    put_context(content, &data.span_context);
+    if data.parent_span_id != SpanId::INVALID {
+        put_bytes(content, PARENT_SPAN_ID, &data.parent_span_id.to_bytes());
+    }
+    put_bytes(content, NAME, cut(&data.name, NAME_BYTES).as_bytes());
+    put_integer(content, KIND, kind(&data.span_kind));
+    put_fixed64(content, START, start);
+    put_fixed64(content, END, end);
+    let over = attributes(content, ATTRIBUTE, &data.attributes, limits);
+    put_count(content, DROPPED_ATTRIBUTES, data.dropped_attributes_count + over);
+    let over = events(content, &data.events.events, limits);
+    put_count(content, DROPPED_EVENTS, data.events.dropped_count + over);
+    for linked in &data.links.links {
+        link(content, linked, limits);
+    }
+    put_count(content, DROPPED_LINKS, data.links.dropped_count);
+    match &data.status {
+        Status::Unset => {}
+        Status::Ok => put_status(content, lgtm_core::span::Status::Ok, ""),
+        Status::Error { description } if description.is_empty() => {
+            let message = message_of_error(&data.events.events).unwrap_or_default();
+            put_status(content, lgtm_core::span::Status::Error, cut(message, NAME_BYTES));
         }
-        put_bytes(content, NAME, cut(&data.name, NAME_BYTES).as_bytes());
-        put_integer(content, KIND, kind(&data.span_kind));
-        put_fixed64(content, START, start);
-        put_fixed64(content, END, end);
-        let over = attributes(content, ATTRIBUTE, &data.attributes, limits);
-        put_count(content, DROPPED_ATTRIBUTES, data.dropped_attributes_count + over);
-        let over = events(content, &data.events.events, limits);
-        put_count(content, DROPPED_EVENTS, data.events.dropped_count + over);
-        for linked in &data.links.links {
-            link(content, linked, limits);
+        Status::Error { description } => {
+            put_status(content, lgtm_core::span::Status::Error, cut(description, NAME_BYTES));
         }
-        put_count(content, DROPPED_LINKS, data.links.dropped_count);
-        match &data.status {
-            Status::Unset => {}
-            Status::Ok => put_status(content, lgtm_core::span::Status::Ok, ""),
-            Status::Error { description } if description.is_empty() => {
-                let message = message_of_error(&data.events.events).unwrap_or_default();
-                put_status(content, lgtm_core::span::Status::Error, cut(message, NAME_BYTES));
-            }
-            Status::Error { description } => {
-                put_status(content, lgtm_core::span::Status::Error, cut(description, NAME_BYTES));
-            }
-        }
-        let remote = if data.parent_span_is_remote { IS_REMOTE } else { 0 };
-        content.extend_from_slice(&FLAGS);
-        content.extend_from_slice(&(flags(&data.span_context) | HAS_IS_REMOTE | remote).to_le_bytes());
-    });
+    }
+    let remote = if data.parent_span_is_remote { IS_REMOTE } else { 0 };
+    content.extend_from_slice(&FLAGS);
+    content.extend_from_slice(&(flags(&data.span_context) | HAS_IS_REMOTE | remote).to_le_bytes());
     end
 }
 
