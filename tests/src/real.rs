@@ -186,7 +186,10 @@ impl Server {
         let text = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        // A Go program that panics says so before the stacks of all its threads.
+        let first = lines.iter().position(|line| line.starts_with("panic:") || line.starts_with("fatal error:"));
+        let first = first.unwrap_or(lines.len().saturating_sub(30));
+        lines[first..].iter().take(30).copied().collect::<Vec<_>>().join("\n")
     }
 }
 

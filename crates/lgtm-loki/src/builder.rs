@@ -143,7 +143,8 @@ impl Builder {
     }
 
     /// Adds a stream label whose value is that of a field: of the event, else of the nearest of its spans that has it. Lines
-    /// without the field have no such label. The name is sanitised as with [`Builder::label`]; the field stays in the line.
+    /// without the field have no such label. The name is sanitised as with [`Builder::label`]; the field stays in the line,
+    /// where LogQL's parsers call it `<field>_extracted`.
     ///
     /// Every value is a stream of its own in Loki: only the first `most_values` (1 to 1,000) are told apart, all further ones
     /// are `other`, counted (`otlp_logs_label_overflow_total`) and told on standard error once. At most 1,000 combinations of

@@ -187,6 +187,38 @@ impl Builder {
         self
     }
 
+    /// Also pushes these histograms as native ones (exponential buckets), at most so many buckets of each sign (4 to 512; 160 in
+    /// OpenTelemetry), beside the classic buckets. `Matcher::Prefix(String::new())` means all. Defaults to none; the backend
+    /// must take them.
+    #[cfg(feature = "mimir")]
+    pub fn native_histograms_for(mut self, histograms: impl Into<lgtm_mimir::Matcher>, buckets: usize) -> Self {
+        self.settings.native_histograms_for.push((histograms.into(), buckets));
+        self
+    }
+
+    /// Series in which nothing was recorded for this long go, if no handle to them is held; at least one second, and longer than
+    /// the interval of pushes or scrapes. Defaults to never.
+    #[cfg(feature = "mimir")]
+    pub fn expire_metrics_after(mut self, idle: Duration) -> Self {
+        self.settings.expire_metrics_after = Some(idle);
+        self
+    }
+
+    /// Which version of remote write metrics are pushed by. Defaults to 1.0; to a receiver that does not take 2.0, 1.0 is sent.
+    #[cfg(feature = "mimir")]
+    pub fn remote_write(mut self, version: lgtm_mimir::RemoteWrite) -> Self {
+        self.settings.remote_write = version;
+        self
+    }
+
+    /// Metrics are recorded for a server of the program's own, which answers scrapes by [`Telemetry::metrics_renderer`]. Set
+    /// alone, they are not pushed, as with [`Builder::metrics_addr`].
+    #[cfg(feature = "mimir")]
+    pub fn render_metrics(mut self) -> Self {
+        self.settings.renders_metrics = true;
+        self
+    }
+
     /// Neither pushes metrics nor offers them for scraping, and leaves the global recorder to the program.
     #[cfg(feature = "mimir")]
     pub fn without_metrics(mut self) -> Self {

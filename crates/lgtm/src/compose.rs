@@ -228,7 +228,8 @@ impl Parts<'_> {
             _ => None,
         };
         let address = self.settings.metrics_addr.filter(|_| !self.settings.without_metrics);
-        if push.is_none() && address.is_none() {
+        let renders = self.settings.renders_metrics && !self.settings.without_metrics;
+        if push.is_none() && address.is_none() && !renders {
             return Ok(());
         }
         let mut builder =
@@ -248,11 +249,17 @@ impl Parts<'_> {
         for (histograms, bounds) in &self.settings.buckets_for {
             builder = builder.buckets_for(histograms.clone(), bounds);
         }
-        let mimir = builder.build()?;
+        for (histograms, buckets) in &self.settings.native_histograms_for {
+            builder = builder.native_histograms_for(histograms.clone(), *buckets);
+        }
+        if let Some(idle) = self.settings.expire_metrics_after {
+            builder = builder.expire_after(idle);
+        }
+        let mimir = builder.remote_write(self.settings.remote_write).build()?;
         if self.installs {
             mimir.install().map_err(|_| Error::RecorderAlreadySet)?;
         }
-        self.telemetry.set_recorder(mimir.recorder());
+        self.telemetry.set_recorder(mimir.recorder(), mimir.renderer());
         self.telemetry.set_metrics(mimir.pipeline().cloned(), mimir.local_addr());
         self.telemetry.keep_alive(mimir);
         Ok(())

@@ -22,7 +22,7 @@ pub struct Telemetry {
     filters: Filters,
     config: Config,
     #[cfg(feature = "mimir")]
-    recorder: Option<lgtm_mimir::Recorder>,
+    recorder: Option<(lgtm_mimir::Recorder, lgtm_mimir::Renderer)>,
 }
 
 /// What runs. The thread that waits for signals ends it too.
@@ -107,8 +107,8 @@ impl Telemetry {
     }
 
     #[cfg(feature = "mimir")]
-    pub(crate) fn set_recorder(&mut self, recorder: lgtm_mimir::Recorder) {
-        self.recorder = Some(recorder);
+    pub(crate) fn set_recorder(&mut self, recorder: lgtm_mimir::Recorder, renderer: lgtm_mimir::Renderer) {
+        self.recorder = Some((recorder, renderer));
     }
 
     pub(crate) fn keep_alive(&mut self, part: impl Send + 'static) {
@@ -123,7 +123,15 @@ impl Telemetry {
     #[cfg(feature = "mimir")]
     #[must_use]
     pub fn recorder(&self) -> Option<lgtm_mimir::Recorder> {
-        self.recorder.clone()
+        self.recorder.as_ref().map(|(recorder, _)| recorder.clone())
+    }
+
+    /// Renders the metrics for a server of the program's own, if there is a recorder: [`Builder::render_metrics`](crate::Builder::render_metrics)
+    /// sees to that. It can be cloned into handlers.
+    #[cfg(feature = "mimir")]
+    #[must_use]
+    pub fn metrics_renderer(&self) -> Option<lgtm_mimir::Renderer> {
+        self.recorder.as_ref().map(|(_, renderer)| renderer.clone())
     }
 
     /// Sends everything produced so far, metrics included, and waits for it, at most as long as a shutdown may take

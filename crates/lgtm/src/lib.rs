@@ -177,7 +177,7 @@ pub use lgtm_core::{
     TraceContext, propagation,
 };
 #[cfg(feature = "mimir")]
-pub use lgtm_mimir::Matcher;
+pub use lgtm_mimir::{Format as MetricsFormat, Matcher, RemoteWrite, Renderer};
 #[cfg(feature = "tempo")]
 pub use lgtm_tempo::Protocol;
 pub use report::{FlushError, Report};

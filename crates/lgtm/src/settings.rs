@@ -86,6 +86,13 @@ pub(crate) struct Settings {
     pub(crate) buckets: Option<Vec<f64>>,
     #[cfg(feature = "mimir")]
     pub(crate) buckets_for: Vec<(lgtm_mimir::Matcher, Vec<f64>)>,
+    #[cfg(feature = "mimir")]
+    pub(crate) native_histograms_for: Vec<(lgtm_mimir::Matcher, usize)>,
+    pub(crate) expire_metrics_after: Option<Duration>,
+    #[cfg(feature = "mimir")]
+    pub(crate) remote_write: lgtm_mimir::RemoteWrite,
+    /// A server of the program's own answers scrapes.
+    pub(crate) renders_metrics: bool,
     pub(crate) sampler: Option<Sampler>,
     pub(crate) profile: Option<Profile>,
     pub(crate) keep_errors: Option<bool>,
@@ -143,6 +150,13 @@ impl Settings {
             buckets: self.buckets.or(other.buckets),
             #[cfg(feature = "mimir")]
             buckets_for: [self.buckets_for, other.buckets_for].concat(),
+            #[cfg(feature = "mimir")]
+            native_histograms_for: [self.native_histograms_for, other.native_histograms_for].concat(),
+            expire_metrics_after: self.expire_metrics_after.or(other.expire_metrics_after),
+            // The environment says nothing of these.
+            #[cfg(feature = "mimir")]
+            remote_write: self.remote_write,
+            renders_metrics: self.renders_metrics || other.renders_metrics,
             sampler,
             profile,
             keep_errors: self.keep_errors.or(other.keep_errors),
@@ -230,11 +244,11 @@ impl Settings {
 
     /// Where metrics are pushed, if they are.
     pub(crate) fn push(&self) -> Option<Destination> {
-        match (&self.mimir, self.metrics_addr) {
+        match (&self.mimir, self.metrics_addr.is_some() || self.renders_metrics) {
             (Some(chosen), _) => Some(chosen.clone()),
             // A program is scraped or it pushes.
-            (None, Some(_)) => Some(Destination::Off),
-            (None, None) => self.default_mimir.clone().map(Destination::To),
+            (None, true) => Some(Destination::Off),
+            (None, false) => self.default_mimir.clone().map(Destination::To),
         }
     }
 }

@@ -241,6 +241,17 @@ mod all_signals {
     }
 
     #[test]
+    fn the_readme_has_the_manuals_table() {
+        let readme = include_str!("../../../../README.md");
+        let rows: Vec<_> = include_str!("../lib.rs").lines().filter_map(|line| line.strip_prefix("//! ")).collect();
+        let rows: Vec<_> = rows.iter().filter(|row| row.starts_with("| `")).collect();
+        assert!(rows.len() > 30);
+        for row in rows {
+            assert!(readme.contains(*row), "the README lacks the row {row}");
+        }
+    }
+
+    #[test]
     fn every_variable_of_the_manual_is_in_the_table_of_wrong_values() {
         let manual = include_str!("../lib.rs");
         let rows = manual.lines().filter_map(|line| line.strip_prefix("//! | `"));
