@@ -16,6 +16,7 @@ pub(crate) fn run(name: &str) {
         "order, then flush" => flush(),
         "order in code" => in_code(),
         "scraped" => scraped(),
+        "told" => told(),
         "own registry" => own_registry(),
         #[cfg(unix)]
         "fork" => fork_and_go_on(),
@@ -55,6 +56,31 @@ fn in_runtime(builder: &mut tokio::runtime::Builder) {
         telemetry.flush_async().await.unwrap();
         say(&telemetry.shutdown_async().await.json());
     });
+}
+
+/// What a program can ask and change while it runs.
+fn told() {
+    let telemetry = lgtm::builder()
+        .log_label("team", "books")
+        .log_label_from_field("queue", 2)
+        .remote_write(lgtm::RemoteWrite::Two)
+        .native_histograms_for("order_duration_seconds", 160)
+        .render_metrics()
+        .init()
+        .unwrap();
+    for name in ["service_name", "log_labels", "log_filter"] {
+        let setting = telemetry.config().get(name).unwrap();
+        say(&format!("{} from {}", setting.value, setting.source));
+    }
+    let filters = telemetry.filters();
+    tracing::debug!(queue = "mail", "not yet");
+    filters.set_log_filter("debug").unwrap();
+    tracing::debug!(queue = "mail", "now");
+    order(17);
+    let renderer = telemetry.metrics_renderer().unwrap();
+    let text = renderer.render(lgtm::MetricsFormat::Text);
+    say(text.lines().find(|line| line.starts_with("orders_total{")).unwrap());
+    say(&telemetry.shutdown().json());
 }
 
 fn drop_in_runtime() {

@@ -189,3 +189,25 @@ fn the_sampler_keeps_logs_and_span_metrics() {
     let created = stack.store().series_named("otlp_spans_created_total");
     assert_eq!(created.iter().filter_map(lgtm_devstack::Series::last_value).sum::<f64>(), 2.0);
 }
+
+#[test]
+fn a_running_program_says_its_settings_changes_its_filters_and_renders_its_metrics() {
+    let stack = backends();
+    let finished = run("told", &Addresses::of(&stack).with(&[("OTEL_SERVICE_NAME", "shop"), ("RUST_LOG", "info")]));
+    assert!(finished.success, "{}", finished.stderr);
+    assert_eq!(finished.said[0], "shop from OTEL_SERVICE_NAME");
+    assert_eq!(finished.said[1], "team=books, queue (of a field, 2 values) from code");
+    assert_eq!(finished.said[2], "info from RUST_LOG");
+    assert_eq!(finished.said[3], "orders_total{kind=\"book\"} 1");
+    let logs = stack.store().logs();
+    let messages: Vec<_> = logs.iter().filter_map(|entry| entry.json()).map(|line| line["message"].clone()).collect();
+    assert!(messages.contains(&"now".into()) && messages.contains(&"stored".into()), "{messages:?}");
+    assert!(!messages.contains(&"not yet".into()), "{messages:?}");
+    let now = logs.iter().find(|entry| entry.line.contains("\"now\"")).unwrap();
+    assert_eq!(
+        (now.label("team"), now.label("queue"), now.label("level")),
+        (Some("books"), Some("mail"), Some("debug"))
+    );
+    let native = stack.store().series_named("order_duration_seconds");
+    assert!(native[0].histograms.iter().any(|histogram| histogram.count == 1), "{native:?}");
+}
