@@ -212,7 +212,7 @@ mod loki {
         let fields = loki.detected_fields(selector, last_hour()).await?;
         let number = fields.iter().find(|field| field.label == "number").ok_or("no field `number`")?;
         assert_eq!((number.value_type.as_str(), number.parsers.as_slice()), ("int", &["json".to_owned()][..]));
-        assert_eq!(loki.format_query(r#"{a ="b"}|= "c""#).await?, r#"{a="b"} |= `c`"#);
+        assert_eq!(loki.format_query(r#"{a ="b"}|="c""#).await?, r#"{a="b"} |= "c""#);
         let error = loki.tail(&LogQuery::new("{")).await.err().ok_or("a tail of nothing")?.to_string();
         assert!(error.contains("parse error"), "{error}");
         Ok(())
