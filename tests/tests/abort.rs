@@ -18,7 +18,7 @@ fn build() -> PathBuf {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last().expect("a program")
+    messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back().expect("a program")
 }
 
 #[test]

@@ -311,13 +311,15 @@ mod tempo {
         let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
         let id = tracing::dispatcher::with_default(&dispatch, || {
             let _request = info_span!("request", otel.kind = "server", route = "/orders/{id}").entered();
-            let _query = info_span!("query", otel.kind = "client", rows = 3).entered();
+            let query = info_span!("query", otel.kind = "client", rows = 3);
+            query.follows_from(&info_span!(parent: None, "cause"));
+            let _query = query.entered();
             error!(attempt = 2, "connection lost");
             lgtm_core::current::trace().expect("a trace").trace_id
         });
         // Tempo needs a moment after it says that it is ready: what it does not take is tried again.
         let report = flush(&pipeline);
-        assert_eq!((report.admitted, report.delivered), (2, 2), "{report}");
+        assert_eq!((report.admitted, report.delivered), (3, 3), "{report}");
 
         let tempo = Tempo::at(server.url())?;
         let id = TraceId::from_bytes(id.to_bytes());
@@ -332,6 +334,9 @@ mod tempo {
         assert_eq!(request.attributes.get("route"), Some(&AttributeValue::String("/orders/{id}".to_owned())));
         assert_eq!(query.attributes.get("rows"), Some(&AttributeValue::Int(3)));
         assert_eq!((query.status.code, query.status.message.as_str()), (StatusCode::Error, "connection lost"));
+        let [link] = query.links.as_slice() else { panic!("one link: {:?}", query.links) };
+        let cause = tempo.trace(link.trace_id).await?.ok_or("no trace of the cause")?;
+        assert_eq!((cause.spans[0].name.as_str(), cause.spans[0].span_id), ("cause", link.span_id));
         let event = query.events.first().expect("an event");
         assert_eq!(event.name, "connection lost");
         assert_eq!(event.attributes.get("attempt"), Some(&AttributeValue::Int(2)));

@@ -390,7 +390,7 @@ impl Builder {
     /// use tracing_subscriber::prelude::*;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let (layers, telemetry) = lgtm::builder().layers()?;
+    /// let (layers, telemetry) = lgtm::layers()?; // or lgtm::builder() ... .layers()?
     /// tracing_subscriber::registry().with(layers).with(tracing_subscriber::fmt::layer()).init();
     /// if let Some(recorder) = telemetry.recorder() {
     ///     metrics::set_global_recorder(recorder)?;

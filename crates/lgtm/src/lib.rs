@@ -189,6 +189,18 @@ pub fn current_trace() -> Option<TraceContext> {
     lgtm_core::current::trace()
 }
 
+/// Starts the pipelines as the environment says and gives their layers, for a registry of the program's own; installs nothing. See
+/// [`Builder::layers`].
+///
+/// # Errors
+/// [`Error`] names the variable that cannot work, its value and the accepted form.
+pub fn layers<S>() -> Result<(Layers<S>, Telemetry), Error>
+where
+    S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
+{
+    builder().layers()
+}
+
 /// Starts telemetry as the environment says; see [the table](crate#configuration). Keep what it returns until the end of
 /// `main`.
 ///
