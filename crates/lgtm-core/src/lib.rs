@@ -13,6 +13,7 @@
 //! pipeline / queue: admit, bounded         | pipeline / batch: gather
 //!                                          | the signal crate: encode, classify
 //!                                          | pipeline / deliver, retry, http, grpc: send, try again
+//!                                          | pipeline / connect, proxy, tls: the way to a backend
 //!                                          | accounting: settle, publish
 //! ```
 //!

@@ -27,7 +27,8 @@
 //!   (`service.namespace/service.name`), `instance` (`service.instance.id`) and `environment`, so that two processes never write
 //!   the same series; a label of the program with such a name is sent as `exported_…`. `target_info` carries the resource's other
 //!   attributes. A counter that appears is preceded by a zero, so that `rate()` sees its first value. Type, help and unit go along
-//!   once a minute.
+//!   once a minute; by remote write 2 ([`Builder::remote_write`]) with every series. The samples of a series arrive in their order,
+//!   also over several lanes ([`Builder::push_lanes`]).
 //! - **Scraped** ([`Builder::listen`]): `GET /metrics` in the text format 0.0.4, or in OpenMetrics 1.0 where the scraper's
 //!   `Accept` prefers it. Only OpenMetrics has exemplars. The scraper adds `job` and `instance`.
 //! - Neither: [`Mimir::renderer`] for a program's own server.
@@ -44,9 +45,9 @@
 //! ```text
 //! caller                                           | worker
 //! recorder.rs -> registry.rs -> families.rs        | collect.rs: the series as they are
-//!                (naming.rs, buckets.rs: once)     |   -> push.rs, remote_write.rs -> core's pipeline
+//!                (naming.rs, buckets.rs: once)     |   -> push.rs, remote_write.rs, remote_write2.rs -> core's pipeline
 //! a handle's sample: scalar.rs, histogram.rs,      |   -> scrape.rs, exposition.rs -> the scraper
-//!                exemplar.rs: atomics alone        |
+//!                exemplar.rs: atomics alone        |   -> renderer.rs -> the program's own server
 //! ```
 //!
 //! # Limits

@@ -344,7 +344,7 @@ impl Builder {
     }
 
     /// Bytes that waiting telemetry may take, of all signals together: 3/8 each for logs and spans, 1/8 for metrics, the rest
-    /// for requests in flight. Defaults to 64 MiB; 4 MiB is the least.
+    /// for requests in flight and for what waits for the keep rules. Defaults to 64 MiB; 4 MiB is the least.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.settings.memory_budget = Some(bytes);
         self

@@ -201,7 +201,11 @@ impl Parts<'_> {
             .worker(self.worker.clone())
             .options(self.options(3));
         let mut builder = builder.detail(self.settings.span_detail);
-        if let Some(rules) = self.settings.keep_rules() {
+        if let Some(mut rules) = self.settings.keep_rules() {
+            // What waits is of the last eighth of the memory.
+            let budget = self.settings.memory_budget.unwrap_or(MEMORY_BUDGET);
+            rules.all_bytes = rules.all_bytes.min(budget / 16);
+            rules.trace_bytes = rules.trace_bytes.min(rules.all_bytes / 2);
             builder = builder.keep(rules);
         }
         if let Some(limits) = self.settings.span_limits {

@@ -41,7 +41,7 @@
 //! ```text
 //! caller                                                    | worker
 //! correlation.rs; tracing-opentelemetry; the SDK, sampler.rs|
-//!   -> processor.rs -> span.rs: OTLP bytes                  | core's batch: gather
+//!   -> processor.rs, fate.rs (keep rules) -> span.rs        | core's batch: gather
 //!   -> core's queue: admit                                  | otlp.rs: encode (frame with resource and scopes)
 //! ```
 //!
@@ -64,7 +64,8 @@
 //!
 //! # Limits
 //!
-//! As this crate's own layer. 255 instrumentation scopes are told apart; spans of further ones carry `otel.scope.name` and
+//! As this crate's own layer, its keep rules included: spans that the sampler leaves out are recorded then, and wait until the
+//! local root ends, whether `tracing` or the API made it. 255 instrumentation scopes are told apart; spans of further ones carry `otel.scope.name` and
 //! `otel.scope.version` as attributes. `OpenTelemetrySpanExt` and the adoption of ids need a layer that can be found by its
 //! type from outside: not inside `reload::Layer`, nor a wrapper that does not forward `Layer::downcast_raw`.
 

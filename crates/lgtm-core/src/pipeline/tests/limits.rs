@@ -77,6 +77,8 @@ fn bytes_and_items_never_exceed_the_bounds_and_all_of_both_comes_back() {
 fn what_threads_took_in_advance_comes_back_with_the_next_round() {
     let server = Server::start([]);
     let pipeline = start(server.endpoint(), slow());
+    // The worker's first round is over: the next one comes with the next flush.
+    flush(&pipeline);
     std::thread::scope(|scope| {
         for number in 0..4 {
             let queue = pipeline.queue();
