@@ -309,15 +309,20 @@ impl Signal for Push {
     }
 
     fn classify(&self, reply: &Reply) -> Verdict {
-        if self.version.get() == RemoteWrite::Two
+        remote_write::classify(reply)
+    }
+
+    fn classify_answer_to(&self, sent: &[(HeaderName, HeaderValue)], reply: &Reply) -> Verdict {
+        // Requests of other lanes may have been under way when it turned out that the receiver does not take them.
+        if sent == remote_write2::headers()
             && let Reply::Http { status: status @ (200..=299 | 415), headers, .. } = reply
         {
             match remote_write2::Points::written(headers) {
                 // A receiver of version 1 finds nothing in such a request, and says that it is fine.
                 None => {
-                    self.version.set(RemoteWrite::One);
+                    let is_new = self.version.replace(RemoteWrite::One) == RemoteWrite::Two;
                     let message = format!("it does not take remote write 2 ({status}): 1 is sent from now on");
-                    return Verdict::Reencode { message };
+                    return Verdict::Reencode { message: if is_new { message } else { String::new() } };
                 }
                 // With several lanes the last request's points are not those of this answer.
                 Some(written) if self.lanes == 1 && self.points.lost(written) > 0 => {
@@ -327,7 +332,7 @@ impl Signal for Push {
                 Some(_) => {}
             }
         }
-        remote_write::classify(reply)
+        self.classify(reply)
     }
 
     fn collect_interval(&self) -> Option<Duration> {

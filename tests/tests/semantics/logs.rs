@@ -216,14 +216,16 @@ fn text_is_for_people() {
     assert_eq!(lines, ["INFO shop: outside", "ERROR request:query: shop: no stock order_id=17 region=eu"]);
 }
 
+/// Lines of at most 2,000 bytes, in every format.
+const SHORT_LINES: [fn(lgtm_loki::Builder) -> lgtm_loki::Builder; 3] = [
+    |builder| builder.max_line_bytes(2000).format(Format::Json),
+    |builder| builder.max_line_bytes(2000).format(Format::Logfmt),
+    |builder| builder.max_line_bytes(2000).format(Format::Text),
+];
+
 #[test]
 fn a_line_over_the_programs_own_limit_is_cut_in_every_format() {
-    let formats: [fn(lgtm_loki::Builder) -> lgtm_loki::Builder; 3] = [
-        |builder| builder.max_line_bytes(2000).format(Format::Json),
-        |builder| builder.max_line_bytes(2000).format(Format::Logfmt),
-        |builder| builder.max_line_bytes(2000).format(Format::Text),
-    ];
-    for format in formats {
+    for format in SHORT_LINES {
         let mut settings = settings();
         settings.loki = format;
         let captured = capture(&settings, || info!(target: "shop", filler = "y".repeat(3000), "{}", "é".repeat(500)));
@@ -240,12 +242,7 @@ fn a_line_over_the_programs_own_limit_is_cut_in_every_format() {
 
 #[test]
 fn a_line_that_is_cut_keeps_the_fields_that_fit_and_is_counted() {
-    let formats: [fn(lgtm_loki::Builder) -> lgtm_loki::Builder; 3] = [
-        |builder| builder.max_line_bytes(2000).format(Format::Json),
-        |builder| builder.max_line_bytes(2000).format(Format::Logfmt),
-        |builder| builder.max_line_bytes(2000).format(Format::Text),
-    ];
-    for format in formats {
+    for format in SHORT_LINES {
         let mut settings = settings();
         settings.loki = format;
         let recorder = lgtm_tests::counting::Counting::default();

@@ -61,7 +61,7 @@ pub enum Verdict {
     },
     /// Not in this form: the signal has changed to another one, encode it anew. Nothing was stored.
     Reencode {
-        /// Why, for standard error.
+        /// Why, for standard error; empty: it was said before.
         message: String,
     },
     /// Too large: send it in halves.

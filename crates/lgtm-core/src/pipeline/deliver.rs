@@ -348,7 +348,10 @@ impl<S: Signal> Task<S> {
     fn settle(&mut self, lane: &mut Lane, answer: Result<Reply, NoAnswer>) -> Option<Retry> {
         let items = lane.items();
         let (verdict, unreachable) = match answer {
-            Ok(reply) => (self.signal.classify(&reply), false),
+            Ok(reply) => {
+                let headers = lane.request.as_ref().map_or(&[][..], |request| &request.headers);
+                (self.signal.classify_answer_to(headers, &reply), false)
+            }
             Err(lost) => (Verdict::Retry { error: lost.error, after: None, message: lost.message }, lost.unreachable),
         };
         let accounting = &self.queue.accounting;
@@ -388,7 +391,9 @@ impl<S: Signal> Task<S> {
                 }
             }
             Verdict::Reencode { message } => {
-                diagnostics::warn(&format!("{} at {}: {message}", self.signal.kind().exporter(), self.address));
+                if !message.is_empty() {
+                    diagnostics::warn(&format!("{} at {}: {message}", self.signal.kind().exporter(), self.address));
+                }
                 self.signal.retract();
                 lane.request = None;
             }

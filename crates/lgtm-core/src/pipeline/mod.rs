@@ -61,6 +61,13 @@ pub trait Signal: Send + 'static {
     /// What this backend's answer means.
     fn classify(&self, reply: &Reply) -> Verdict;
 
+    /// What this backend's answer to a request with these headers of [`Signal::headers`] means. Default: as
+    /// [`Signal::classify`], whatever they are.
+    fn classify_answer_to(&self, headers: &[(HeaderName, HeaderValue)], reply: &Reply) -> Verdict {
+        let _ = headers;
+        self.classify(reply)
+    }
+
     /// How often [`Signal::collect`] is called. Default: never.
     fn collect_interval(&self) -> Option<Duration> {
         None

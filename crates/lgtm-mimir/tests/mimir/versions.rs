@@ -101,6 +101,23 @@ fn to_a_backend_that_does_not_take_it_version_1_is_sent_and_nothing_is_lost() {
 }
 
 #[test]
+fn requests_of_all_lanes_that_were_under_way_are_sent_again_in_version_1() {
+    for refusal in [Reply::status(415), Reply::status(204)] {
+        let stack = Devstack::start_blocking().unwrap();
+        stack.script(Route::RemoteWrite, [refusal.times(4)]);
+        let mimir = builder(&stack).remote_write(RemoteWrite::Two).push_lanes(4).build().unwrap();
+        with_local_recorder(&mimir.recorder(), || {
+            (0..100).for_each(|number| counter!("requests_total", "number" => number.to_string()).increment(1));
+        });
+        flush(&mimir);
+        let report = mimir.pipeline().unwrap().report();
+        assert_eq!((report.delivered, report.rejected), (report.admitted, 0), "{report}");
+        assert_eq!(stack.store().series_named("requests_total").len(), 100);
+        assert_eq!(stack.store().requests_to(Route::RemoteWrite).len(), 8);
+    }
+}
+
+#[test]
 fn the_series_of_several_lanes_all_arrive_in_their_order() {
     const SERIES: usize = 500;
     let stack = Devstack::start_blocking().unwrap();
