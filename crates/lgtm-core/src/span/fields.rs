@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 
 use tracing_core::field::{Field, Visit};
 
-use super::attributes::{Attribute, Attributes, Value};
+use super::attributes::Value;
 use crate::protobuf::{self, fixed64_tag, length_tag, varint_tag};
 
 /// The tag of `Span.attributes` in OTLP's trace.proto.
@@ -159,19 +159,6 @@ impl Visited {
         self.origin.line = 0;
     }
 
-    /// Of several attributes of one name only the last stays, as OTLP wants it.
-    #[cold]
-    pub(crate) fn keep_last(&mut self) {
-        let pairs: Vec<&[u8]> = split(&self.attributes).collect();
-        let name = |pair: &[u8]| Attributes::new(pair).next().map(|attribute| attribute.key.to_vec());
-        let names: Vec<_> = pairs.iter().map(|pair| name(pair)).collect();
-        let is_last = |place: usize| !names.iter().skip(place + 1).any(|later| Some(later) == names.get(place));
-        let kept: Vec<u8> =
-            pairs.iter().enumerate().filter(|(place, _)| is_last(*place)).flat_map(|(_, pair)| pair.to_vec()).collect();
-        self.count = u32::try_from((0..pairs.len()).filter(|place| is_last(*place)).count()).unwrap_or(u32::MAX);
-        self.attributes = kept;
-    }
-
     /// Gives back memory that an unusually large event took.
     #[inline]
     pub(crate) fn trim(&mut self, keep: usize) {
@@ -236,7 +223,7 @@ impl FieldVisitor<'_> {
 
     /// Writes a `KeyValue` up to and including the tag of the `AnyValue`, whose content has `length` bytes.
     #[inline]
-    fn begin(&mut self, key: &str, length: usize) {
+    pub(super) fn begin(&mut self, key: &str, length: usize) {
         let buffer = &mut self.visited.attributes;
         let pair = protobuf::field_length(key.len()) + protobuf::field_length(length);
         buffer.push(self.tag);
@@ -457,40 +444,6 @@ impl Visit for FieldVisitor<'_> {
         self.recorded_text(field.name(), &text);
         self.visited.text = text;
     }
-}
-
-/// The encoded attributes one by one.
-pub(super) fn split(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = encoded;
-    std::iter::from_fn(move || {
-        let mut fields = protobuf::Fields(rest);
-        fields.next()?;
-        let (pair, after) = rest.split_at_checked(rest.len() - fields.0.len())?;
-        rest = after;
-        Some(pair)
-    })
-}
-
-/// Appends the first `count` of these attributes, values cut at `value_bytes`; how many are left out.
-pub fn fit(buffer: &mut Vec<u8>, encoded: &[u8], count: u32, value_bytes: usize) -> u32 {
-    let count = count as usize;
-    for pair in split(encoded).take(count) {
-        match (pair.first(), Attributes::new(pair).next()) {
-            (Some(tag), Some(Attribute { key, value: Value::Text(text) })) if text.len() > value_bytes => {
-                // Both are UTF-8: this module has written them.
-                let (key, text) = (String::from_utf8_lossy(key), String::from_utf8_lossy(text));
-                let limits = VisitLimits { attributes: 1, value_bytes, bytes: usize::MAX };
-                let mut visited = Visited { attributes: std::mem::take(buffer), ..Visited::default() };
-                let text = cut(&text, value_bytes);
-                let mut visitor = FieldVisitor { visited: &mut visited, tag: *tag, limits };
-                visitor.begin(&key, protobuf::field_length(text.len()));
-                protobuf::put_bytes(&mut visitor.visited.attributes, STRING_VALUE, text.as_bytes());
-                *buffer = visited.attributes;
-            }
-            _ => buffer.extend_from_slice(pair),
-        }
-    }
-    u32::try_from(split(encoded).skip(count).count()).unwrap_or(u32::MAX)
 }
 
 /// Appends an attribute of a span, outside all limits: for what a layer itself has to say.

@@ -2,7 +2,7 @@
 //! Caller threads.
 //!
 //! - `fields.rs` visits fields, once for all layers, into OTLP attributes;
-//! - `attributes.rs` reads those back;
+//! - `attributes.rs` reads those back, `fit.rs` makes them fit into limits;
 //! - `record.rs` is the record;
 //! - `store.rs` keeps the records beside a registry;
 //! - `attachment.rs` ties a layer to the store of its registry;
@@ -16,6 +16,7 @@ mod attributes;
 mod event;
 mod extension;
 mod fields;
+mod fit;
 mod ids;
 mod link;
 mod record;
@@ -26,7 +27,8 @@ pub use attachment::{Attachment, Role, VisitSpan};
 pub use attributes::{Attribute, Attributes, Value};
 pub use event::VisitedEvent;
 pub use extension::SpanExt;
-pub use fields::{Exception, Origin, SpanKind, Status, cut, fit, put_attribute};
+pub use fields::{Exception, Origin, SpanKind, Status, cut, put_attribute};
+pub use fit::fit;
 pub use ids::{AssignedIds, IdSource};
 pub use link::write as write_link;
 pub use record::{BusyAndIdle, Limits, LogContext, SpanRecord};

@@ -6,12 +6,12 @@ use tracing_core::Metadata;
 
 use super::attributes::Attributes;
 use super::fields::{SpanKind, Status, VisitLimits, Visited};
+use super::fit::split_first;
 use super::ids::IdState;
 use super::undecided::UndecidedTrace;
 use crate::clock;
 use crate::current::TraceContext;
 use crate::ids::{SpanId, TraceId};
-use crate::protobuf;
 
 /// Bounds of one span. Defaults are the OpenTelemetry specification's (SpanLimits) where it has one. Log lines are not bound
 /// by them: of an event or span they have the first 128 fields, or as many as its attributes, and 128 KiB of each.
@@ -45,7 +45,7 @@ impl Limits {
         span_bytes: 256 * 1024,
     };
 
-    /// What the visit of this many attributes takes, for all layers: exported ones are bound by [`fit`](super::fields::fit).
+    /// What the visit of this many attributes takes, for all layers: exported ones are bound by [`fit`](super::fit::fit).
     const fn visit_of(&self, attributes: u32) -> VisitLimits {
         let least = Self::DEFAULT.attributes;
         VisitLimits {
@@ -412,11 +412,4 @@ impl SpanRecord {
             }
         }
     }
-}
-
-/// The first encoded attribute, and those behind it.
-fn split_first(encoded: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut fields = protobuf::Fields(encoded);
-    fields.next()?;
-    encoded.split_at_checked(encoded.len() - fields.0.len())
 }
