@@ -30,7 +30,9 @@
 //! # Sampling
 //!
 //! The head sampler decides once per trace that begins here: [`Sampler`](lgtm_core::Sampler). Unsampled spans keep their ids,
-//! for logs and propagation, and are not sent.
+//! for logs and propagation, and are not sent. With keep rules ([`Builder::keep`]) the part of such a trace that happens in this
+//! process is sent all the same if a span of it fails, or if its local root takes long; its spans wait until that root closes.
+//! Spans that are kept by chance say with which (`lgtm.sampling.probability`).
 //!
 //! # The thread boundary
 //!
@@ -51,7 +53,7 @@
 //!
 //! The OpenTelemetry specification's SpanLimits: 128 attributes, events and links a span, 128 attributes an event; also
 //! 128 KiB a value and 256 KiB for all attributes, and all events, of a span. What goes beyond is counted in the span's
-//! `dropped_*_count`.
+//! `dropped_*_count`. The program's own limits ([`Builder::limits`]) bind spans alone: log lines have what they are given.
 
 mod builder;
 mod detail;
