@@ -5,6 +5,7 @@
 
 mod filters;
 mod keep;
+mod lines;
 mod logs;
 mod propagation;
 mod sampling;

@@ -46,7 +46,7 @@ impl Names {
             }
             let twice = || callsite.fields().iter().skip(place + 1).any(|other| other.name().as_bytes() == name);
             names.plain &= !is_reserved(name) && !has_escaped(name) && !twice();
-            names.keys.insert(Keys::of(name));
+            names.keys.insert(Keys::as_written(name));
         }
         names
     }
@@ -234,7 +234,7 @@ fn collect(fields: &mut Vec<u8>, names: &mut SpanNames, keys: &mut Keys, spans: 
             return;
         }
         for attribute in record.attributes() {
-            let key = Keys::of(attribute.key);
+            let key = Keys::as_written(attribute.key);
             if !keys.may_share(key) || !stands_already(fields, attribute.key) {
                 keys.insert(key);
                 field(fields, attribute.key, attribute.value, own.plain);
@@ -316,6 +316,11 @@ impl Keys {
         let one = byte(0) * 31 + byte(length.wrapping_sub(1)) * 7 + length;
         let other = byte(1) * 5 + byte(length / 2) * 13 + length * 3;
         Self { one: 1 << (one & 63), other: 1 << (other & 63) }
+    }
+
+    /// Of the name that the key has in the line.
+    fn as_written(key: &[u8]) -> Self {
+        if is_reserved(key) { Self::of(&[b"field_", key].concat()) } else { Self::of(key) }
     }
 
     #[inline]
