@@ -1,7 +1,7 @@
 //! What a program's spans and events look like when they have arrived: log lines in Loki's form, spans in OTLP's, and the
 //! ids that link them.
 
-#![allow(clippy::expect_used, reason = "a failed step fails the test, also in its helpers")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a failed step fails the test, also in its helpers")]
 
 mod filters;
 mod keep;
