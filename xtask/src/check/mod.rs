@@ -1,6 +1,7 @@
 //! `cargo xtask check`: every rule of the workspace that a machine can check. All of them run, also after a failure; each says its
 //! name, how it went, and what to do about it.
 
+mod alerts;
 mod dependencies;
 mod features;
 mod headers;
@@ -65,6 +66,7 @@ const CHECKS: &[Check] = &[
     ("dependency direction", dependencies::check),
     ("metrics page", metrics_page::check),
     ("commands in documents", readme::check),
+    ("alerts", alerts::check),
     ("lints", lints),
     ("documentation", documentation),
 ];
