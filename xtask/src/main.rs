@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask demo`, `test` and `check`. Each says what it does, and exits non-zero if it fails.
+//! Development tasks: `cargo xtask demo`, `stack`, `test` and `check`. Each says what it does, and exits non-zero if it fails.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its output")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -6,7 +6,13 @@
 mod cargo;
 mod check;
 mod demo;
+mod doctor;
+mod servers;
+mod shop;
+mod stack;
+mod table;
 mod test;
+mod trip;
 
 use std::process::ExitCode;
 
@@ -24,15 +30,25 @@ pub(crate) struct CommandLine {
 enum Task {
     /// Runs two instrumented services under load, and proves that everything arrived and is linked.
     Demo(demo::Options),
+    /// Runs the stack: Loki, Tempo, Mimir, Grafana, and what watches them.
+    Stack(stack::Options),
+    /// Checks the way of logs, traces and metrics to their backends and back, for the settings in the environment.
+    Doctor(doctor::Options),
     /// Builds and runs all tests: unit, integration and documentation tests.
     Test(test::Options),
     /// Checks the workspace: formatting, lints, documentation, dependency direction, and more.
     Check(check::Options),
+    /// One item of each signal, for `stack status` and `doctor`.
+    #[command(hide = true)]
+    WriteOne(trip::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Demo(options) => demo::run(options),
+        Task::Stack(options) => stack::run(&options),
+        Task::Doctor(options) => doctor::run(&options),
+        Task::WriteOne(options) => trip::write_one(&options),
         Task::Test(options) => test::run(&options),
         Task::Check(options) => check::run(&options),
     };

@@ -4,16 +4,19 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | SHOP_ROLE | `storefront` or `inventory` | storefront |
-//! | SHOP_LISTEN | address of the HTTP API; port 0 takes a free one | 127.0.0.1:3000, inventory 127.0.0.1:3001 |
+//! | SHOP_ROLE | `storefront`, `inventory`, or `alerts`: Alertmanager's webhook, which logs each alert | storefront |
+//! | SHOP_LISTEN | address of the HTTP API; port 0 takes a free one | 127.0.0.1:3000, inventory 127.0.0.1:3001, alerts 127.0.0.1:3003 |
 //! | SHOP_INVENTORY_URL | where the storefront finds the inventory | http://127.0.0.1:3001 |
 //! | SHOP_FAIL_EVERY | an sku divisible by it is out of stock; 0 for none | 13 |
 //! | SHOP_SLOW_EVERY | an id or sku divisible by it is slow; 0 for none | 17 |
 //! | SHOP_SLOW_MS | how slow, in milliseconds | 400 |
 //! | SHOP_REPORT | 1: one line on stderr at the end about what was delivered | 0 |
 //!
-//! It says `listening on http://…` on stdout, and ends in order on SIGTERM and Ctrl-C.
+//! It says `listening on http://…` on stdout, and ends in order on SIGTERM and Ctrl-C. `shop --health` asks the one that runs with the same
+//! environment whether it answers, and says so by its exit code.
 
+mod alerts;
+mod health;
 mod inventory;
 mod settings;
 mod storefront;
@@ -44,6 +47,11 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let settings = Settings::from_environment()?;
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--health") => return health::ask(&settings.listen).await,
+        Some(other) => return Err(format!("the argument `{other}` is not known; accepted: --health, or none").into()),
+    }
     let telemetry = lgtm::init()?;
     telemetry::describe();
     let served = serve(&settings).await;
@@ -58,6 +66,7 @@ async fn serve(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let router = match &settings.role {
         Role::Storefront { inventory } => storefront::router(inventory.clone(), settings.misbehaviour)?,
         Role::Inventory => inventory::router(settings.misbehaviour),
+        Role::Alerts => alerts::router(),
     };
     let listener = TcpListener::bind(&settings.listen)
         .await

@@ -14,11 +14,12 @@ pub(crate) struct Settings {
     pub(crate) report: bool,
 }
 
-/// Which of the two services this process is.
+/// Which of the services this process is.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Role {
     Storefront { inventory: Url },
     Inventory,
+    Alerts,
 }
 
 /// Which requests go wrong, and how. Always the same ones, so that a search for them finds them.
@@ -83,9 +84,14 @@ impl Settings {
                 }
             }
             Some("inventory") => Role::Inventory,
-            Some(other) => return Err(refused("SHOP_ROLE", other.to_owned(), "storefront or inventory")),
+            Some("alerts") => Role::Alerts,
+            Some(other) => return Err(refused("SHOP_ROLE", other.to_owned(), "storefront, inventory or alerts")),
         };
-        let default_listen = if role == Role::Inventory { "127.0.0.1:3001" } else { "127.0.0.1:3000" };
+        let default_listen = match role {
+            Role::Storefront { .. } => "127.0.0.1:3000",
+            Role::Inventory => "127.0.0.1:3001",
+            Role::Alerts => "127.0.0.1:3003",
+        };
         let report = match lookup("SHOP_REPORT").as_deref() {
             None | Some("0") => false,
             Some("1") => true,

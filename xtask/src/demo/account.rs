@@ -7,9 +7,9 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::Backend;
-use super::addresses::Readers;
 use super::received::{self, REQUESTS_TOTAL, Received};
 use super::shops::{Finished, Instance, Role, SignalReport};
+use crate::servers::Readers;
 
 /// One signal of all services.
 #[derive(Debug, Clone, Serialize)]

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: two instrumented services under load, and the proof that all they said arrived and is linked.
 //!
 //! ```text
-//! backend: devstack in this process, or real servers ── addresses.rs
+//! backend: devstack in this process, or real servers ── crate::servers
 //!    ▲  push                                   │ queries
 //! shops.rs: two child processes (children.rs)  ▼
 //!    ▲  requests                   received.rs, account.rs: created = received?
@@ -12,7 +12,6 @@
 //! Everything waits with a deadline. Ctrl-C or SIGTERM ends the services in order; they are reaped in any case.
 
 mod account;
-mod addresses;
 mod children;
 mod load;
 mod progress;
@@ -33,7 +32,9 @@ use lgtm_devstack::{Devstack, Limits, Ports};
 use lgtm_query::Wait;
 use serde::Serialize;
 
-use addresses::{Addresses, Ingest, Readers, Servers};
+use crate::servers::{self, Addresses, Ingest, Readers, ServerOptions, Servers};
+use crate::shop;
+
 use load::Counters;
 use report::Report;
 use shops::{Role, Shops};
@@ -54,7 +55,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Against::Devstack)]
     against: Against,
     #[command(flatten)]
-    servers: Servers,
+    servers: ServerOptions,
 }
 
 /// Which backends receive the telemetry.
@@ -118,7 +119,7 @@ impl Backend {
                 Ok(Self::Devstack(Box::new(stack)))
             }
             Against::Stack => {
-                let servers = Self::Servers(Box::new(options.servers.clone()));
+                let servers = Self::Servers(Box::new(options.servers.servers()?));
                 eprintln!("waiting for the servers to be ready");
                 wait_until_ready(&servers.readers()?).await?;
                 Ok(servers)
@@ -128,21 +129,21 @@ impl Backend {
 
     fn ingest(&self) -> Ingest {
         match self {
-            Self::Devstack(stack) => addresses::devstack_ingest(stack),
+            Self::Devstack(stack) => servers::devstack_ingest(stack),
             Self::Servers(servers) => servers.ingest(),
         }
     }
 
     fn readers(&self) -> anyhow::Result<Readers> {
         match self {
-            Self::Devstack(stack) => addresses::devstack_readers(stack),
+            Self::Devstack(stack) => servers::devstack_readers(stack),
             Self::Servers(servers) => servers.readers(),
         }
     }
 
     fn addresses(&self) -> anyhow::Result<Addresses> {
         match self {
-            Self::Devstack(stack) => Ok(addresses::devstack_addresses(stack)),
+            Self::Devstack(stack) => Ok(servers::devstack_addresses(stack)),
             Self::Servers(servers) => servers.addresses(),
         }
     }
@@ -194,7 +195,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
 /// Starts all, proves, reports, and stays up if that is wanted; `proven` tells how the proof went as soon as that is known.
 async fn demonstrate(options: &Options, shops: &mut Shops, proven: &mut Option<ExitCode>) -> anyhow::Result<ExitCode> {
     let backend = Backend::start(options).await?;
-    let executable = shops::build().await?;
+    let executable = shop::build().await?;
     let report = prove(options, &backend, &executable, shops).await?;
     let text = if options.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     std::io::stdout().write_all(text.as_bytes()).context("the report cannot be written")?;

@@ -12,8 +12,8 @@ use lgtm_query::{
 };
 use prost::Message as _;
 
-use super::addresses::Readers;
 use super::shops::Instance;
+use crate::servers::Readers;
 
 /// The counter of the services that must end at the number of requests sent.
 pub(super) const REQUESTS_TOTAL: &str = "http_requests_total";

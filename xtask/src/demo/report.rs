@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::Against;
 use super::account::Account;
-use super::addresses::Addresses;
 use super::load::Load;
 use super::story::{Exemplar, Line, Story};
+use crate::servers::Addresses;
 
 /// The result of one run. Its JSON is what `--json` prints.
 #[derive(Debug, Clone, Serialize)]

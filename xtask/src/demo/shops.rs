@@ -2,26 +2,22 @@
 //! variables only.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use cargo_metadata::Message;
 use lgtm_core::{SignalKind, TraceId};
 use tokio::process::Command;
 use tokio::time::Instant;
 use url::Url;
 
-use super::addresses::Ingest;
 use super::children::{Ended, Program};
-use crate::cargo;
+use crate::servers::Ingest;
+use crate::shop;
 
 /// How long a service may take until it listens.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the services may take to end: 5 s for requests in flight, 10 s for telemetry, and some slack.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-/// Variables that would change what the services do or send: only those that are set here reach them.
-const NOT_INHERITED: [&str; 7] = ["OTEL_", "LGTM_", "LOKI_", "TEMPO_", "MIMIR_", "SHOP_", "RUST_LOG"];
 
 /// `service.namespace` of both services.
 pub(super) const NAMESPACE: &str = "shop";
@@ -107,30 +103,6 @@ impl Report {
     }
 }
 
-/// Builds the shop and gives the path of its executable.
-///
-/// # Errors
-/// If cargo fails; it has said why on standard error.
-pub(super) async fn build() -> anyhow::Result<PathBuf> {
-    let mut command = Command::from(cargo::command());
-    command
-        .args(["build", "--package", "shop", "--message-format", "json-render-diagnostics"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
-    eprintln!("$ cargo build --package shop");
-    let output = command.spawn().context("cannot start cargo")?.wait_with_output().await?;
-    if !output.status.success() {
-        bail!("`cargo build --package shop` failed: {}", output.status);
-    }
-    let messages = Message::parse_stream(output.stdout.as_slice());
-    let executable = messages.filter_map(Result::ok).find_map(|message| match message {
-        Message::CompilerArtifact(artifact) if artifact.target.name == "shop" => artifact.executable,
-        _ => None,
-    });
-    executable.map(PathBuf::from).context("cargo has built the package shop, but names no executable of it")
-}
-
 impl Shops {
     /// Starts both services, and gives the address of the storefront. What has been started is in `self` also after an error.
     ///
@@ -154,10 +126,8 @@ impl Shops {
         let attributes =
             format!("service.namespace={NAMESPACE},service.instance.id={id},deployment.environment.name=demo");
         let mut command = Command::new(executable);
-        for (inherited, _) in std::env::vars_os() {
-            if NOT_INHERITED.iter().any(|start| inherited.to_string_lossy().starts_with(start)) {
-                command.env_remove(inherited);
-            }
+        for inherited in shop::not_inherited() {
+            command.env_remove(inherited);
         }
         command
             .env("SHOP_ROLE", name)

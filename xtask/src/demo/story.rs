@@ -7,8 +7,8 @@ use lgtm_query::tree::Attachment;
 use lgtm_query::{Direction, Labels, LogQuery, SpanId, TimeRange, Trace, TraceId, Wait};
 use serde::Serialize;
 
-use super::addresses::Readers;
 use super::shops::{Instance, Role};
+use crate::servers::Readers;
 
 /// The histogram whose exemplars lead to the traces.
 const DURATION: &str = "http_request_duration_seconds_bucket";

@@ -9,25 +9,29 @@ use lgtm_query::{Client, Loki, Prometheus, Tempo};
 use serde::Serialize;
 use url::Url;
 
+use crate::stack::{self, State};
+
 /// The longest that one query may take.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The addresses of real servers, for `--against stack`.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Servers, for --against stack")]
-pub(super) struct Servers {
+/// The addresses of servers. What is not given is that of the stack that `cargo xtask stack up` has started, else the usual one.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(
+    next_help_heading = "Servers; the defaults are those of the running stack, else the usual ports of this machine"
+)]
+pub(crate) struct ServerOptions {
     /// Loki, to push to and to read from.
-    #[arg(long, env = "LOKI_URL", default_value = "http://localhost:3100", value_name = "URL")]
-    loki_url: String,
+    #[arg(long, env = "LOKI_URL", value_name = "URL")]
+    loki_url: Option<String>,
     /// Tempo's OTLP receiver.
-    #[arg(long, env = "TEMPO_ENDPOINT", default_value = "http://localhost:4317", value_name = "URL")]
-    tempo_endpoint: String,
+    #[arg(long, env = "TEMPO_ENDPOINT", value_name = "URL")]
+    tempo_endpoint: Option<String>,
     /// Tempo's query API.
-    #[arg(long, env = "LGTM_TEMPO_URL", default_value = "http://localhost:3200", value_name = "URL")]
-    tempo_url: String,
+    #[arg(long, env = "LGTM_TEMPO_URL", value_name = "URL")]
+    tempo_url: Option<String>,
     /// Remote write of Mimir; for Prometheus with the path /api/v1/write.
-    #[arg(long, env = "MIMIR_ENDPOINT", default_value = "http://localhost:9009", value_name = "URL")]
-    mimir_endpoint: String,
+    #[arg(long, env = "MIMIR_ENDPOINT", value_name = "URL")]
+    mimir_endpoint: Option<String>,
     /// The query API of Mimir or Prometheus. Defaults to the host of --mimir-endpoint, with Mimir's prefix /prometheus unless the
     /// path is Prometheus' /api/v1/write.
     #[arg(long, env = "LGTM_PROMETHEUS_URL", value_name = "URL")]
@@ -37,41 +41,95 @@ pub(super) struct Servers {
     tenant: Option<String>,
 }
 
+/// The addresses of real servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Servers {
+    pub(crate) loki_url: String,
+    pub(crate) tempo_endpoint: String,
+    pub(crate) tempo_url: String,
+    pub(crate) mimir_endpoint: String,
+    prometheus_url: Option<String>,
+    tenant: Option<String>,
+}
+
+impl ServerOptions {
+    /// What was given, else what the running stack has, else the usual addresses.
+    ///
+    /// # Errors
+    /// If the running stack's state cannot be read.
+    pub(crate) fn servers(&self) -> anyhow::Result<Servers> {
+        Ok(self.over(stack::running()?.as_ref()))
+    }
+
+    /// The stack `state` alone, whatever the environment says.
+    pub(crate) fn of_stack(state: &State) -> Servers {
+        Self::default().over(Some(state))
+    }
+
+    fn over(&self, state: Option<&State>) -> Servers {
+        let of_stack = |service: &str| Some(state?.service(service)?.url.clone());
+        let tempo = of_stack("tempo");
+        // The receiver's port is as far from the API's as in the configuration.
+        let receiver = tempo.as_ref().and_then(|url| {
+            let mut url = Url::parse(url).ok()?;
+            url.set_port(url.port().map(|port| port + (4317 - 3200))).ok()?;
+            Some(url.as_str().trim_end_matches('/').to_owned())
+        });
+        let metrics = match state {
+            Some(state) if state.prometheus_for_mimir => {
+                of_stack("prometheus").map(|url| format!("{url}/api/v1/write"))
+            }
+            _ => of_stack("mimir"),
+        };
+        let or = |given: &Option<String>, of_stack: Option<String>, usual: &str| {
+            given.clone().or(of_stack).unwrap_or_else(|| usual.to_owned())
+        };
+        Servers {
+            loki_url: or(&self.loki_url, of_stack("loki"), "http://localhost:3100"),
+            tempo_endpoint: or(&self.tempo_endpoint, receiver, "http://localhost:4317"),
+            tempo_url: or(&self.tempo_url, tempo, "http://localhost:3200"),
+            mimir_endpoint: or(&self.mimir_endpoint, metrics, "http://localhost:9009"),
+            prometheus_url: self.prometheus_url.clone(),
+            tenant: self.tenant.clone(),
+        }
+    }
+}
+
 /// Credentials for all servers: from the environment alone, because arguments are seen by every process.
 const CREDENTIALS: [&str; 3] = ["LGTM_USERNAME", "LGTM_PASSWORD", "LGTM_TOKEN"];
 
 /// Where the programs send, as lgtm's variables.
 #[derive(Debug, Clone)]
-pub(super) struct Ingest {
+pub(crate) struct Ingest {
     variables: Vec<(&'static str, String)>,
 }
 
 impl Ingest {
-    pub(super) fn variables(&self) -> impl Iterator<Item = (&'static str, &String)> {
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, &String)> {
         self.variables.iter().map(|(name, value)| (*name, value))
     }
 }
 
 /// Where the proof is read.
 #[derive(Debug, Clone)]
-pub(super) struct Readers {
-    pub(super) loki: Loki,
-    pub(super) tempo: Tempo,
-    pub(super) prometheus: Prometheus,
+pub(crate) struct Readers {
+    pub(crate) loki: Loki,
+    pub(crate) tempo: Tempo,
+    pub(crate) prometheus: Prometheus,
 }
 
 /// The addresses as a person or program is told.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Addresses {
-    pub(super) loki: String,
-    pub(super) tempo_ingest: String,
-    pub(super) tempo: String,
-    pub(super) metrics_ingest: String,
-    pub(super) metrics: String,
+pub(crate) struct Addresses {
+    pub(crate) loki: String,
+    pub(crate) tempo_ingest: String,
+    pub(crate) tempo: String,
+    pub(crate) metrics_ingest: String,
+    pub(crate) metrics: String,
 }
 
 impl Servers {
-    pub(super) fn ingest(&self) -> Ingest {
+    pub(crate) fn ingest(&self) -> Ingest {
         let mut variables = vec![
             ("LOKI_URL", self.loki_url.clone()),
             ("TEMPO_ENDPOINT", self.tempo_endpoint.clone()),
@@ -84,7 +142,7 @@ impl Servers {
 
     /// # Errors
     /// If an address cannot be used.
-    pub(super) fn readers(&self) -> anyhow::Result<Readers> {
+    pub(crate) fn readers(&self) -> anyhow::Result<Readers> {
         let [username, password, token] = CREDENTIALS.map(variable);
         let client = |url: &str| {
             let mut builder = Client::builder(url).timeout(QUERY_TIMEOUT);
@@ -124,7 +182,7 @@ impl Servers {
 
     /// # Errors
     /// As [`Servers::readers`].
-    pub(super) fn addresses(&self) -> anyhow::Result<Addresses> {
+    pub(crate) fn addresses(&self) -> anyhow::Result<Addresses> {
         let readers = self.readers()?;
         let shown = |url: &str| {
             Url::parse(url).map_or_else(
@@ -147,7 +205,7 @@ impl Servers {
 }
 
 /// Where the development stack is sent to.
-pub(super) fn devstack_ingest(stack: &Devstack) -> Ingest {
+pub(crate) fn devstack_ingest(stack: &Devstack) -> Ingest {
     Ingest {
         variables: vec![
             ("LOKI_URL", stack.loki_url()),
@@ -163,7 +221,7 @@ pub(super) fn devstack_ingest(stack: &Devstack) -> Ingest {
 ///
 /// # Errors
 /// None in practice: its addresses are URLs.
-pub(super) fn devstack_readers(stack: &Devstack) -> anyhow::Result<Readers> {
+pub(crate) fn devstack_readers(stack: &Devstack) -> anyhow::Result<Readers> {
     let client = |url: String| Client::builder(url).timeout(QUERY_TIMEOUT).build();
     Ok(Readers {
         loki: Loki::new(client(stack.loki_url())?),
@@ -172,7 +230,7 @@ pub(super) fn devstack_readers(stack: &Devstack) -> anyhow::Result<Readers> {
     })
 }
 
-pub(super) fn devstack_addresses(stack: &Devstack) -> Addresses {
+pub(crate) fn devstack_addresses(stack: &Devstack) -> Addresses {
     Addresses {
         loki: stack.loki_url(),
         tempo_ingest: stack.otlp_grpc_url(),
@@ -191,25 +249,45 @@ fn variable(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn servers(mimir: &str, prometheus: Option<&str>) -> Servers {
-        Servers {
-            loki_url: "http://localhost:3100".to_owned(),
-            tempo_endpoint: "http://localhost:4317".to_owned(),
-            tempo_url: "http://localhost:3200".to_owned(),
-            mimir_endpoint: mimir.to_owned(),
-            prometheus_url: prometheus.map(str::to_owned),
-            tenant: None,
-        }
+    #[test]
+    fn metrics_are_read_where_they_are_written() {
+        let url = |mimir: &str, prometheus: Option<&str>| {
+            let options = ServerOptions {
+                mimir_endpoint: Some(mimir.to_owned()),
+                prometheus_url: prometheus.map(str::to_owned),
+                ..ServerOptions::default()
+            };
+            options.over(None).prometheus_url()
+        };
+        assert_eq!(url("http://localhost:9009", None).unwrap(), "http://localhost:9009/prometheus");
+        assert_eq!(url("http://h:9009/api/v1/push", None).unwrap(), "http://h:9009/prometheus");
+        assert_eq!(url("http://h:9090/api/v1/write", None).unwrap(), "http://h:9090/");
+        assert_eq!(url("http://h:9090/api/v1/write", Some("http://other")).unwrap(), "http://other");
+        let error = url("h", None).unwrap_err();
+        assert!(error.to_string().contains("MIMIR_ENDPOINT") && error.to_string().contains("accepted"), "{error}");
     }
 
     #[test]
-    fn metrics_are_read_where_they_are_written() {
-        let url = |mimir, prometheus| servers(mimir, prometheus).prometheus_url().unwrap();
-        assert_eq!(url("http://localhost:9009", None), "http://localhost:9009/prometheus");
-        assert_eq!(url("http://h:9009/api/v1/push", None), "http://h:9009/prometheus");
-        assert_eq!(url("http://h:9090/api/v1/write", None), "http://h:9090/");
-        assert_eq!(url("http://h:9090/api/v1/write", Some("http://other")), "http://other");
-        let error = servers("h", None).prometheus_url().unwrap_err();
-        assert!(error.to_string().contains("MIMIR_ENDPOINT") && error.to_string().contains("accepted"), "{error}");
+    fn what_is_not_given_is_that_of_the_running_stack() {
+        let started = |service: &str, port: u16| stack::Started {
+            service: service.to_owned(),
+            url: format!("http://127.0.0.1:{port}"),
+            ready: String::new(),
+            process: None,
+        };
+        let state = State {
+            runtime: stack::Runtime::Process,
+            profile: stack::Profile::Full,
+            services: vec![started("loki", 13100), started("tempo", 13200), started("prometheus", 19091)],
+            missing: vec!["mimir".to_owned()],
+            prometheus_for_mimir: true,
+        };
+        let options = ServerOptions { loki_url: Some("http://other".to_owned()), ..ServerOptions::default() };
+        let servers = options.over(Some(&state));
+        assert_eq!(servers.loki_url, "http://other");
+        assert_eq!(servers.tempo_endpoint, "http://127.0.0.1:14317");
+        assert_eq!(servers.tempo_url, "http://127.0.0.1:13200");
+        assert_eq!(servers.mimir_endpoint, "http://127.0.0.1:19091/api/v1/write");
+        assert_eq!(servers.prometheus_url().unwrap(), "http://127.0.0.1:19091/");
     }
 }
