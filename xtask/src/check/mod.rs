@@ -1,17 +1,20 @@
 //! `cargo xtask check`: every rule of the workspace that a machine can check. All of them run, also after a failure; each says its
 //! name, how it went, and what to do about it.
 
-mod alerts;
 mod dependencies;
+mod deploy;
 mod features;
 mod headers;
 mod machine_paths;
 mod members;
+mod metric_names;
 mod metrics_page;
 mod packages;
 mod readme;
 mod sources;
+mod tools;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -23,6 +26,11 @@ use crate::{cargo, demo};
 /// What `check` checks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
+    /// Only the checks whose names begin so, such as `deploy`. Defaults to all.
+    names: Vec<String>,
+    /// Programs whose absence is a failure. Without this a check that cannot start its program says so and passes.
+    #[arg(long, value_name = "PROGRAM", value_delimiter = ',')]
+    require: Vec<String>,
     /// Adds what is too slow for every run: each crate's features one by one, its package, and a short demo.
     #[arg(long)]
     full: bool,
@@ -35,6 +43,25 @@ pub(crate) struct Options {
 struct Workspace {
     root: PathBuf,
     metadata: Metadata,
+    /// Programs that must be there.
+    required: Vec<String>,
+}
+
+impl Workspace {
+    /// # Errors
+    /// If cargo cannot say what the workspace has.
+    fn read(required: Vec<String>) -> anyhow::Result<Self> {
+        let metadata = cargo::metadata()?;
+        Ok(Self { root: metadata.workspace_root.clone().into(), metadata, required })
+    }
+}
+
+/// The metrics that dashboards, rules and pages name, each with the places.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub(crate) fn named_metrics() -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    deploy::queries::named_metrics(&Workspace::read(Vec::new())?).map_err(anyhow::Error::msg)
 }
 
 /// Why a check fails: what was found, and what to do.
@@ -65,27 +92,38 @@ const CHECKS: &[Check] = &[
     ("workspace members", members::check),
     ("dependency direction", dependencies::check),
     ("metrics page", metrics_page::check),
+    ("metric names", metric_names::check),
     ("commands in documents", readme::check),
-    ("alerts", alerts::check),
+    ("deploy: files", deploy::files::check),
+    ("deploy: compose", deploy::compose::check),
+    ("deploy: configurations", deploy::configurations::check),
+    ("deploy: alerts", deploy::alerts::check),
+    ("deploy: grafana", deploy::grafana::check),
+    ("deploy: queries", deploy::queries::check),
     ("lints", lints),
     ("documentation", documentation),
 ];
 
-const SLOW_CHECKS: &[Check] = &[("features", features::check), ("packages", packages::check), ("demo", short_demo)];
+const SLOW_CHECKS: &[Check] = &[
+    ("features", features::check),
+    ("packages", packages::check),
+    ("deploy: Dockerfile", deploy::dockerfile::check),
+    ("demo", short_demo),
+];
 
 /// Runs all checks.
 ///
 /// # Errors
 /// If the workspace cannot be read. A check that fails is not an error but an exit code.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let metadata = cargo::metadata()?;
-    let workspace = Workspace { root: metadata.workspace_root.clone().into(), metadata };
+    let workspace = Workspace::read(options.require.clone())?;
     if options.fix {
         cargo::run(&["fmt", "--all"], &[])?;
         metrics_page::write(&workspace)?;
     }
     let slow = if options.full { SLOW_CHECKS } else { &[] };
-    let checks: Vec<&Check> = CHECKS.iter().chain(slow).collect();
+    let all: Vec<&Check> = CHECKS.iter().chain(slow).collect();
+    let checks = chosen(&all, &options.names)?;
     let failed: Vec<&str> =
         checks.iter().filter(|(name, check)| !passes(name, *check, &workspace)).map(|(name, _)| *name).collect();
     if failed.is_empty() {
@@ -94,6 +132,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     println!("{} of {} checks failed: {}", failed.len(), checks.len(), failed.join(", "));
     Ok(ExitCode::FAILURE)
+}
+
+/// The checks of these names, or all.
+fn chosen<'a>(all: &[&'a Check], names: &[String]) -> anyhow::Result<Vec<&'a Check>> {
+    let is = |check: &Check, name: &String| check.0.starts_with(name.as_str());
+    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|check| is(check, name))) {
+        let known: Vec<&str> = all.iter().map(|check| check.0).collect();
+        anyhow::bail!("there is no check `{unknown}`; accepted: the beginnings of {}", known.join(", "));
+    }
+    Ok(all.iter().filter(|check| names.is_empty() || names.iter().any(|name| is(check, name))).copied().collect())
 }
 
 fn passes(name: &str, check: fn(&Workspace) -> Result<(), Failure>, workspace: &Workspace) -> bool {

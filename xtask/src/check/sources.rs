@@ -46,7 +46,11 @@ impl Workspace {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let hidden = name.starts_with('.') && !DOTTED.contains(&name.as_ref());
         // Folders that tests and tools leave (a second target folder, a local store) say so themselves.
-        hidden || folder == self.metadata.target_directory.as_std_path() || folder.join("CACHEDIR.TAG").exists()
+        let of_node = name == "node_modules";
+        hidden
+            || of_node
+            || folder == self.metadata.target_directory.as_std_path()
+            || folder.join("CACHEDIR.TAG").exists()
     }
 
     fn relative(&self, path: &Path) -> String {

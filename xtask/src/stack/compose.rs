@@ -46,6 +46,8 @@ pub(crate) struct Service {
     pub(crate) command: Vec<String>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) mounts: Vec<Mount>,
+    pub(crate) has_health_check: bool,
+    pub(crate) memory_limit: Option<String>,
 }
 
 /// What a service finds at a path.
@@ -82,6 +84,10 @@ struct Entry {
     volumes: Vec<String>,
     #[serde(default)]
     ports: Vec<String>,
+    #[serde(default)]
+    healthcheck: Option<Value>,
+    #[serde(default)]
+    mem_limit: Option<String>,
 }
 
 impl Compose {
@@ -119,8 +125,9 @@ impl Compose {
             }
             let mounts = entry.volumes.iter().map(|volume| parse_mount(volume, deploy)).collect::<Result<_, _>>();
             let mounts = mounts.with_context(|| format!("services.{name}.volumes"))?;
-            let Entry { image, command, environment, .. } = entry;
-            services.insert(name, Service { image, command, environment, mounts });
+            let Entry { image, command, environment, healthcheck, mem_limit: memory_limit, .. } = entry;
+            let has_health_check = healthcheck.is_some();
+            services.insert(name, Service { image, command, environment, mounts, has_health_check, memory_limit });
         }
         Ok(Self { services, published })
     }

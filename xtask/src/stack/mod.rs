@@ -8,14 +8,14 @@
 //!     stack config                       stack status ── status.rs, probe.rs ◀──┘
 //! ```
 
-mod compose;
+pub(crate) mod compose;
 mod docker;
-mod effective;
+pub(crate) mod effective;
 mod plan;
 mod probe;
 mod process;
-mod programs;
-mod rewrite;
+pub(crate) mod programs;
+pub(crate) mod rewrite;
 mod state;
 mod status;
 
@@ -33,6 +33,7 @@ use docker::Docker;
 use effective::Storage;
 use plan::{Plan, Site};
 use programs::Program;
+pub(crate) use programs::on_path;
 #[cfg(test)]
 pub(crate) use state::Started;
 pub(crate) use state::{Runtime, State};

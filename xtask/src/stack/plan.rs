@@ -9,11 +9,8 @@ use serde_yaml_ng::Value;
 
 use super::compose::{Compose, Mount, Profile, Service, Source};
 use super::effective;
-use super::programs::{self, Program};
+use super::programs::{self, Program, SHOP_IMAGE};
 use super::rewrite::{self, Places, Rewriter};
-
-/// The image of the example program, which cargo builds.
-const SHOP_IMAGE: &str = "lgtm-shop";
 
 /// All that will be started.
 pub(crate) struct Plan {

@@ -21,6 +21,9 @@ pub(crate) struct Program {
     pub(crate) opened: Option<&'static str>,
 }
 
+/// The image of the example program, which cargo builds.
+pub(crate) const SHOP_IMAGE: &str = "lgtm-shop";
+
 pub(crate) const PROGRAMS: &[Program] = &[
     Program {
         service: "loki",
@@ -115,6 +118,11 @@ impl Program {
     pub(crate) fn find(&self) -> Option<PathBuf> {
         self.names.iter().find_map(|name| on_path(name))
     }
+}
+
+/// How to get the program of a service.
+pub(crate) fn install(service: &str) -> &'static str {
+    Program::of(service).map_or("its own project", |program| program.install)
 }
 
 /// An executable file of this name in a folder of `PATH`.
