@@ -194,12 +194,19 @@ impl Accounting {
                     .absolute(count);
             }
         }
+        // From the start: `increase()` sees the first drop of a reason only beside a zero before it.
         for reason in DropReason::ALL {
-            let count = self.dropped_for(*reason);
-            if count > 0 || *reason == DropReason::QueueFull {
-                metrics::counter!(names.dropped_total, "exporter" => exporter, "reason" => reason.as_str())
-                    .absolute(count);
+            metrics::counter!(names.dropped_total, "exporter" => exporter, "reason" => reason.as_str())
+                .absolute(self.dropped_for(*reason));
+        }
+        match signal {
+            SignalKind::Logs => metrics::counter!(catalogue::LOGS_TRUNCATED_TOTAL).increment(0),
+            SignalKind::Spans => {
+                for outcome in ["kept", "discarded"] {
+                    metrics::counter!(catalogue::SPANS_DECIDED_EARLY_TOTAL, "outcome" => outcome).increment(0);
+                }
             }
+            SignalKind::Metrics => {}
         }
         metrics::gauge!(names.queue_size, "exporter" => exporter).set(queued as f64);
     }

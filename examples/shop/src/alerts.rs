@@ -35,11 +35,13 @@ pub(crate) fn router() -> Router {
 }
 
 async fn receive(Json(Notification { receiver, alerts }): Json<Notification>) -> StatusCode {
+    let together = alerts.len();
     for Alert { status, labels, annotations, starts_at } in alerts {
         let label = |name: &str| labels.get(name).map_or("", String::as_str);
         let summary = annotations.get("summary").map_or("", String::as_str);
         tracing::warn!(
             receiver,
+            together,
             status,
             starts_at,
             alertname = label("alertname"),

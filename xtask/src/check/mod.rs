@@ -22,6 +22,7 @@ use std::time::Instant;
 use cargo_metadata::Metadata;
 
 use crate::{cargo, demo};
+pub(crate) use deploy::queries::{Language, Query};
 
 /// What `check` checks.
 #[derive(Debug, clap::Args)]
@@ -62,6 +63,19 @@ impl Workspace {
 /// If one of them cannot be read.
 pub(crate) fn named_metrics() -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     deploy::queries::named_metrics(&Workspace::read(Vec::new())?).map_err(anyhow::Error::msg)
+}
+
+/// The queries of dashboards, data sources, rules and pages, with values in the place of Grafana's variables.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(crate) fn all_queries() -> anyhow::Result<Vec<Query>> {
+    deploy::queries::all(&Workspace::read(Vec::new())?).map_err(anyhow::Error::msg)
+}
+
+/// The service of the stack that says a metric; `None` for those of lgtm and of the example program.
+pub(crate) fn service_of_metric(name: &str) -> Option<&'static str> {
+    deploy::metrics::service(name)
 }
 
 /// Why a check fails: what was found, and what to do.

@@ -1,14 +1,26 @@
-//! The stack with Docker: `docker compose` does the work, with the profile's variables and the password.
+//! The stack with Docker: `docker compose` does the work, with the profile's variables and the password. What it cannot wait for is
+//! asked from outside, and a service that fails is named with the last lines of its log.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use super::compose::{Compose, Profile};
 use super::effective;
+use super::probe;
 use super::programs::Program;
 use super::state::Started;
+
+/// How long services may take to be ready after compose says that they are up.
+const READY_DEADLINE: Duration = Duration::from_secs(120);
+/// How often is looked.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// The lines of a log that are shown of a service that failed.
+const LAST_LINES: &str = "15";
 
 /// The command line of compose for one profile.
 pub(super) struct Docker {
@@ -50,19 +62,85 @@ impl Docker {
         Ok(Self { arguments, alertmanager })
     }
 
+    /// Starts all services, and waits until they are ready.
+    ///
+    /// # Errors
+    /// If one does not start or is not ready in time; with the last lines of its log.
+    pub(super) async fn up(&self, services: &[Started]) -> anyhow::Result<()> {
+        if let Err(error) = self.run(&["up", "--build", "--detach", "--wait"]) {
+            return Err(error.context(self.failed()));
+        }
+        let http = probe::client()?;
+        let started = Instant::now();
+        let mut waiting: Vec<&Started> = services.iter().collect();
+        while let Some(first) = waiting.first() {
+            if started.elapsed() > READY_DEADLINE {
+                let lines = self.last_lines(&first.service);
+                bail!("{} is not ready after {READY_DEADLINE:?} ({}){lines}", first.service, first.ready);
+            }
+            let mut unready = Vec::new();
+            for service in waiting {
+                match probe::is_ready(&http, &service.ready).await {
+                    Ok(()) => eprintln!("  {} is ready", service.service),
+                    Err(_) => unready.push(service),
+                }
+            }
+            waiting = unready;
+            if !waiting.is_empty() {
+                sleep(INTERVAL).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The services that do not run or are not healthy, each with the last lines of its log.
+    fn failed(&self) -> String {
+        let listed = self.said(&["ps", "--all", "--format", "json"]);
+        // Newer versions print a line a service, older ones a list.
+        let lines = listed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let entries = lines.flat_map(|value| match value {
+            Value::Array(entries) => entries,
+            entry => vec![entry],
+        });
+        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+        let failed = entries.filter_map(|entry| {
+            let (state, health) = (text(&entry, "State"), text(&entry, "Health"));
+            let well = state == "running" && matches!(health.as_str(), "" | "healthy");
+            let service = text(&entry, "Service");
+            (!well).then(|| format!("{service}: {state} {health}{}", self.last_lines(&service)))
+        });
+        let failed: Vec<String> = failed.collect();
+        if failed.is_empty() { "no service says why".to_owned() } else { failed.join("\n") }
+    }
+
+    fn last_lines(&self, service: &str) -> String {
+        let lines = self.said(&["logs", "--no-color", "--tail", LAST_LINES, service]);
+        format!("; its last lines:\n  {}", lines.trim_end().replace('\n', "\n  "))
+    }
+
+    /// What `docker compose` says with `more`; nothing if it cannot be asked.
+    fn said(&self, more: &[&str]) -> String {
+        let output = self.command(more).output();
+        output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Runs `docker compose` with `more`, its output for all to see.
     ///
     /// # Errors
     /// If it cannot be started or fails.
     pub(super) fn run(&self, more: &[&str]) -> anyhow::Result<()> {
-        let mut command = Command::new("docker");
-        command.args(&self.arguments).args(more).env("ALERTMANAGER_CONFIG", &self.alertmanager).stdin(Stdio::null());
         eprintln!("$ docker compose {}", more.join(" "));
-        let status = command.status().context("docker cannot be started")?;
+        let status = self.command(more).status().context("docker cannot be started")?;
         if !status.success() {
             bail!("`docker compose {}` failed: {status}", more.join(" "));
         }
         Ok(())
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.args(&self.arguments).args(more).env("ALERTMANAGER_CONFIG", &self.alertmanager).stdin(Stdio::null());
+        command
     }
 }
 

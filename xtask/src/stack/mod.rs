@@ -11,10 +11,12 @@
 pub(crate) mod compose;
 mod docker;
 pub(crate) mod effective;
+mod metrics;
 mod plan;
 mod probe;
 mod process;
 pub(crate) mod programs;
+mod queries;
 pub(crate) mod rewrite;
 mod state;
 mod status;
@@ -70,6 +72,14 @@ enum Action {
         #[arg(long, requires = "service")]
         follow: bool,
     },
+    /// Asks for every metric that a dashboard, a rule or a page names, and says which the stack has not got.
+    Metrics {
+        /// Prints all of them as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Asks the servers every query of dashboards, rules and pages, and says which they refuse.
+    Queries,
     /// Ends the services and removes their data.
     Wipe,
     /// Prints the configuration of a service, or names those that have one.
@@ -139,6 +149,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             Action::Logs { service, lines, follow } => {
                 logs(&deploy, &folder, service.as_deref(), *lines, *follow).await
             }
+            Action::Metrics { json } => {
+                let well = metrics::show(&started(&folder)?, *json).await?;
+                Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+            Action::Queries => {
+                let well = queries::ask(&started(&folder)?).await?;
+                Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
             Action::Wipe => wipe(&deploy, &folder).await.map(|()| ExitCode::SUCCESS),
             Action::Config { service, storage } => {
                 config(&deploy, service.as_deref(), *storage).map(|()| ExitCode::SUCCESS)
@@ -181,7 +199,13 @@ async fn up(deploy: &Path, folder: &Path, up: &Up) -> anyhow::Result<()> {
             }
             state.services = docker::services(deploy, up.profile)?;
             state.write(folder)?;
-            Docker::new(deploy, folder, up.profile)?.run(&["up", "--build", "--detach", "--wait"])?;
+            let docker = Docker::new(deploy, folder, up.profile)?;
+            if let Err(error) = docker.up(&state.services).await {
+                eprintln!("ending what was started");
+                docker.run(&["down"])?;
+                State::remove(folder)?;
+                return Err(error);
+            }
         }
         Runtime::Process => up_processes(deploy, folder, up, &mut state).await?,
     }

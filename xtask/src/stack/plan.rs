@@ -69,6 +69,10 @@ impl Places for Running {
         }
         self.compose.host_port(service, inside).checked_add(self.port_offset)
     }
+
+    fn port_if_it_ran(&self, service: &str, inside: u16) -> u16 {
+        self.compose.host_port(service, inside).saturating_add(self.port_offset)
+    }
 }
 
 impl Plan {
@@ -129,7 +133,7 @@ fn plan(
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Planned> {
     let here: BTreeMap<String, PathBuf> =
-        service.mounts.iter().map(|mount| (mount.target.clone(), place(site, name, mount))).collect();
+        service.mounts.iter().map(|mount| (mount.target.clone(), place(site, name, service, mount))).collect();
     let mut rewriter = Rewriter::new(name, names, here, running)?;
     if prometheus_for_mimir && name != "prometheus" {
         rewriter.replace("http://mimir:9009/api/v1/push", "http://prometheus:9090/api/v1/write");
@@ -137,7 +141,7 @@ fn plan(
     }
     let version = programs::version(file);
     for mount in &service.mounts {
-        let here = place(site, name, mount);
+        let here = place(site, name, service, mount);
         match &mount.source {
             Source::Volume(_) => fs::create_dir_all(&here).with_context(|| here.display().to_string())?,
             Source::Host(source) if *source != here => {
@@ -151,9 +155,10 @@ fn plan(
     if let Some(version) = version {
         let newer = programs::without_newer_arguments(name, version, &mut arguments);
         notes.extend(newer.into_iter().map(|argument| format!("{name} is too old for {argument}: left out")));
+        programs::ask_for(name, version, &mut arguments);
     }
     let mut environment: BTreeMap<String, String> =
-        service.environment.iter().map(|(variable, value)| (variable.clone(), rewriter.text(value))).collect();
+        service.environment.iter().map(|(variable, value)| (variable.clone(), rewriter.variable(value))).collect();
     if prometheus_for_mimir && environment.get("MIMIR_ENDPOINT").is_some_and(|value| value != "off") {
         let url = rewriter.text("http://prometheus:9090/api/v1/write");
         environment.insert("MIMIR_ENDPOINT".to_owned(), url);
@@ -195,13 +200,22 @@ fn grafana(
     }
 }
 
-/// Where a mount is on this machine: volumes under `data`, files that are rewritten under `config`, the rest where it is.
-fn place(site: &Site<'_>, service: &str, mount: &Mount) -> PathBuf {
+/// Where a mount is on this machine: volumes under `data`, files that are rewritten under `config`, the rest where it is. What is
+/// mounted within another mount is within it here too.
+fn place(site: &Site<'_>, name: &str, service: &Service, mount: &Mount) -> PathBuf {
+    let within = service.mounts.iter().find_map(|other| {
+        let rest = mount.target.strip_prefix(&other.target)?.strip_prefix('/')?;
+        Some((other, rest))
+    });
     match &mount.source {
         Source::Volume(name) => site.folder.join("data").join(name),
-        Source::Host(source) if has_configuration(source) => {
-            site.folder.join("config").join(service).join(mount.target.trim_start_matches('/').replace('/', "-"))
-        }
+        Source::Host(source) if has_configuration(source) => match within {
+            Some((other, rest)) => place(site, name, service, other).join(rest),
+            None => {
+                let flat = mount.target.trim_start_matches('/').replace('/', "-");
+                site.folder.join("config").join(name).join(flat)
+            }
+        },
         Source::Host(source) => source.clone(),
     }
 }

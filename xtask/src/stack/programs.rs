@@ -108,6 +108,9 @@ const NEWER: &[Newer] = &[
     },
 ];
 
+/// What a program wants before it does what newer versions do without being asked.
+const ASKED_FOR_UNTIL: &[(&str, (u32, u32), &str)] = &[("prometheus", (3, 8), "--enable-feature=native-histograms")];
+
 impl Program {
     /// The program of a service.
     pub(crate) fn of(service: &str) -> Option<&'static Self> {
@@ -183,6 +186,12 @@ pub(crate) fn without_newer_arguments(service: &str, version: (u32, u32), argume
     named
 }
 
+/// Adds to the arguments what `version` must be asked for.
+pub(crate) fn ask_for(service: &str, version: (u32, u32), arguments: &mut Vec<String>) {
+    let asked = ASKED_FOR_UNTIL.iter().filter(|(of, until, _)| *of == service && version < *until);
+    arguments.extend(asked.map(|(_, _, argument)| (*argument).to_owned()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,5 +217,8 @@ mod tests {
         let mut arguments = ["--web.enable-otlp-receiver", "--storage.tsdb.path=/x"].map(str::to_owned).to_vec();
         assert_eq!(without_newer_arguments("prometheus", (2, 42), &mut arguments), ["--web.enable-otlp-receiver"]);
         assert_eq!(arguments, ["--storage.tsdb.path=/x"]);
+        ask_for("prometheus", (3, 14), &mut arguments);
+        ask_for("prometheus", (2, 42), &mut arguments);
+        assert_eq!(arguments, ["--storage.tsdb.path=/x", "--enable-feature=native-histograms"]);
     }
 }

@@ -15,6 +15,9 @@ const PORT_KEYS: [&str; 3] = ["http_listen_port", "grpc_listen_port", "bind_port
 pub(crate) trait Places {
     /// The port of this machine for a service's own one; `None` where nothing listens there.
     fn port(&self, service: &str, inside: u16) -> Option<u16>;
+
+    /// The port of this machine that a service would have if it ran.
+    fn port_if_it_ran(&self, service: &str, inside: u16) -> u16;
 }
 
 /// Rewrites what one service reads.
@@ -60,8 +63,20 @@ impl<'a> Rewriter<'a> {
 
     /// A text with its hosts, ports and paths as they are on this machine.
     pub(crate) fn text(&self, text: &str) -> String {
+        self.rewritten(text, |found| self.place(found))
+    }
+
+    /// A variable's value: a program is told where a service would be also while that does not run.
+    pub(crate) fn variable(&self, text: &str) -> String {
+        self.rewritten(text, |found| {
+            let port = found["port"].parse().ok()?;
+            self.place(found).or_else(|| Some(self.places.port_if_it_ran(self.host(found), port)))
+        })
+    }
+
+    fn rewritten(&self, text: &str, place: impl Fn(&Captures<'_>) -> Option<u16>) -> String {
         let text = self.instead.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
-        let text = self.hosts.replace_all(&text, |found: &Captures<'_>| match self.place(found) {
+        let text = self.hosts.replace_all(&text, |found: &Captures<'_>| match place(found) {
             Some(port) => format!("{}127.0.0.1:{port}", &found["before"]),
             None => found[0].to_owned(),
         });
@@ -73,11 +88,14 @@ impl<'a> Rewriter<'a> {
     }
 
     fn place(&self, found: &Captures<'_>) -> Option<u16> {
-        let host = match &found["host"] {
-            "0.0.0.0" | "127.0.0.1" | "localhost" => self.service.as_str(),
+        self.places.port(self.host(found), found["port"].parse().ok()?)
+    }
+
+    fn host<'t>(&'t self, found: &'t Captures<'_>) -> &'t str {
+        match &found["host"] {
+            "0.0.0.0" | "127.0.0.1" | "localhost" => &self.service,
             other => other,
-        };
-        self.places.port(host, found["port"].parse().ok()?)
+        }
     }
 
     /// Whether a text names a place where nothing listens.
@@ -175,6 +193,10 @@ mod tests {
                 _ => None,
             }
         }
+
+        fn port_if_it_ran(&self, _: &str, inside: u16) -> u16 {
+            inside + 2000
+        }
     }
 
     fn rewriter() -> Rewriter<'static> {
@@ -199,6 +221,8 @@ mod tests {
         ] {
             assert_eq!(rewriter().text(text), expected);
         }
+        assert_eq!(rewriter().variable("http://mimir:9009"), "http://127.0.0.1:11009");
+        assert_eq!(rewriter().variable("http://loki:3100"), "http://127.0.0.1:4100");
     }
 
     #[test]

@@ -16,9 +16,29 @@ const SHOP: &[(&str, MetricKind)] = &[
     ("active_connections", MetricKind::Gauge),
 ];
 
+/// What every program that pushes says of itself.
+const TARGET_INFO: &str = "target_info";
+
 /// What other programs say, by the service that says it.
-const OUTSIDE: &[(&str, &[&str])] =
-    &[("prometheus", &["up", "ALERTS"]), ("lgtm", &["target_info"]), ("node-exporter", &["node_cpu_seconds_total"])];
+const OUTSIDE: &[(&str, &[&str])] = &[
+    ("prometheus", &["up", "ALERTS"]),
+    ("node-exporter", &["node_cpu_seconds_total"]),
+    (
+        "tempo",
+        &[
+            "traces_spanmetrics_calls_total",
+            "traces_spanmetrics_latency_bucket",
+            "traces_service_graph_request_total",
+            "traces_service_graph_request_failed_total",
+            "traces_service_graph_request_client_seconds_bucket",
+        ],
+    ),
+];
+
+/// The service of the stack that says a metric; `None` for those of lgtm and of the example program.
+pub(in super::super) fn service(name: &str) -> Option<&'static str> {
+    OUTSIDE.iter().find(|(_, names)| names.contains(&name)).map(|(service, _)| *service)
+}
 
 /// The names that may be used.
 pub(super) struct Known(BTreeSet<String>);
@@ -35,6 +55,7 @@ impl Known {
                 _ => drop(known.insert(name.to_owned())),
             }
         }
+        known.insert(TARGET_INFO.to_owned());
         known.extend(OUTSIDE.iter().flat_map(|(_, names)| *names).map(|name| (*name).to_owned()));
         known.extend(rules.iter().filter_map(|rule| rule.record.clone()));
         Self(known)

@@ -7,6 +7,6 @@ pub(super) mod dockerfile;
 mod documented;
 pub(super) mod files;
 pub(super) mod grafana;
-mod metrics;
+pub(super) mod metrics;
 pub(super) mod queries;
 mod rules;

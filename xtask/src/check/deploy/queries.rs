@@ -18,7 +18,7 @@ use super::{files, grafana};
 /// A query language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Language {
+pub(crate) enum Language {
     Promql,
     Logql,
     Traceql,
@@ -38,11 +38,11 @@ impl Language {
 
 /// A query, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Query {
+pub(crate) struct Query {
     #[serde(rename = "where")]
-    pub(super) place: String,
-    pub(super) language: Language,
-    pub(super) query: String,
+    pub(crate) place: String,
+    pub(crate) language: Language,
+    pub(crate) query: String,
 }
 
 /// What the grammars say of a query that is none.
@@ -81,7 +81,7 @@ pub(in super::super) fn check(workspace: &Workspace) -> Result<(), Failure> {
 ///
 /// # Errors
 /// If a file cannot be read.
-fn all(workspace: &Workspace) -> Result<Vec<Query>, String> {
+pub(in super::super) fn all(workspace: &Workspace) -> Result<Vec<Query>, String> {
     let sources = workspace.sources().map_err(|error| error.to_string())?;
     let mut queries = Vec::new();
     for source in &sources {
@@ -210,8 +210,9 @@ fn page(source: &Source, queries: &mut Vec<Query>) {
 
 /// A query as Grafana would send it: with values in the place of its variables.
 fn plain(query: &str) -> String {
-    static TIMES: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"\$\$?(?:\{__(?:rate_interval|interval|range|auto)\}|__(?:rate_interval|interval|range|auto))").ok());
+    static TIMES: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"\$\$?(?:\{__(?:rate_interval|interval|range|auto)\}|__(?:rate_interval|interval|range|auto))").ok()
+    });
     static TAGS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$\$?(?:\{__tags\}|__tags)").ok());
     static OTHERS: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"\$\$?(?:\{[\w.]+(?::\w+)?\}|[A-Za-z_]\w*)").ok());

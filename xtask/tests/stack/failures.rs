@@ -1,0 +1,122 @@
+//! What does not work is said with its cause and what to do.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::harness::xtask;
+
+/// A folder with executable files in it, to be the whole path.
+fn programs(folder: &Path, programs: &[(&str, &str)]) -> String {
+    for (name, script) in programs {
+        let file = folder.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    // What the scripts themselves call.
+    format!("{}:/bin:/usr/local/sbin", folder.display())
+}
+
+const WITHOUT_SHOP: &str =
+    "--without=storefront,inventory,alerts,prometheus,alertmanager,node-exporter,grafana,mimir,tempo";
+
+#[test]
+fn a_service_that_ends_is_named_with_its_last_lines_and_all_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = programs(folder.path(), &[("loki", "echo 'line 27: field nonsense not found'; exit 1")]);
+    let arguments = ["stack", "up", "--runtime", "process", "--port-offset", "30000", WITHOUT_SHOP];
+    let said = xtask(folder.path(), &arguments, &[("PATH", &path)]);
+    assert!(!said.ok);
+    for part in ["loki", "ended", "field nonsense not found", "loki.log"] {
+        assert!(said.errors.contains(part), "{part}");
+    }
+    assert!(!folder.path().join("state.json").exists(), "nothing is left running");
+}
+
+#[test]
+fn a_taken_port_is_named_with_the_service_that_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = programs(folder.path(), &[("loki", "sleep 60")]);
+    let taken = TcpListener::bind(("127.0.0.1", 33_100 + 1000)).unwrap();
+    let arguments = ["stack", "up", "--runtime", "process", "--port-offset", "31000", WITHOUT_SHOP];
+    let said = xtask(folder.path(), &arguments, &[("PATH", &path)]);
+    drop(taken);
+    assert!(!said.ok && said.errors.contains("34100") && said.errors.contains("loki"), "{}", said.errors);
+    assert!(said.errors.contains("--port-offset"), "{}", said.errors);
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named_with_how_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = programs(folder.path(), &[]);
+    let said = xtask(folder.path(), &["stack", "up", "--runtime", "process", WITHOUT_SHOP], &[("PATH", &path)]);
+    assert!(!said.ok);
+    for part in ["loki does not start", "get it: https://", "none of the programs is on the path"] {
+        assert!(said.errors.contains(part), "{part}");
+    }
+    let said = xtask(folder.path(), &["stack", "up", "--runtime", "process", "--without", "lokki"], &[]);
+    assert!(!said.ok && said.errors.contains("lokki") && said.errors.contains("accepted: loki"), "{}", said.errors);
+}
+
+#[test]
+fn without_a_stack_the_commands_say_how_to_start_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["status", "logs", "metrics"] {
+        let said = xtask(folder.path(), &["stack", command], &[]);
+        assert!(!said.ok && said.errors.contains("cargo xtask stack up"), "{command}: {}", said.errors);
+    }
+    let said = xtask(folder.path(), &["stack", "down"], &[]);
+    assert!(said.ok && said.errors.contains("no stack runs"), "{}", said.errors);
+}
+
+#[test]
+fn doctor_names_what_does_not_answer_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    // Ports on which nothing listens, as far as a port can be kept free.
+    let settings = [
+        ("LOKI_URL", "http://127.0.0.1:1"),
+        ("TEMPO_ENDPOINT", "http://127.0.0.1:2"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("MIMIR_ENDPOINT", "http://nowhere.invalid:9009"),
+    ];
+    let said = xtask(folder.path(), &["doctor"], &settings);
+    assert!(!said.ok);
+    let failed: Vec<&str> = said.output.lines().filter(|line| line.starts_with('✗')).collect();
+    for (what, check) in [("loki", "TCP"), ("tempo", "TCP"), ("mimir", "DNS"), ("logs", "write"), ("traces", "write")] {
+        let named = failed.iter().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next() == Some(what) && words.next() == Some(check)
+        });
+        assert!(named, "{what} {check}: {failed:?}");
+    }
+    assert!(said.output.contains("What to do:") && said.output.contains("cargo xtask stack up"));
+
+    let wrong = xtask(folder.path(), &["doctor"], &[("LOKI_URL", "localhost:3100")]);
+    assert!(!wrong.ok && wrong.output.contains("LOKI_URL") && wrong.output.contains("accepted"), "{}", wrong.output);
+}
+
+#[test]
+fn docker_compose_gets_the_profile_and_a_service_that_fails_is_named_with_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let calls = folder.path().join("calls");
+    let script = format!(
+        r#"echo "$@" >>{calls}
+case "$*" in
+  *" up "*) echo 'dependency failed to start: container lgtm-tempo-1 is unhealthy' >&2; exit 1;;
+  *" ps "*) printf '%s\n' '{{"Service":"loki","State":"running","Health":"healthy"}}' '{{"Service":"tempo","State":"running","Health":"unhealthy"}}';;
+  *" logs "*) echo 'tempo-1 | failed to parse the configuration: line 3';;
+esac"#,
+        calls = calls.display()
+    );
+    let path = programs(folder.path(), &[("docker", &script)]);
+    let said = xtask(folder.path(), &["stack", "up", "--runtime", "docker", "--profile", "core"], &[("PATH", &path)]);
+    assert!(!said.ok);
+    let calls = fs::read_to_string(calls).unwrap();
+    assert!(calls.contains("core.env") && calls.contains("compose.yaml up --build --detach --wait"), "{calls}");
+    for part in ["tempo", "unhealthy", "failed to parse the configuration: line 3"] {
+        assert!(said.errors.contains(part), "{part}");
+    }
+    let said = xtask(folder.path(), &["stack", "up", "--runtime", "docker", "--without", "loki"], &[("PATH", &path)]);
+    assert!(!said.ok && said.errors.contains("--runtime process"), "{}", said.errors);
+}
