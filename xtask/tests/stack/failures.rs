@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::harness::xtask;
+use super::harness::{free_offset, xtask};
 
 /// A folder with executable files in it, to be the whole path.
 fn programs(folder: &Path, programs: &[(&str, &str)]) -> String {
@@ -25,7 +25,8 @@ const WITHOUT_SHOP: &str =
 fn a_service_that_ends_is_named_with_its_last_lines_and_all_is_ended() {
     let folder = tempfile::tempdir().unwrap();
     let path = programs(folder.path(), &[("loki", "echo 'line 27: field nonsense not found'; exit 1")]);
-    let arguments = ["stack", "up", "--runtime", "process", "--port-offset", "30000", WITHOUT_SHOP];
+    let arguments =
+        ["stack", "up", "--runtime", "process", "--port-offset", &free_offset(12_000).to_string(), WITHOUT_SHOP];
     let said = xtask(folder.path(), &arguments, &[("PATH", &path)]);
     assert!(!said.ok);
     for part in ["loki", "ended", "field nonsense not found", "loki.log"] {
@@ -37,12 +38,17 @@ fn a_service_that_ends_is_named_with_its_last_lines_and_all_is_ended() {
 #[test]
 fn a_taken_port_is_named_with_the_service_that_needs_it() {
     let folder = tempfile::tempdir().unwrap();
-    let path = programs(folder.path(), &[("loki", "sleep 60")]);
-    let taken = TcpListener::bind(("127.0.0.1", 33_100 + 1000)).unwrap();
-    let arguments = ["stack", "up", "--runtime", "process", "--port-offset", "31000", WITHOUT_SHOP];
+    let path = programs(folder.path(), &[("loki", "echo any")]);
+    let offset = free_offset(14_000);
+    let taken = TcpListener::bind(("127.0.0.1", 3100 + offset)).unwrap();
+    let arguments = ["stack", "up", "--runtime", "process", "--port-offset", &offset.to_string(), WITHOUT_SHOP];
     let said = xtask(folder.path(), &arguments, &[("PATH", &path)]);
     drop(taken);
-    assert!(!said.ok && said.errors.contains("34100") && said.errors.contains("loki"), "{}", said.errors);
+    assert!(
+        !said.ok && said.errors.contains(&(3100 + offset).to_string()) && said.errors.contains("loki"),
+        "{}",
+        said.errors
+    );
     assert!(said.errors.contains("--port-offset"), "{}", said.errors);
 }
 

@@ -51,6 +51,22 @@ pub(crate) fn are_there(programs: &[&[&str]]) -> bool {
     missing.is_empty()
 }
 
+/// The ports of all services, without an offset.
+const PORTS: [u16; 20] = [
+    3000, 3001, 3002, 3003, 3004, 3100, 3200, 4317, 4318, 7946, 9009, 9090, 9091, 9093, 9095, 9096, 9100, 9190, 9191,
+    9192,
+];
+
+/// The first offset from `least` on with which all ports are free. A thousand further on another test may look.
+///
+/// # Panics
+/// If there is none.
+pub(crate) fn free_offset(least: u16) -> u16 {
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut offsets = (least..least + 900).step_by(53);
+    offsets.find(|offset| PORTS.iter().all(|port| is_free(port + offset))).expect("ports that are free")
+}
+
 /// A running stack.
 pub(crate) struct Stack {
     folder: TempDir,
@@ -64,14 +80,14 @@ impl Drop for Stack {
 }
 
 impl Stack {
-    /// Starts what is on the path, without `without`, all ports `offset` higher.
+    /// Starts what is on the path, without `without`, all ports higher by at least `least`, so much that they are free.
     ///
     /// # Panics
     /// If it does not start.
-    pub(crate) fn up(offset: u16, without: &[&str]) -> Self {
+    pub(crate) fn up(least: u16, without: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let stack = Self { folder, offset };
-        let offset = offset.to_string();
+        let stack = Self { folder, offset: free_offset(least) };
+        let offset = stack.offset.to_string();
         let mut arguments = vec!["stack", "up", "--runtime", "process", "--port-offset", &offset];
         let without = without.join(",");
         if !without.is_empty() {

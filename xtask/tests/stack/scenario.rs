@@ -1,5 +1,7 @@
 //! The whole stack: started, used, asked, watched, and with one service gone.
 
+use std::fs;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -35,15 +37,19 @@ fn the_stack_is_up_linked_and_watched_and_says_what_is_gone() {
     runtime.block_on(harness::buy(&harness::http(), &storefront, 60));
 
     assert!(stack.xtask(&["stack", "status"]).ok);
-    let demo = stack.xtask(&["demo", "--against", "stack", "--for", "5s"]);
+    // Long enough for a push before the last one: what a program says of its pushes comes with the next.
+    let demo = stack.xtask(&["demo", "--against", "stack", "--for", "18s"]);
     assert!(demo.ok && demo.output.contains("Nothing was lost, and every link leads on."));
     let doctor = stack.xtask(&["doctor"]);
     assert!(doctor.ok && doctor.output.contains("All is well."));
+    let queries = stack.xtask(&["stack", "queries"]);
+    assert!(queries.ok && queries.output.contains(" queries taken, 0 refused"));
 
     runtime.block_on(harness::buy(&harness::http(), &storefront, 60));
     runtime.block_on(pages::ask_all(&stack));
     retentions(&stack, &runtime);
 
+    let _misled = Misled::start(&stack, &runtime);
     stack.end("tempo");
     runtime.block_on(harness::buy(&harness::http(), &storefront, 20));
     let status = stack.xtask(&["stack", "status"]);
@@ -54,6 +60,54 @@ fn the_stack_is_up_linked_and_watched_and_says_what_is_gone() {
 
     // With Tempo gone there are errors too, and all that dashboards and rules name has been there.
     wait_for("every metric has been seen", Duration::from_secs(90), || all_seen(&stack).then_some(()));
+}
+
+/// A program whose logs and metrics go where nothing listens, and that is scraped: it alone can say so.
+struct Misled(Child);
+
+impl Drop for Misled {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Misled {
+    const METRICS: u16 = 9192;
+    const LISTEN: u16 = 3004;
+
+    fn start(stack: &Stack, runtime: &tokio::runtime::Runtime) -> Self {
+        let shop = std::path::Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("shop");
+        let metrics = format!("127.0.0.1:{}", stack.port(Self::METRICS));
+        let listen = format!("127.0.0.1:{}", stack.port(Self::LISTEN));
+        let child = Command::new(shop)
+            .envs([("SHOP_ROLE", "inventory"), ("SHOP_LISTEN", listen.as_str()), ("OTEL_SERVICE_NAME", "misled")])
+            .envs([("LOKI_URL", "http://127.0.0.1:1"), ("MIMIR_ENDPOINT", "http://127.0.0.1:1")])
+            .envs([("TEMPO_ENDPOINT", stack.url(4317).as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")])
+            .env("LGTM_METRICS_ADDR", &metrics)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the example program starts");
+        let config = stack.config("prometheus", "etc-prometheus-prometheus.yaml");
+        let mut text = fs::read_to_string(&config).unwrap();
+        let job = format!("- job_name: misled\n  static_configs: [{{targets: ['{metrics}']}}]\n");
+        text = text.replacen("scrape_configs:\n", &format!("scrape_configs:\n{job}"), 1);
+        fs::write(&config, text).unwrap();
+        let reload = stack.url(9091) + "/-/reload";
+        let http = harness::http();
+        runtime
+            .block_on(async { http.post(reload).send().await?.error_for_status() })
+            .expect("Prometheus reads its file");
+        // It has something to say, and cannot.
+        let reserve = stack.url(Self::LISTEN) + "/reserve/1";
+        wait_for("the misled program answers", Duration::from_secs(20), || {
+            runtime.block_on(async { http.post(&reserve).send().await?.error_for_status() }).ok()
+        });
+        Self(child)
+    }
 }
 
 /// What the servers themselves say of how long they keep data.
