@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use lgtm_devstack::{Devstack, Ports};
+use lgtm_devstack::{Code, Devstack, Endpoint, Ports, Reply};
 use regex::{Captures, Regex};
 use serde_json::Value;
 
@@ -41,6 +41,18 @@ fn rewrite(file: &Path) {
     fs::write(file, faster(&text)).unwrap();
 }
 
+/// Where the example program sends lines and spans.
+const EXPORTS: [Endpoint; 2] = [Endpoint::LokiPush, Endpoint::OtlpGrpc];
+
+/// A refusal that no retry can mend.
+fn refusal(endpoint: Endpoint) -> Reply {
+    let reply = match endpoint {
+        Endpoint::OtlpGrpc => Reply::grpc(Code::InvalidArgument, "refused by the test"),
+        _ => Reply::status(400).body("refused by the test"),
+    };
+    reply.always()
+}
+
 #[test]
 fn times_are_divided_wherever_they_stand() {
     for (text, expected) in [
@@ -70,6 +82,19 @@ fn failing_exports_reach_the_webhook_once_and_grouped_and_resolve() {
     for port in [9091, 9093] {
         let url = stack.url(port) + "/-/reload";
         runtime.block_on(async { http.post(url).send().await?.error_for_status() }).expect("it reads its files again");
+    }
+    // What refuses is refused at each try, without the pauses that an unreachable server brings.
+    let ports = Ports {
+        loki: stack.port(3100),
+        otlp_grpc: stack.port(4317),
+        otlp_http: stack.port(4318),
+        tempo: stack.port(3200),
+        mimir: stack.port(9009),
+    };
+    let devstack =
+        Devstack::builder().ports(ports).fall_back_to_free_ports(false).start_blocking().expect("the ports are free");
+    for endpoint in EXPORTS {
+        devstack.script(endpoint, [refusal(endpoint)]);
     }
     let storefront = stack.url(3000);
     // Requests all the time, so that there is always something to export; they end with the test.
@@ -134,15 +159,9 @@ fn failing_exports_reach_the_webhook_once_and_grouped_and_resolve() {
     assert!(fired.iter().all(|line| is(line, "receiver", "critical") && is(line, "severity", "critical")), "{fired:?}");
 
     // The exports succeed again, and Alertmanager says that too.
-    let ports = Ports {
-        loki: stack.port(3100),
-        otlp_grpc: stack.port(4317),
-        otlp_http: stack.port(4318),
-        tempo: stack.port(3200),
-        mimir: stack.port(9009),
-    };
-    let devstack =
-        Devstack::builder().ports(ports).fall_back_to_free_ports(false).start_blocking().expect("the ports are free");
+    for endpoint in EXPORTS {
+        devstack.clear_script(endpoint);
+    }
     wait_for("the end of the alert at the webhook", patience, || {
         let exporters: Vec<Value> = of_pipeline("resolved").iter().filter_map(|line| field(line, "exporter")).collect();
         (exporters.contains(&"tempo".into()) && exporters.contains(&"loki".into())).then_some(())
