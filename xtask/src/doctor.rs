@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use lgtm::Config;
 use lgtm_query::{Prometheus, Wait};
 use serde::Serialize;
 use tokio::net::TcpStream;
@@ -92,12 +93,14 @@ fn print(findings: &[Finding]) {
 
 async fn examine(options: &Options) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
-    let config = lgtm::builder().config();
-    let metrics_addr = config.as_ref().ok().and_then(|config| Some(config.get("metrics_addr")?.value.clone()));
-    let settings = config.map(|config| format!("{} settings, all of the accepted form", config.iter().count()));
-    if !findings.add("settings", "form", settings.map_err(anyhow::Error::from)) {
-        return Ok(findings);
-    }
+    let config = match lgtm::builder().config() {
+        Ok(config) => config,
+        Err(error) => {
+            findings.add("settings", "form", Err(error.into()));
+            return Ok(findings);
+        }
+    };
+    findings.add("settings", "form", Ok(format!("{} settings, all of the accepted form", config.iter().count())));
     let servers = options.servers.servers()?;
     let is_on = |address: &str| address != "off";
     let mut reachable = true;
@@ -105,22 +108,30 @@ async fn examine(options: &Options) -> anyhow::Result<Findings> {
         [("loki", &servers.loki_url), ("tempo", &servers.tempo_endpoint), ("mimir", &servers.mimir_endpoint)]
     {
         if is_on(address) {
-            reachable &= reach(name, address, &mut findings).await;
+            reachable &= reach(name, address, setting(&config, name, "ca_file"), &mut findings).await;
         }
     }
     if is_on(&servers.tempo_endpoint) {
-        reachable &= reach("tempo, queries", &servers.tempo_url, &mut findings).await;
+        let ca_file = setting(&config, "tempo", "ca_file");
+        reachable &= reach("tempo, queries", &servers.tempo_url, ca_file, &mut findings).await;
     }
-    write_and_read(&servers, &mut findings).await?;
-    if reachable && is_on(&servers.mimir_endpoint) {
+    let metrics_arrive = write_and_read(&servers, &config, &mut findings).await?;
+    if reachable && metrics_arrive && is_on(&servers.mimir_endpoint) {
         let prometheus = servers.readers()?.prometheus;
-        findings.add("metrics", "one path only", one_path(&prometheus, metrics_addr.as_deref()).await);
+        let metrics_addr = config.get("metrics_addr").map(|setting| setting.value.as_str());
+        findings.add("metrics", "one path only", one_path(&prometheus, metrics_addr).await);
     }
     Ok(findings)
 }
 
+/// A setting of one server, if it has a value.
+fn setting<'a>(config: &'a Config, server: &str, name: &str) -> Option<&'a str> {
+    let value = config.get(&format!("{server}.{name}"))?.value.as_str();
+    (!matches!(value, "" | "none" | "off")).then_some(value)
+}
+
 /// Name, connection, and what an HTTP server says of itself.
-async fn reach(name: &str, address: &str, findings: &mut Findings) -> bool {
+async fn reach(name: &str, address: &str, ca_file: Option<&str>, findings: &mut Findings) -> bool {
     let parsed = Url::parse(address).ok().and_then(|url| {
         let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
         Some((host, url.port_or_known_default()?, url))
@@ -142,14 +153,20 @@ async fn reach(name: &str, address: &str, findings: &mut Findings) -> bool {
     if !findings.add(name, "TCP", connect(&addresses).await) {
         return false;
     }
-    // A gRPC receiver speaks no HTTP/1; the write below tells the rest of it.
-    if name == "tempo" {
+    // A gRPC receiver without TLS, where HTTP/2 would be agreed on, speaks no HTTP/1; the write below tells the rest of it.
+    if name == "tempo" && url.scheme() == "http" {
         return true;
     }
-    let answer = ask(&url).await;
+    let answer = ask(&url, ca_file).await;
     let check = if url.scheme() == "https" { "TLS, HTTP" } else { "HTTP" };
-    let said = answer.as_ref().map(|answer| format!("{} answers {}", answer.url, answer.status));
-    let answered = findings.add(name, check, said.map_err(|error| anyhow::anyhow!("{error:#}")));
+    let said = match &answer {
+        Ok(answer) if answer.status.is_server_error() => {
+            Err(anyhow::anyhow!("{} answers {}", answer.url, answer.status))
+        }
+        Ok(answer) => Ok(format!("{} answers {}", answer.url, answer.status)),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
+    let answered = findings.add(name, check, said);
     if let Ok(Answer { date: Some(date), .. }) = answer {
         findings.add(name, "clock", skew(date, SystemTime::now()));
     }
@@ -175,25 +192,25 @@ struct Answer {
 }
 
 /// Any answer will do: it shows that HTTP, and TLS where there is TLS, get through. What it says is for the write to judge.
-async fn ask(url: &Url) -> anyhow::Result<Answer> {
+async fn ask(url: &Url, ca_file: Option<&str>) -> anyhow::Result<Answer> {
     let mut url = url.clone();
     url.set_path("/ready");
     // Fails only for URLs that have no user info either.
     let _ = url.set_password(None);
     let _ = url.set_username("");
-    let http = http_client()?;
+    let http = http_client(ca_file)?;
     let answer = http.get(url.clone()).send().await.map_err(|error| error.without_url())?;
     let date = answer.headers().get("date").and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     Ok(Answer { url, status: answer.status(), date })
 }
 
-/// A client that trusts what lgtm trusts: the platform's roots and `LGTM_CA_FILE`.
-fn http_client() -> anyhow::Result<reqwest::Client> {
+/// A client that trusts what lgtm trusts: the platform's roots and the file of the settings.
+fn http_client(ca_file: Option<&str>) -> anyhow::Result<reqwest::Client> {
     // Only the first of a process is installed, and all are the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder().timeout(TIMEOUT).no_proxy();
-    if let Some(file) = std::env::var_os("LGTM_CA_FILE").filter(|file| !file.is_empty()) {
-        let pem = std::fs::read(&file).with_context(|| format!("LGTM_CA_FILE={}", file.display()))?;
+    if let Some(file) = ca_file {
+        let pem = std::fs::read(file).with_context(|| format!("the file of authorities {file}"))?;
         builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem)?);
     }
     builder.build().context("no HTTP client")
@@ -208,23 +225,28 @@ fn skew(theirs: SystemTime, ours: SystemTime) -> anyhow::Result<String> {
     Ok(format!("its clock and this one differ by less than {} s", by.as_secs() + 1))
 }
 
-/// One write of each signal, reading each back, and the links between them.
-async fn write_and_read(servers: &Servers, findings: &mut Findings) -> anyhow::Result<()> {
+/// One write of each signal, reading each back, and the links between them. Gives whether metrics arrive.
+async fn write_and_read(servers: &Servers, config: &Config, findings: &mut Findings) -> anyhow::Result<bool> {
     let trip = match Trip::write(servers.ingest().variables()).await {
         Ok(trip) => trip,
         Err(error) => {
             findings.add("settings", "start", Err(error));
-            return Ok(());
+            return Ok(false);
         }
     };
     let readers: Readers = servers.readers()?;
     let on = |address: &String| address != "off";
     let mut written = [false; 3];
-    let signals =
-        [("logs", &servers.loki_url), ("traces", &servers.tempo_endpoint), ("metrics", &servers.mimir_endpoint)];
-    for (index, (signal, address)) in signals.into_iter().enumerate() {
+    let signals = [
+        ("logs", "loki", &servers.loki_url),
+        ("traces", "tempo", &servers.tempo_endpoint),
+        ("metrics", "mimir", &servers.mimir_endpoint),
+    ];
+    for ((signal, server, address), written) in signals.into_iter().zip(&mut written) {
         if on(address) {
-            written[index] = findings.add(signal, "write", trip.delivered(signal));
+            let delivered = trip.delivered(signal);
+            admission(signal, server, config, &delivered, findings);
+            *written = findings.add(signal, "write", delivered);
         }
     }
     let [logs, traces, metrics] = written;
@@ -244,7 +266,41 @@ async fn write_and_read(servers: &Servers, findings: &mut Findings) -> anyhow::R
             findings.add("metrics", "exemplar to trace", trip.exemplar(&readers, PATIENCE).await);
         }
     }
-    Ok(())
+    Ok(metrics)
+}
+
+/// Who we are to the server, and as which tenant: what the write says of both. Nothing where it has not got so far.
+fn admission(signal: &str, server: &str, config: &Config, delivered: &anyhow::Result<String>, findings: &mut Findings) {
+    let refusal = delivered.as_ref().err().map(|error| format!("{error:#}"));
+    let (auth, tenant) = match refusal.as_deref() {
+        None => (true, true),
+        Some(said) if is_about_tenants(said) => (true, false),
+        Some(said) if is_unauthorized(said) => (false, true),
+        Some(_) => return,
+    };
+    let with = |what: Option<&str>, none: &str| what.map_or_else(|| none.to_owned(), str::to_owned);
+    let outcome = |taken: bool, shown: String| {
+        if taken { Ok(format!("taken {shown}")) } else { Err(anyhow::anyhow!("refused {shown}")) }
+    };
+    let authentication = setting(config, server, "authentication");
+    let authentication = with(authentication.map(|it| format!("with {it}")).as_deref(), "without credentials");
+    // Whoever is not let in is not asked for a tenant.
+    findings.add(signal, "auth", outcome(auth, authentication));
+    if auth {
+        let name = setting(config, server, "tenant").map(|tenant| format!("as tenant {tenant}"));
+        findings.add(signal, "tenant", outcome(tenant, with(name.as_deref(), "without a tenant")));
+    }
+}
+
+/// Whether a refusal is about the missing tenant: Loki, Tempo and Mimir answer 401 with these words.
+fn is_about_tenants(said: &str) -> bool {
+    let said = said.to_lowercase();
+    ["no org id", "x-scope-orgid", "no credentials provided"].iter().any(|words| said.contains(words))
+}
+
+fn is_unauthorized(said: &str) -> bool {
+    let said = said.to_lowercase();
+    ["401", "403", "unauthorized", "unauthenticated", "permission"].iter().any(|words| said.contains(words))
 }
 
 /// A program whose metrics are scraped and pushed has every sample twice.
@@ -277,11 +333,15 @@ fn remedy(what: &str, check: &str, said: &str) -> String {
         "TLS, HTTP" if has(&["certificate", "unknownissuer", "tls"]) => {
             "the server's certificate is not trusted: name its authority by LGTM_CA_FILE, or use the name that is in the certificate".to_owned()
         }
+        "HTTP" | "TLS, HTTP" if has(&["answers 5"]) => {
+            format!("{service} runs and is not ready: `cargo xtask stack status`, and its own log")
+        }
         "HTTP" | "TLS, HTTP" => "another program listens there, or http and https are mixed up: mend the address".to_owned(),
         "clock" => "set this machine's clock (NTP): Loki and Mimir refuse what is too far ahead or behind".to_owned(),
-        "write" if has(&["401", "unauth"]) => "the credentials are missing or wrong: LGTM_USERNAME and LGTM_PASSWORD, or LGTM_TOKEN".to_owned(),
-        "write" if has(&["403", "permission"]) => "the credentials may not write: give the token the scopes logs:write, traces:write, metrics:write".to_owned(),
-        "write" if has(&["org id", "x-scope-orgid", "tenant"]) => "the server wants a tenant: LGTM_TENANT".to_owned(),
+        "tenant" => "the server wants a tenant: LGTM_TENANT".to_owned(),
+        "auth" if has(&["with "]) => "the server does not know these credentials, or they may not write: LGTM_USERNAME and LGTM_PASSWORD, or LGTM_TOKEN with the scopes logs:write, traces:write, metrics:write".to_owned(),
+        "auth" => "the server wants credentials: LGTM_USERNAME and LGTM_PASSWORD, or LGTM_TOKEN".to_owned(),
+        "write" if is_about_tenants(&said) || is_unauthorized(&said) => "see the row above".to_owned(),
         "write" if has(&["429", "rate limit", "limit"]) => "the tenant's limits are reached: raise them at the server, or send less".to_owned(),
         "write" if has(&["connection", "unavailable", "refused", "timeout", "timed out"]) => {
             format!("the server of the {what} does not answer: see DNS and TCP above, and the server's own log (`cargo xtask stack logs`)")
@@ -313,13 +373,31 @@ mod tests {
             ("TCP", "127.0.0.1:1: Connection refused (os error 111)", "stack up"),
             ("TCP", "10.0.0.1:1: no connection within 5s", "firewall"),
             ("TLS, HTTP", "invalid peer certificate: UnknownIssuer", "LGTM_CA_FILE"),
-            ("write", "1 failed requests (unauthenticated): status 401", "LGTM_TOKEN"),
-            ("write", "no org id", "LGTM_TENANT"),
+            ("HTTP", "http://localhost:3100/ready answers 503 Service Unavailable", "not ready"),
+            ("HTTP", "error sending request", "another program"),
+            ("auth", "refused without credentials", "wants credentials"),
+            ("auth", "refused with basic ann", "does not know these"),
+            ("tenant", "refused without a tenant", "LGTM_TENANT"),
+            ("write", "1 failed requests (unauthorized): 401", "row above"),
             ("write", "status 404: not found", "path"),
             ("clock", "its clock is 90 s behind", "NTP"),
         ] {
             assert!(remedy("loki", check, said).contains(word), "{check}: {said}: {}", remedy("loki", check, said));
         }
+    }
+
+    #[test]
+    fn a_refusal_is_about_the_tenant_or_the_credentials_or_neither() {
+        let checks = |delivered: anyhow::Result<String>| {
+            let mut findings = Findings::default();
+            admission("logs", "loki", &lgtm::builder().config().unwrap(), &delivered, &mut findings);
+            findings.0.iter().map(|finding| (finding.check, finding.ok)).collect::<Vec<_>>()
+        };
+        let refused = |said: &'static str| checks(Err(anyhow::anyhow!(said)));
+        assert_eq!(checks(Ok("log lines: 1 created".to_owned())), [("auth", true), ("tenant", true)]);
+        assert_eq!(refused("1 rejected: 401 Unauthorized: no org id"), [("auth", true), ("tenant", false)]);
+        assert_eq!(refused("1 rejected: 401 Unauthorized: invalid token"), [("auth", false)]);
+        assert_eq!(refused("Connection refused"), []);
     }
 
     #[tokio::test]
@@ -328,10 +406,10 @@ mod tests {
         let address = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
         let mut findings = Findings::default();
-        assert!(!reach("loki", &address, &mut findings).await);
+        assert!(!reach("loki", &address, None, &mut findings).await);
         let checks: Vec<_> = findings.0.iter().map(|finding| (finding.check, finding.ok)).collect();
         assert_eq!(checks, [("DNS", true), ("TCP", false)]);
-        assert!(!reach("loki", "localhost", &mut findings).await);
+        assert!(!reach("loki", "localhost", None, &mut findings).await);
         assert_eq!(findings.0.last().unwrap().check, "address");
     }
 }

@@ -60,7 +60,7 @@ pub(crate) struct Trip {
     trace_id: Option<TraceId>,
     written: Written,
     /// What lgtm complained about on standard error.
-    pub(crate) complaints: Vec<String>,
+    complaints: Vec<String>,
     range: TimeRange,
 }
 
@@ -141,7 +141,13 @@ impl Trip {
         let Some(delivered) = self.written.delivered.get(signal) else { bail!("the signal is off") };
         let said = self.written.said.get(signal).map_or("", String::as_str);
         if *delivered == 0 {
-            let complaints = self.complaints.join("; ");
+            let server = match signal {
+                "logs" => "lgtm: loki ",
+                "traces" => "lgtm: tempo ",
+                _ => "lgtm: mimir ",
+            };
+            let complaints = self.complaints.iter().filter(|said| said.starts_with(server)).map(String::as_str);
+            let complaints = complaints.collect::<Vec<_>>().join("; ");
             bail!("{said}{}{complaints}", if complaints.is_empty() { "" } else { ": " });
         }
         Ok(said.to_owned())

@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use lgtm_devstack::{Devstack, Endpoint, Reply};
+
 use super::harness::{free_offset, xtask};
 
 /// A folder with executable files in it, to be the whole path.
@@ -100,6 +102,36 @@ fn doctor_names_what_does_not_answer_and_what_to_do() {
 
     let wrong = xtask(folder.path(), &["doctor"], &[("LOKI_URL", "localhost:3100")]);
     assert!(!wrong.ok && wrong.output.contains("LOKI_URL") && wrong.output.contains("accepted"), "{}", wrong.output);
+}
+
+#[test]
+fn doctor_tells_a_missing_tenant_from_wrong_credentials() {
+    let devstack = Devstack::builder()
+        .script(Endpoint::LokiPush, [Reply::status(401).body("no org id").always()])
+        .script(Endpoint::RemoteWrite, [Reply::status(401).body("invalid token").always()])
+        .start_blocking()
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (loki, tempo, mimir) = (devstack.loki_url(), devstack.otlp_grpc_url(), devstack.mimir_url());
+    let tempo_queries = devstack.tempo_url();
+    let settings = [
+        ("LOKI_URL", loki.as_str()),
+        ("TEMPO_ENDPOINT", tempo.as_str()),
+        ("LGTM_TEMPO_URL", tempo_queries.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("MIMIR_ENDPOINT", mimir.as_str()),
+        ("LGTM_MIMIR_TOKEN", "not-this-one"),
+    ];
+    let said = xtask(folder.path(), &["doctor"], &settings);
+    let row = |signal: &str, check: &str| {
+        let is = |line: &&str| line.split_whitespace().skip(1).take(2).eq([signal, check]);
+        said.output.lines().find(is).unwrap_or_else(|| panic!("no row {signal} {check}")).to_owned()
+    };
+    assert!(!said.ok);
+    assert!(row("logs", "tenant").starts_with('✗') && said.output.contains("LGTM_TENANT"));
+    assert!(row("metrics", "auth").starts_with('✗') && said.output.contains("does not know these credentials"));
+    assert!(row("traces", "auth").starts_with('✓') && row("traces", "tenant").starts_with('✓'));
+    assert!(!said.output.contains("not-this-one") && !said.errors.contains("not-this-one"), "the token is a secret");
 }
 
 #[test]
