@@ -1,32 +1,27 @@
 //! The `cargo xtask` commands in the documents for people exist, with the options they are given.
 
-use std::fs;
-
 use clap::Parser as _;
 
+use super::sources::Source;
 use super::{Failure, Workspace};
 use crate::CommandLine;
 
+/// The page that must have commands.
 const REQUIRED: &str = "README.md";
-const DOCUMENTS: [&str; 3] = [REQUIRED, "ARCHITECTURE.md", "CONTRIBUTING.md"];
 
 pub(super) fn check(workspace: &Workspace) -> Result<(), Failure> {
+    let remedy = "write the commands as `cargo xtask --help` has them";
+    let sources = workspace.sources().map_err(|error| Failure::new(error, remedy))?;
+    let pages: Vec<&Source> = sources.iter().filter(|source| source.path.ends_with(".md")).collect();
     let mut findings = Vec::new();
-    for document in DOCUMENTS {
-        match fs::read_to_string(workspace.root.join(document)) {
-            Ok(text) => {
-                let commands = commands(&text);
-                if document == REQUIRED && commands.is_empty() {
-                    findings.push(format!("{document} has no code block with a `cargo xtask` command"));
-                }
-                let wrong = commands.into_iter().filter_map(|(line, command)| Some((line, refusal(command)?)));
-                findings.extend(wrong.map(|(line, why)| format!("{document}:{line}: {why}")));
-            }
-            Err(_) if document != REQUIRED => {}
-            Err(error) => findings.push(format!("{document} cannot be read: {error}")),
-        }
+    for Source { path, text } in &pages {
+        let wrong = commands(text).into_iter().filter_map(|(line, command)| Some((line, refusal(command)?)));
+        findings.extend(wrong.map(|(line, why)| format!("{path}:{line}: {why}")));
     }
-    Failure::unless_empty(findings, "write the commands as `cargo xtask --help` has them")
+    if !pages.iter().any(|page| page.path == REQUIRED && !commands(&page.text).is_empty()) {
+        findings.push(format!("{REQUIRED} has no code block with a `cargo xtask` command"));
+    }
+    Failure::unless_empty(findings, remedy)
 }
 
 /// The commands in the code blocks of a document, with their line numbers.
@@ -38,16 +33,19 @@ fn commands(text: &str) -> Vec<(usize, &str)> {
         if line.starts_with("```") {
             in_block = !in_block;
         } else if in_block && let Some(at) = line.find("cargo xtask") {
-            let command = line[at..].split(['#', '|', '&', ';', '>']).next().unwrap_or_default().trim_end();
-            found.push((index + 1, command));
+            found.push((index + 1, &line[at..]));
         }
     }
     found
 }
 
-/// Why the command line cannot be run, if so.
+/// Why the command line cannot be run, if so. What follows it on its line, such as a pipe or a comment, is not looked at.
 fn refusal(command: &str) -> Option<String> {
-    let words = command.split_whitespace().skip(1);
+    let Some(words) = shlex::split(command) else {
+        return Some(format!("`{command}`: a quote is not closed"));
+    };
+    let is_next = |word: &String| matches!(word.as_str(), "|" | "&&" | "||" | "&" | ";" | ">" | ">>");
+    let words = words.into_iter().take_while(|word| !is_next(word)).skip(1);
     match CommandLine::try_parse_from(words) {
         Ok(_) => None,
         Err(error) if !error.use_stderr() => None, // --help and --version
@@ -66,15 +64,27 @@ mod tests {
     fn commands_are_found_in_code_blocks_only() {
         let text =
             "`cargo xtask nothing`\n```sh\ncargo xtask demo --for 5s   # a comment\n$ cargo xtask test && ls\n```\n";
-        assert_eq!(commands(text), [(3, "cargo xtask demo --for 5s"), (4, "cargo xtask test")]);
+        assert_eq!(commands(text), [(3, "cargo xtask demo --for 5s   # a comment"), (4, "cargo xtask test && ls")]);
     }
 
     #[test]
     fn an_unknown_command_or_option_is_refused() {
-        for fine in ["cargo xtask demo --against stack", "cargo xtask test -- --nocapture", "cargo xtask --help"] {
+        for fine in [
+            "cargo xtask demo --against stack",
+            "cargo xtask test -- --nocapture",
+            "cargo xtask --help",
+            "cargo xtask demo --for 5s   # a comment",
+            "cargo xtask test && ls --nothing",
+        ] {
             assert_eq!(refusal(fine), None);
         }
-        for wrong in ["cargo xtask dance", "cargo xtask demo --fro 5s", "cargo xtask demo --for soon", "cargo xtask"] {
+        for wrong in [
+            "cargo xtask dance",
+            "cargo xtask demo --fro 5s",
+            "cargo xtask demo --for soon",
+            "cargo xtask",
+            "cargo xtask 'demo",
+        ] {
             assert!(refusal(wrong).is_some(), "{wrong}");
         }
     }
