@@ -192,6 +192,15 @@ impl Client {
         &self.base
     }
 
+    /// A page of the server as text: `["metrics"]` for what it measures of itself, `["config"]` for Loki's settings.
+    ///
+    /// # Errors
+    /// Every [`Error`] of a query.
+    pub async fn page(&self, segments: &[&str]) -> Result<String, Error> {
+        let answer = self.get(self.join(segments, &[]), HeaderMap::new(), &[]).await?;
+        String::from_utf8(answer.body.clone()).map_err(|error| answer.undecodable(error.to_string()))
+    }
+
     /// The URL of `segments` under the base path, with `parameters` as its query. Segments are escaped.
     pub(crate) fn join(&self, segments: &[&str], parameters: &[(&str, String)]) -> Url {
         let mut url = self.base.clone();

@@ -16,6 +16,7 @@
 //! | what numbers there are | [`Prometheus::series`], [`Prometheus::labels`], [`Prometheus::metadata`] |
 //! | rules, alerts, scrape targets | [`Prometheus::rules`], [`Prometheus::alerts`], [`Prometheus::targets`] |
 //! | the trace behind a number | [`Prometheus::query_exemplars`], [`Exemplar::trace_id`] |
+//! | a server's own page, such as its metrics | [`Client::page`] |
 //! | an answer that is not there yet | [`wait_until`], [`Wait`] |
 //!
 //! From a slow request to its trace and its log lines:

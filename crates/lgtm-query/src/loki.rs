@@ -385,10 +385,7 @@ impl Loki {
     }
 
     async fn log_data(&self, endpoint: &str, parameters: &[(&str, String)]) -> Result<LogData, Error> {
-        let mut headers = HeaderMap::new();
-        // Keeps structured metadata and parsed labels apart from the stream's labels. Loki before 3 ignores it.
-        headers.insert("x-loki-response-encoding-flags", HeaderValue::from_static("categorize-labels"));
-        let (data, _) = self.client.data(&["loki", "api", "v1", endpoint], parameters, headers).await?;
+        let (data, _) = self.client.data(&["loki", "api", "v1", endpoint], parameters, categorized()).await?;
         Ok(data)
     }
 
@@ -399,6 +396,13 @@ impl Loki {
     async fn names(&self, segments: &[&str], range: TimeRange) -> Result<Vec<String>, Error> {
         self.client.list(segments, &with_range(range)).await
     }
+}
+
+/// Keeps structured metadata and parsed labels apart from the stream's labels. Loki before 3 ignores it.
+pub(crate) fn categorized() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-loki-response-encoding-flags", HeaderValue::from_static("categorize-labels"));
+    headers
 }
 
 fn with_range(range: TimeRange) -> Vec<(&'static str, String)> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::time::nanos_of_seconds;
 
@@ -16,7 +16,8 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Sample {
     /// Nanoseconds since the Unix epoch; the servers count in milliseconds.
     pub timestamp_unix_nanos: u64,
-    /// The value; NaN and the infinities are values too.
+    /// The value; NaN and the infinities are values too. JSON has no such numbers: there they are the texts `NaN`, `+Inf`, `-Inf`.
+    #[serde(serialize_with = "number_or_text")]
     pub value: f64,
 }
 
@@ -34,8 +35,10 @@ pub struct HistogramSample {
     /// Nanoseconds since the Unix epoch.
     pub timestamp_unix_nanos: u64,
     /// How many observations.
+    #[serde(serialize_with = "number_or_text")]
     pub count: f64,
     /// The sum of the observations.
+    #[serde(serialize_with = "number_or_text")]
     pub sum: f64,
     /// The buckets that hold something, in the order of their bounds.
     pub buckets: Vec<HistogramBucket>,
@@ -47,10 +50,13 @@ pub struct HistogramBucket {
     /// Which bounds belong to the bucket: 0 the upper, 1 the lower, 2 none, 3 both.
     pub boundaries: u8,
     /// The lower bound.
+    #[serde(serialize_with = "number_or_text")]
     pub lower: f64,
     /// The upper bound.
+    #[serde(serialize_with = "number_or_text")]
     pub upper: f64,
     /// How many observations.
+    #[serde(serialize_with = "number_or_text")]
     pub count: f64,
 }
 
@@ -106,6 +112,15 @@ pub struct InstantSample {
     /// The native histogram; absent for a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub histogram: Option<HistogramSample>,
+}
+
+/// A number as JSON's number, or as Prometheus' text where JSON has none.
+fn number_or_text<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match number {
+        number if number.is_nan() => serializer.serialize_str("NaN"),
+        number if number.is_infinite() => serializer.serialize_str(if *number > 0.0 { "+Inf" } else { "-Inf" }),
+        number => serializer.serialize_f64(*number),
+    }
 }
 
 /// A number in a JSON string: `"1.5"`, `"NaN"`, `"+Inf"`. A JSON number is accepted too.
@@ -187,6 +202,9 @@ mod tests {
         assert_eq!(samples[1], Sample { timestamp_unix_nanos: 1_500_000_000, value: f64::INFINITY });
         assert_eq!(samples[2].value, f64::NEG_INFINITY);
         assert_eq!(samples[3].value, 0.001);
+        let values: Vec<serde_json::Value> =
+            samples.iter().map(|sample| serde_json::to_value(sample).unwrap()["value"].clone()).collect();
+        assert_eq!(serde_json::to_string(&values).unwrap(), r#"["NaN","+Inf","-Inf",0.001]"#);
     }
 
     #[test]

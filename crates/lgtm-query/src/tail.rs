@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::client::causes;
 use crate::error::{MAX_MESSAGE_BYTES, one_line};
-use crate::loki::Stream;
+use crate::loki::{Stream, categorized};
 use crate::samples::{IntegerText, Labels};
 use crate::{Client, Error};
 
@@ -148,6 +148,8 @@ async fn connect(client: &Client, url: &Url, shown: &str) -> Result<WebSocketStr
     let _ = address.set_scheme(scheme);
     let mut request = address.as_str().into_client_request().map_err(|error| transport(causes(&error)))?;
     add_headers(request.headers_mut(), &client.headers()?);
+    // Without it a tail leaves structured metadata out.
+    add_headers(request.headers_mut(), &categorized());
     // Loki sends many entries in one message.
     let limits = WebSocketConfig::default()
         .max_message_size(Some(client.max_response_bytes()))

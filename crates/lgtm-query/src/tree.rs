@@ -104,6 +104,23 @@ impl<'a> Tree<'a> {
     pub fn rows(&self) -> &[Row<'a>] {
         &self.rows
     }
+
+    /// The spans as [`Tree::rows`] has them, each with the branch that leads to it in a picture: empty for roots, else lines down
+    /// and a corner, three characters for each level. Levels below the fortieth are drawn at that one.
+    pub fn branches(&self) -> impl Iterator<Item = (String, &Row<'a>)> {
+        // For each drawn level, whether a line runs down through it.
+        let mut runs_on: Vec<bool> = Vec::new();
+        self.rows.iter().map(move |row| {
+            let drawn = row.depth.min(MAX_DRAWN_DEPTH);
+            runs_on.truncate(drawn.saturating_sub(1));
+            let mut branch: String = runs_on.iter().map(|&line| if line { "│  " } else { "   " }).collect();
+            if drawn > 0 {
+                branch.push_str(if row.is_last_sibling { "└─ " } else { "├─ " });
+                runs_on.push(!row.is_last_sibling);
+            }
+            (branch, row)
+        })
+    }
 }
 
 impl fmt::Display for Tree<'_> {
@@ -130,26 +147,15 @@ impl fmt::Display for Tree<'_> {
         let width =
             services.iter().map(|name| name.chars().count()).max().unwrap_or_default().clamp(7, MAX_SERVICE_CHARACTERS);
         writeln!(formatter, "{:>12} {:>12}  {:width$}  span", "start", "duration", "service")?;
-        // For each drawn level, whether a line runs down through it.
-        let mut runs_on: Vec<bool> = Vec::new();
-        for row in &self.rows {
+        for (branch, row) in self.branches() {
             let span = row.span;
             write!(
                 formatter,
-                "{:>12} {:>12}  {:width$}  ",
+                "{:>12} {:>12}  {:width$}  {branch}",
                 milliseconds(span.start_unix_nanos - start),
                 milliseconds(span.duration_nanos()),
                 cut(&span.service_name, MAX_SERVICE_CHARACTERS),
             )?;
-            let drawn = row.depth.min(MAX_DRAWN_DEPTH);
-            runs_on.truncate(drawn.saturating_sub(1));
-            for level in &runs_on {
-                formatter.write_str(if *level { "│  " } else { "   " })?;
-            }
-            if drawn > 0 {
-                formatter.write_str(if row.is_last_sibling { "└─ " } else { "├─ " })?;
-                runs_on.push(!row.is_last_sibling);
-            }
             if row.depth > MAX_DRAWN_DEPTH {
                 write!(formatter, "(depth {}) ", row.depth)?;
             }
@@ -299,6 +305,20 @@ trace 0000000000000000000000000000007b, 5 spans, 2 services, 18.000 ms, 1 error
         assert_eq!(picture.lines().count(), 100_002);
         assert!(picture.lines().all(|line| line.chars().count() < 200));
         assert!(picture.contains("(depth 99999) s"));
+    }
+
+    #[test]
+    fn branches_lead_from_level_to_level() {
+        let spans = vec![
+            span(1, None, 0, "a"),
+            span(2, Some(1), 1, "b"),
+            span(3, Some(2), 2, "c"),
+            span(4, Some(1), 3, "d"),
+            span(5, Some(4), 4, "e"),
+        ];
+        let tree = Tree::new(&spans);
+        let branches: Vec<_> = tree.branches().map(|(branch, row)| branch + &row.span.name).collect();
+        assert_eq!(branches, ["a", "├─ b", "│  └─ c", "└─ d", "   └─ e"]);
     }
 
     #[test]

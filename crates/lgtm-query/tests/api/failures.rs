@@ -30,6 +30,14 @@ async fn tenant_and_credentials_travel_as_headers() {
 }
 
 #[tokio::test]
+async fn a_page_is_given_as_it_is() {
+    let server = Server::with("/tempo/metrics", 200, "up 1\n").await;
+    let client = Client::builder(format!("{}/tempo", server.url)).build().unwrap();
+    assert_eq!(client.page(&["metrics"]).await.unwrap(), "up 1\n");
+    assert_eq!(client.page(&["config"]).await.unwrap_err().status(), Some(404));
+}
+
+#[tokio::test]
 async fn a_refusal_carries_the_servers_words_and_no_credentials() {
     let cases = [
         (

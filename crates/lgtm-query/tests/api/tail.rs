@@ -19,7 +19,10 @@ async fn server(messages: Vec<Message>) -> (String, tokio::task::JoinHandle<(Str
         let look = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
             let header =
                 |name: &str| request.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
-            seen = (request.uri().to_string(), format!("{} {}", header("x-scope-orgid"), header("authorization")));
+            seen = (
+                request.uri().to_string(),
+                ["x-scope-orgid", "authorization", "x-loki-response-encoding-flags"].map(header).join(" "),
+            );
             Ok(response)
         };
         let mut socket = tokio_tungstenite::accept_hdr_async(stream, look).await.unwrap();
@@ -60,7 +63,7 @@ async fn entries_arrive_in_batches_until_the_server_ends_it() {
     tail.close().await;
     let (uri, headers) = serving.await.unwrap();
     assert_eq!(uri, "/loki/api/v1/tail?query=%7Bservice%3D%22shop%22%7D&start=5&limit=7");
-    assert_eq!(headers, "team Basic bWU6c2VjcmV0");
+    assert_eq!(headers, "team Basic bWU6c2VjcmV0 categorize-labels");
 }
 
 #[tokio::test]
