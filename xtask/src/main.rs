@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask demo`, `stack`, `test` and `check`. Each says what it does, and exits non-zero if it fails.
+//! Development tasks: `cargo xtask demo`, `stack`, `query`, `loadgen`, `test` and `check`. Each says what it does, and exits non-zero if it fails.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its output")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -7,6 +7,8 @@ mod cargo;
 mod check;
 mod demo;
 mod doctor;
+mod loadgen;
+mod query;
 mod servers;
 mod shop;
 mod stack;
@@ -34,6 +36,10 @@ enum Task {
     Stack(stack::Options),
     /// Checks the way of logs, traces and metrics to their backends and back, for the settings in the environment.
     Doctor(doctor::Options),
+    /// Asks Loki, Tempo, and Prometheus or Mimir in their languages, and shows the answers.
+    Query(query::Options),
+    /// Sends logs, traces and metrics of many made-up programs at a set rate, through lgtm, and accounts for each.
+    Loadgen(loadgen::Options),
     /// Builds and runs all tests: unit, integration and documentation tests.
     Test(test::Options),
     /// Checks the workspace: formatting, lints, documentation, dependency direction, and more.
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(options),
         Task::Stack(options) => stack::run(&options),
         Task::Doctor(options) => doctor::run(&options),
+        Task::Query(options) => query::run(&options),
+        Task::Loadgen(options) => loadgen::run(&options),
         Task::WriteOne(options) => trip::write_one(&options),
         Task::Test(options) => test::run(&options),
         Task::Check(options) => check::run(&options),
@@ -58,5 +66,16 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        CommandLine::command().debug_assert();
     }
 }

@@ -140,6 +140,23 @@ impl Servers {
         Ingest { variables }
     }
 
+    /// Where lgtm sends to, for programs that are set up in code; with the tenant and the credentials.
+    ///
+    /// # Errors
+    /// If it is no URL.
+    pub(crate) fn endpoint(&self, url: &str) -> anyhow::Result<lgtm::Endpoint> {
+        let [username, password, token] = CREDENTIALS.map(variable);
+        let mut endpoint = lgtm::Endpoint::parse(url)?;
+        if let Some(tenant) = &self.tenant {
+            endpoint = endpoint.tenant(tenant);
+        }
+        Ok(match (username, password, token) {
+            (Some(username), Some(password), _) => endpoint.basic_auth(username, password),
+            (_, _, Some(token)) => endpoint.bearer_token(token),
+            _ => endpoint,
+        })
+    }
+
     /// # Errors
     /// If an address cannot be used.
     pub(crate) fn readers(&self) -> anyhow::Result<Readers> {
