@@ -1,4 +1,5 @@
-//! Development tasks: `cargo xtask demo`, `stack`, `query`, `loadgen`, `test` and `check`. Each says what it does, and exits non-zero if it fails.
+//! Development tasks: `cargo xtask demo`, `stack`, `doctor`, `query`, `loadgen`, `test` and `check`. Each says what it does, and exits
+//! non-zero if it fails.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its output")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]

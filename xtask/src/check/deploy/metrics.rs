@@ -23,9 +23,12 @@ const TARGET_INFO: &str = "target_info";
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("prometheus", &["up", "ALERTS"]),
     ("node-exporter", &["node_cpu_seconds_total"]),
+    ("loki", &["loki_discarded_samples_total"]),
+    ("mimir", &["cortex_discarded_samples_total"]),
     (
         "tempo",
         &[
+            "tempo_discarded_spans_total",
             "traces_spanmetrics_calls_total",
             "traces_spanmetrics_latency_bucket",
             "traces_service_graph_request_total",
