@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::harness::{self, Stack, are_there, wait_for};
 use super::pages;
@@ -48,6 +48,8 @@ fn the_stack_is_up_linked_and_watched_and_says_what_is_gone() {
     runtime.block_on(harness::buy(&harness::http(), &storefront, 60));
     runtime.block_on(pages::ask_all(&stack));
     retentions(&stack, &runtime);
+
+    log_alert(&stack, &runtime);
 
     let _misled = Misled::start(&stack, &runtime);
     stack.end("tempo");
@@ -108,6 +110,24 @@ impl Misled {
         });
         Self(child)
     }
+}
+
+/// A line of a panic fires the alert that Loki's own ruler evaluates, and Alertmanager has it.
+fn log_alert(stack: &Stack, runtime: &tokio::runtime::Runtime) {
+    let http = harness::http();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos().to_string();
+    let line = json!({"streams": [{
+        "stream": {"service": "panicky", "service_name": "panicky", "environment": "test", "level": "error"},
+        "values": [[now, r#"{"message":"index out of bounds","level":"error"}"#, {"target": "panic"}]],
+    }]});
+    let push = http.post(stack.url(3100) + "/loki/api/v1/push").json(&line);
+    runtime.block_on(async { push.send().await?.error_for_status() }).expect("Loki takes the line");
+    wait_for("the log alert", Duration::from_secs(90), || {
+        let alerts = http.get(stack.url(9093) + "/api/v2/alerts?filter=alertname%3DProgramPanicked");
+        let alerts = runtime.block_on(async { alerts.send().await?.json::<Vec<Value>>().await }).ok()?;
+        let labels = alerts.first()?["labels"].clone();
+        (labels["service"] == "panicky" && labels["severity"] == "critical").then_some(())
+    });
 }
 
 /// What the servers themselves say of how long they keep data.
