@@ -195,12 +195,13 @@ async fn samples(
     instance: &Instance,
     range: TimeRange,
 ) -> Result<((u64, u64), f64), lgtm_query::Error> {
-    let promql = format!(r#"{{instance="{}"}}[{}s]"#, instance.id, range.duration().as_secs());
+    // What rules record and alerts say of the instance is not the program's own.
+    let selector = format!(r#"{{instance="{}", __name__!~"ALERTS|ALERTS_FOR_STATE|.*:.*"}}"#, instance.id);
+    let promql = format!("{selector}[{}s]", range.duration().as_secs());
     let MetricData::Matrix(series) = prometheus.query(&promql, Some(range.end_unix_nanos)).await?.data else {
         return Ok(((0, 0), 0.0));
     };
     // A range holds no stale markers; what is not found at its end any more has got one.
-    let selector = format!(r#"{{instance="{}"}}"#, instance.id);
     let live = match prometheus.query(&selector, Some(range.end_unix_nanos)).await?.data {
         MetricData::Vector(series) => series.len(),
         _ => 0,

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::plan::{Plan, Planned};
 use super::probe;
-use super::state::{Process, Started, State};
+use super::state::{Process, Started, State, last_lines};
 use crate::shop;
 
 /// How long all services may take to be ready. Loki takes 20 s and more.
@@ -77,8 +77,11 @@ fn start(planned: &Planned, logs: &Path) -> anyhow::Result<(Child, Process)> {
     // Ctrl-C is for this command; the services go on, or are ended by it in order.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let child = command.spawn().with_context(|| planned.file.display().to_string())?;
-    let process = Process::of(child.id(), path).context("it ended at once")?;
+    let mut child = command.spawn().with_context(|| planned.file.display().to_string())?;
+    let Some(process) = Process::of(child.id(), path.clone()) else {
+        let status = child.wait()?;
+        return Err(with_last_lines(&format!("it ended at once: {status}"), &path));
+    };
     Ok((child, process))
 }
 
@@ -116,9 +119,11 @@ async fn wait_until_ready(state: &State, mut children: Vec<(&'static str, Child)
 
 fn failed(state: &State, service: &str, what: &str) -> anyhow::Error {
     let process = state.service(service).and_then(|started| started.process.as_ref());
-    let Some(process) = process else { return anyhow!(what.to_owned()) };
-    let lines = process.last_lines(LAST_LINES);
-    anyhow!("{what}; the last lines of {}:\n  {}", process.log.display(), lines.join("\n  "))
+    process.map_or_else(|| anyhow!(what.to_owned()), |process| with_last_lines(what, &process.log))
+}
+
+fn with_last_lines(what: &str, log: &Path) -> anyhow::Error {
+    anyhow!("{what}; the last lines of {}:\n  {}", log.display(), last_lines(log, LAST_LINES).join("\n  "))
 }
 
 /// Ends all services: by SIGTERM, and what has not ended in time by SIGKILL.

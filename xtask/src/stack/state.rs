@@ -135,11 +135,16 @@ impl Process {
 
     /// The last lines of its log.
     pub(crate) fn last_lines(&self, count: usize) -> Vec<String> {
-        let text = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned()).collect()
+        last_lines(&self.log, count)
     }
+}
+
+/// The newest lines of a log; none if it cannot be read.
+pub(super) fn last_lines(log: &Path, count: usize) -> Vec<String> {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines.iter().skip(lines.len().saturating_sub(count)).map(|line| (*line).to_owned()).collect()
 }
 
 fn start_of(id: u32) -> Option<u64> {
