@@ -9,8 +9,13 @@ use lgtm_query::{Client, Loki, Prometheus, Tempo};
 use serde::Serialize;
 use url::Url;
 
+use crate::access::{self, Access};
 use crate::stack::{self, State};
 
+/// A signal that is not sent.
+const OFF: &str = "off";
+const USUAL_LOKI: &str = "http://localhost:3100";
+const USUAL_MIMIR: &str = "http://localhost:9009";
 /// The longest that one query may take.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -36,8 +41,8 @@ pub(crate) struct ServerOptions {
     /// path is Prometheus' /api/v1/write.
     #[arg(long, env = "LGTM_PROMETHEUS_URL", value_name = "URL")]
     prometheus_url: Option<String>,
-    /// The tenant of all servers.
-    #[arg(long, env = "LGTM_TENANT")]
+    /// The tenant of all servers. Defaults to LGTM_TENANT, or LGTM_LOKI_TENANT and its like.
+    #[arg(long)]
     tenant: Option<String>,
 }
 
@@ -85,28 +90,29 @@ impl ServerOptions {
             given.clone().or(of_stack).unwrap_or_else(|| usual.to_owned())
         };
         Servers {
-            loki_url: or(&self.loki_url, of_stack("loki"), "http://localhost:3100"),
+            loki_url: or(&self.loki_url, of_stack("loki"), USUAL_LOKI),
             tempo_endpoint: or(&self.tempo_endpoint, receiver, "http://localhost:4317"),
             tempo_url: or(&self.tempo_url, tempo, "http://localhost:3200"),
-            mimir_endpoint: or(&self.mimir_endpoint, metrics, "http://localhost:9009"),
+            mimir_endpoint: or(&self.mimir_endpoint, metrics, USUAL_MIMIR),
             prometheus_url: self.prometheus_url.clone(),
             tenant: self.tenant.clone(),
         }
     }
 }
 
-/// Credentials for all servers: from the environment alone, because arguments are seen by every process.
-const CREDENTIALS: [&str; 3] = ["LGTM_USERNAME", "LGTM_PASSWORD", "LGTM_TOKEN"];
-
 /// Where the programs send, as lgtm's variables.
 #[derive(Debug, Clone)]
 pub(crate) struct Ingest {
-    variables: Vec<(&'static str, String)>,
+    variables: Vec<(String, String)>,
 }
 
 impl Ingest {
-    pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, &String)> {
-        self.variables.iter().map(|(name, value)| (*name, value))
+    fn new<const N: usize>(variables: [(&str, String); N]) -> Self {
+        Self { variables: variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
+    }
+
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
@@ -130,53 +136,39 @@ pub(crate) struct Addresses {
 
 impl Servers {
     pub(crate) fn ingest(&self) -> Ingest {
-        let mut variables = vec![
+        let mut ingest = Ingest::new([
             ("LOKI_URL", self.loki_url.clone()),
             ("TEMPO_ENDPOINT", self.tempo_endpoint.clone()),
             ("MIMIR_ENDPOINT", self.mimir_endpoint.clone()),
-        ];
-        variables.extend(self.tenant.clone().map(|tenant| ("LGTM_TENANT", tenant)));
-        variables.extend(CREDENTIALS.iter().filter_map(|name| Some((*name, variable(name)?))));
-        Ingest { variables }
+        ]);
+        ingest.variables.extend(access::variables());
+        ingest.variables.extend(self.tenant.clone().map(|tenant| ("LGTM_TENANT".to_owned(), tenant)));
+        ingest
     }
 
-    /// Where lgtm sends to, for programs that are set up in code; with the tenant and the credentials.
+    /// Where lgtm sends to, for programs that are set up in code; `signal` is LOKI, TEMPO or MIMIR.
     ///
     /// # Errors
-    /// If it is no URL.
-    pub(crate) fn endpoint(&self, url: &str) -> anyhow::Result<lgtm::Endpoint> {
-        let [username, password, token] = CREDENTIALS.map(variable);
-        let mut endpoint = lgtm::Endpoint::parse(url)?;
-        if let Some(tenant) = &self.tenant {
-            endpoint = endpoint.tenant(tenant);
-        }
-        Ok(match (username, password, token) {
-            (Some(username), Some(password), _) => endpoint.basic_auth(username, password),
-            (_, _, Some(token)) => endpoint.bearer_token(token),
-            _ => endpoint,
-        })
+    /// If it is no URL, or a file of the credentials cannot be read.
+    pub(crate) fn endpoint(&self, signal: &str, url: &str) -> anyhow::Result<lgtm::Endpoint> {
+        let access = Access::from_environment(signal, url)?;
+        Ok(access.endpoint(lgtm::Endpoint::parse(url)?, self.tenant.as_deref()))
     }
 
     /// # Errors
-    /// If an address cannot be used.
+    /// If an address cannot be used, or a file of the credentials cannot be read.
     pub(crate) fn readers(&self) -> anyhow::Result<Readers> {
-        let [username, password, token] = CREDENTIALS.map(variable);
-        let client = |url: &str| {
-            let mut builder = Client::builder(url).timeout(QUERY_TIMEOUT);
-            if let Some(tenant) = &self.tenant {
-                builder = builder.tenant(tenant);
-            }
-            if let (Some(username), Some(password)) = (&username, &password) {
-                builder = builder.basic_auth(username, password);
-            } else if let Some(token) = &token {
-                builder = builder.bearer_token(token);
-            }
-            builder.build()
+        let client = |signal: &str, url: &str| {
+            let builder = Client::builder(url).timeout(QUERY_TIMEOUT);
+            let access = Access::from_environment(signal, url)?;
+            anyhow::Ok(access.client(builder, self.tenant.as_deref())?.build()?)
         };
+        // What is off is not asked, but an address it must have.
+        let on = |url: &'_ str, usual: &str| if url == OFF { usual.to_owned() } else { url.to_owned() };
         Ok(Readers {
-            loki: Loki::new(client(&self.loki_url)?),
-            tempo: Tempo::new(client(&self.tempo_url)?),
-            prometheus: Prometheus::new(client(&self.prometheus_url()?)?),
+            loki: Loki::new(client("LOKI", &on(&self.loki_url, USUAL_LOKI))?),
+            tempo: Tempo::new(client("TEMPO", &self.tempo_url)?),
+            prometheus: Prometheus::new(client("MIMIR", &self.prometheus_url()?)?),
         })
     }
 
@@ -192,7 +184,8 @@ impl Servers {
                 self.mimir_endpoint
             )
         };
-        let mut url = Url::parse(&self.mimir_endpoint).with_context(refused)?;
+        let endpoint = if self.mimir_endpoint == OFF { USUAL_MIMIR } else { &self.mimir_endpoint };
+        let mut url = Url::parse(endpoint).with_context(refused)?;
         url.set_path(if url.path().ends_with("/api/v1/write") { "" } else { "/prometheus" });
         Ok(url.to_string())
     }
@@ -223,15 +216,13 @@ impl Servers {
 
 /// Where the development stack is sent to.
 pub(crate) fn devstack_ingest(stack: &Devstack) -> Ingest {
-    Ingest {
-        variables: vec![
-            ("LOKI_URL", stack.loki_url()),
-            ("TEMPO_ENDPOINT", stack.otlp_grpc_url()),
-            // A moved port says nothing about the protocol.
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
-            ("MIMIR_ENDPOINT", stack.mimir_url()),
-        ],
-    }
+    Ingest::new([
+        ("LOKI_URL", stack.loki_url()),
+        ("TEMPO_ENDPOINT", stack.otlp_grpc_url()),
+        // A moved port says nothing about the protocol.
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
+        ("MIMIR_ENDPOINT", stack.mimir_url()),
+    ])
 }
 
 /// Where the development stack is read.
@@ -255,11 +246,6 @@ pub(crate) fn devstack_addresses(stack: &Devstack) -> Addresses {
         metrics_ingest: stack.mimir_url(),
         metrics: format!("{}/prometheus", stack.mimir_url()),
     }
-}
-
-/// The value of a variable; an empty one counts as unset.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl Trip {
     ///
     /// # Errors
     /// If the settings cannot work, in lgtm's own words.
-    pub(crate) async fn write(variables: impl Iterator<Item = (&'static str, &String)>) -> anyhow::Result<Self> {
+    pub(crate) async fn write<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Self> {
         let id = format!("check-{}", lgtm_core::TraceId::random());
         let mut command = Command::new(std::env::current_exe().context("this program does not know its own file")?);
         for inherited in NOT_INHERITED {

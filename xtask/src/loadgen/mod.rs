@@ -100,7 +100,12 @@ pub(crate) struct Destinations {
 impl Destinations {
     fn new(servers: &Servers, signals: &[Signal]) -> anyhow::Result<Self> {
         let endpoint = |signal: Signal, url: &str| {
-            let wanted = signals.contains(&signal).then(|| servers.endpoint(url));
+            let name = match signal {
+                Signal::Logs => "LOKI",
+                Signal::Traces => "TEMPO",
+                Signal::Metrics => "MIMIR",
+            };
+            let wanted = signals.contains(&signal).then(|| servers.endpoint(name, url));
             wanted.transpose().with_context(|| signal.option())
         };
         Ok(Self {

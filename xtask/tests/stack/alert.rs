@@ -73,7 +73,7 @@ fn failing_exports_reach_the_webhook_once_and_grouped_and_resolve() {
     if !are_there(PROGRAMS) {
         return;
     }
-    let stack = Stack::up(OFFSET, &["loki", "tempo", "mimir", "grafana", "node-exporter"]);
+    let stack = Stack::up(OFFSET, "full", &["loki", "tempo", "mimir", "grafana", "node-exporter"]);
     rewrite(&stack.config("prometheus", "etc-prometheus-prometheus.yaml"));
     rewrite(&stack.config("prometheus", "etc-prometheus-rules").join("lgtm.yaml"));
     rewrite(&stack.config("alertmanager", "etc-alertmanager-alertmanager.yaml"));

@@ -80,15 +80,15 @@ impl Drop for Stack {
 }
 
 impl Stack {
-    /// Starts what is on the path, without `without`, all ports higher by at least `least`, so much that they are free.
+    /// Starts what is on the path of a profile, without `without`, all ports higher by at least `least`, so much that they are free.
     ///
     /// # Panics
     /// If it does not start.
-    pub(crate) fn up(least: u16, without: &[&str]) -> Self {
+    pub(crate) fn up(least: u16, profile: &str, without: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let stack = Self { folder, offset: free_offset(least) };
         let offset = stack.offset.to_string();
-        let mut arguments = vec!["stack", "up", "--runtime", "process", "--port-offset", &offset];
+        let mut arguments = vec!["stack", "up", "--runtime", "process", "--port-offset", &offset, "--profile", profile];
         let without = without.join(",");
         if !without.is_empty() {
             arguments.extend(["--without", &without]);

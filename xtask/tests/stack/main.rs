@@ -8,4 +8,5 @@ mod alert;
 mod failures;
 mod harness;
 mod pages;
+mod profiles;
 mod scenario;

@@ -29,7 +29,7 @@ fn the_stack_is_up_linked_and_watched_and_says_what_is_gone() {
     if !are_there(PROGRAMS) {
         return;
     }
-    let stack = Stack::up(OFFSET, &[]);
+    let stack = Stack::up(OFFSET, "full", &[]);
     let runtime = harness::runtime();
     let storefront = stack.url(3000);
     runtime.block_on(harness::buy(&harness::http(), &storefront, 60));

@@ -83,6 +83,8 @@ mod all_signals {
         let push = |variables: &[(&str, &str)]| settings(variables).unwrap().push();
         assert!(matches!(push(&[scraped]), Some(Destination::Off)));
         assert_eq!(endpoint(push(&[scraped, pushed])).url.as_str(), "http://mimir:9009/");
+        let off = settings(&[("LGTM_METRICS_ADDR", "off")]).unwrap();
+        assert!(off.metrics_addr.is_none() && off.default_mimir.is_some(), "it is pushed");
         let addr = settings(&[("LGTM_METRICS_ADDR", "localhost:0")]).unwrap().metrics_addr;
         assert_eq!(addr, Some(([127, 0, 0, 1], 0).into()));
     }

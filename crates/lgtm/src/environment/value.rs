@@ -12,7 +12,8 @@ use crate::error::Error;
 pub(super) const URL_FORM: &str = "a URL such as http://localhost:3100 or https://user:password@host";
 pub(super) const DURATION_FORM: &str = "a time above zero with its unit, such as 500ms, 5s or 1m";
 pub(super) const OVERFLOW_FORM: &str = "drop_newest, or block:<time> such as block:5s";
-pub(super) const ADDRESS_FORM: &str = "host:port with an IP address or localhost, such as 127.0.0.1:9090 or [::]:9090";
+pub(super) const ADDRESS_FORM: &str =
+    "off, or host:port with an IP address or localhost, such as 127.0.0.1:9090 or [::]:9090";
 
 /// A whole number with the unit ms, s or m.
 pub(super) fn duration(text: &str) -> Option<Duration> {
@@ -47,12 +48,15 @@ pub(super) fn overflow(text: &str) -> Option<Overflow> {
     }
 }
 
-/// `host:port`, without asking a name server.
-pub(super) fn address(text: &str) -> Option<SocketAddr> {
-    if let Some(port) = text.strip_prefix("localhost:") {
-        return Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?));
+/// `host:port`, without asking a name server, or `off`.
+pub(super) fn address(text: &str) -> Option<Option<SocketAddr>> {
+    if text == "off" {
+        return Some(None);
     }
-    text.parse().ok()
+    if let Some(port) = text.strip_prefix("localhost:") {
+        return Some(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?)));
+    }
+    text.parse().ok().map(Some)
 }
 
 /// `key=value` pairs separated by commas, percent-decoded, in the order given. The error names the key or, without one, the
