@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::servers::{Readers, ServerOptions, Servers};
+use crate::servers::{OFF, Readers, ServerOptions, Servers};
 use crate::table::Table;
 use crate::trip::Trip;
 
@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no tokio runtime")?;
     let findings = runtime.block_on(examine(options))?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&findings.0)?);
+        outputln!("{}", serde_json::to_string_pretty(&findings.0)?);
     } else {
         print(&findings.0);
     }
@@ -79,15 +79,15 @@ fn print(findings: &[Finding]) {
         let mark = if finding.ok { "✓" } else { "✗" };
         table.row([mark.to_owned(), finding.what.clone(), finding.check.to_owned(), finding.said.clone()]);
     }
-    print!("{table}");
+    output!("{table}");
     let failures: Vec<&Finding> = findings.iter().filter(|finding| !finding.ok).collect();
     if failures.is_empty() {
-        println!("\nAll is well.");
+        outputln!("\nAll is well.");
         return;
     }
-    println!("\nWhat to do:");
+    outputln!("\nWhat to do:");
     for Finding { what, check, remedy, .. } in failures {
-        println!("  {what}, {check}: {}", remedy.as_deref().unwrap_or_default());
+        outputln!("  {what}, {check}: {}", remedy.as_deref().unwrap_or_default());
     }
 }
 
@@ -101,8 +101,22 @@ async fn examine(options: &Options) -> anyhow::Result<Findings> {
         }
     };
     findings.add("settings", "form", Ok(format!("{} settings, all of the accepted form", config.iter().count())));
-    let servers = options.servers.servers()?;
-    let is_on = |address: &str| address != "off";
+    let mut servers = options.servers.servers()?;
+    let scraped = setting(&config, "", "metrics_addr").map(str::to_owned);
+    if let Some(address) = scraped.as_ref().filter(|_| !options.servers.say_where_metrics_go()) {
+        // As lgtm has it: a program that is told only where it is scraped does not push.
+        servers.mimir_endpoint = OFF.to_owned();
+        findings.add("metrics", "path", Ok(format!("scraped at {address} while the program runs, not pushed")));
+    }
+    let is_on = |address: &str| address != OFF;
+    if ![&servers.loki_url, &servers.tempo_endpoint, &servers.mimir_endpoint].into_iter().any(|url| is_on(url)) {
+        findings.add(
+            "settings",
+            "start",
+            Err(anyhow::anyhow!("nothing is sent: LOKI_URL, TEMPO_ENDPOINT and MIMIR_ENDPOINT are off")),
+        );
+        return Ok(findings);
+    }
     let mut reachable = true;
     for (name, address) in
         [("loki", &servers.loki_url), ("tempo", &servers.tempo_endpoint), ("mimir", &servers.mimir_endpoint)]
@@ -118,15 +132,15 @@ async fn examine(options: &Options) -> anyhow::Result<Findings> {
     let metrics_arrive = write_and_read(&servers, &config, &mut findings).await?;
     if reachable && metrics_arrive && is_on(&servers.mimir_endpoint) {
         let prometheus = servers.readers()?.prometheus;
-        let metrics_addr = config.get("metrics_addr").map(|setting| setting.value.as_str());
-        findings.add("metrics", "one path only", one_path(&prometheus, metrics_addr).await);
+        findings.add("metrics", "one path only", one_path(&prometheus, scraped.as_deref()).await);
     }
     Ok(findings)
 }
 
-/// A setting of one server, if it has a value.
+/// A setting of one server, or of all with an empty name, if it has a value.
 fn setting<'a>(config: &'a Config, server: &str, name: &str) -> Option<&'a str> {
-    let value = config.get(&format!("{server}.{name}"))?.value.as_str();
+    let name = if server.is_empty() { name.to_owned() } else { format!("{server}.{name}") };
+    let value = config.get(&name)?.value.as_str();
     (!matches!(value, "" | "none" | "off")).then_some(value)
 }
 
@@ -227,7 +241,7 @@ fn skew(theirs: SystemTime, ours: SystemTime) -> anyhow::Result<String> {
 
 /// One write of each signal, reading each back, and the links between them. Gives whether metrics arrive.
 async fn write_and_read(servers: &Servers, config: &Config, findings: &mut Findings) -> anyhow::Result<bool> {
-    let trip = match Trip::write(servers.ingest().variables()).await {
+    let trip = match Trip::write(&servers.ingest()).await {
         Ok(trip) => trip,
         Err(error) => {
             findings.add("settings", "start", Err(error));
@@ -235,7 +249,7 @@ async fn write_and_read(servers: &Servers, config: &Config, findings: &mut Findi
         }
     };
     let readers: Readers = servers.readers()?;
-    let on = |address: &String| address != "off";
+    let on = |address: &String| address != OFF;
     let mut written = [false; 3];
     let signals = [
         ("logs", "loki", &servers.loki_url),
@@ -350,6 +364,9 @@ fn remedy(what: &str, check: &str, said: &str) -> String {
         "write" => "the server's own words are above; its log has more (`cargo xtask stack logs`)".to_owned(),
         "one path only" => "choose one: leave LGTM_METRICS_ADDR away, or set MIMIR_ENDPOINT=off; or the job is scraped by mistake".to_owned(),
         "exemplar to trace" => "the backend keeps no exemplars: Prometheus needs --enable-feature=exemplar-storage, Mimir max_global_exemplars_per_user".to_owned(),
+        _ if is_unauthorized(&said) || is_about_tenants(&said) => {
+            "the credentials may write and not read: give them the scopes logs:read, traces:read, metrics:read".to_owned()
+        }
         _ => "the write was taken, so the query asks elsewhere: check LGTM_TEMPO_URL, LGTM_PROMETHEUS_URL and the tenant (LGTM_TENANT)".to_owned(),
     }
 }

@@ -4,6 +4,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its output")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[macro_use]
+mod output;
+
 mod access;
 mod cargo;
 mod check;

@@ -13,7 +13,7 @@ use crate::access::{self, Access};
 use crate::stack::{self, State};
 
 /// A signal that is not sent.
-const OFF: &str = "off";
+pub(crate) const OFF: &str = "off";
 const USUAL_LOKI: &str = "http://localhost:3100";
 const USUAL_MIMIR: &str = "http://localhost:9009";
 /// The longest that one query may take.
@@ -66,9 +66,22 @@ impl ServerOptions {
         Ok(self.over(stack::running()?.as_ref()))
     }
 
-    /// The stack `state` alone, whatever the environment says.
+    /// The stack `state` alone, whatever the environment says; what does not run in it is off.
     pub(crate) fn of_stack(state: &State) -> Servers {
-        Self::default().over(Some(state))
+        let servers = Self::default().over(Some(state));
+        let on = |service: &str, url: String| if state.service(service).is_some() { url } else { OFF.to_owned() };
+        let metrics = if state.prometheus_for_mimir { "prometheus" } else { "mimir" };
+        Servers {
+            loki_url: on("loki", servers.loki_url),
+            tempo_endpoint: on("tempo", servers.tempo_endpoint),
+            mimir_endpoint: on(metrics, servers.mimir_endpoint),
+            ..servers
+        }
+    }
+
+    /// Whether somebody has said where metrics are pushed.
+    pub(crate) fn say_where_metrics_go(&self) -> bool {
+        self.mimir_endpoint.as_ref().is_some_and(|url| !url.is_empty())
     }
 
     fn over(&self, state: Option<&State>) -> Servers {
@@ -87,14 +100,16 @@ impl ServerOptions {
             _ => of_stack("mimir"),
         };
         let or = |given: &Option<String>, of_stack: Option<String>, usual: &str| {
-            given.clone().or(of_stack).unwrap_or_else(|| usual.to_owned())
+            // An empty variable counts as unset, as for lgtm.
+            let given = given.clone().filter(|given| !given.is_empty());
+            given.or(of_stack).unwrap_or_else(|| usual.to_owned())
         };
         Servers {
             loki_url: or(&self.loki_url, of_stack("loki"), USUAL_LOKI),
             tempo_endpoint: or(&self.tempo_endpoint, receiver, "http://localhost:4317"),
             tempo_url: or(&self.tempo_url, tempo, "http://localhost:3200"),
             mimir_endpoint: or(&self.mimir_endpoint, metrics, USUAL_MIMIR),
-            prometheus_url: self.prometheus_url.clone(),
+            prometheus_url: self.prometheus_url.clone().filter(|url| !url.is_empty()),
             tenant: self.tenant.clone(),
         }
     }
@@ -135,6 +150,16 @@ pub(crate) struct Addresses {
 }
 
 impl Servers {
+    /// For a stack of this machine: no credentials of the environment leave it, and its receiver speaks gRPC on any port.
+    pub(crate) fn ingest_of_stack(&self) -> Ingest {
+        Ingest::new([
+            ("LOKI_URL", self.loki_url.clone()),
+            ("TEMPO_ENDPOINT", self.tempo_endpoint.clone()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
+            ("MIMIR_ENDPOINT", self.mimir_endpoint.clone()),
+        ])
+    }
+
     pub(crate) fn ingest(&self) -> Ingest {
         let mut ingest = Ingest::new([
             ("LOKI_URL", self.loki_url.clone()),

@@ -3,6 +3,7 @@
 //! and its settings to the environment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +14,8 @@ use lgtm_query::{LogQuery, TimeRange, TraceId, Wait};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use crate::servers::Readers;
+use crate::servers::{Ingest, Readers};
+use crate::shop;
 
 /// The service that writes, so that what it leaves is told from all else.
 pub(crate) const SERVICE: &str = "lgtm-check";
@@ -49,6 +51,8 @@ struct Written {
     trace_id: String,
     /// Delivered items by signal. A signal that is off is not in it.
     delivered: BTreeMap<String, u64>,
+    /// Items that were lost, by signal.
+    lost: BTreeMap<String, u64>,
     /// What became of each signal, in words.
     said: BTreeMap<String, String>,
 }
@@ -94,6 +98,7 @@ pub(crate) fn write_one(options: &Options) -> anyhow::Result<ExitCode> {
     let written = Written {
         trace_id: trace_id.unwrap_or_default(),
         delivered: by_signal().map(|(name, signal)| (name, signal.delivered)).collect(),
+        lost: by_signal().map(|(name, signal)| (name, signal.lost())).collect(),
         said: by_signal().map(|(name, signal)| (name, signal.to_string())).collect(),
     };
     let mut output = std::io::stdout();
@@ -102,20 +107,32 @@ pub(crate) fn write_one(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 impl Trip {
-    /// Writes with the settings of this environment, and `variables` over them.
+    /// Writes with the settings of this environment, and those of `ingest` over them.
     ///
     /// # Errors
     /// If the settings cannot work, in lgtm's own words.
-    pub(crate) async fn write<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Self> {
+    pub(crate) async fn write(ingest: &Ingest) -> anyhow::Result<Self> {
+        Self::run(ingest, NOT_INHERITED.map(OsString::from)).await
+    }
+
+    /// Writes with the settings of `ingest` alone.
+    ///
+    /// # Errors
+    /// If the settings cannot work, in lgtm's own words.
+    pub(crate) async fn write_alone(ingest: &Ingest) -> anyhow::Result<Self> {
+        Self::run(ingest, shop::not_inherited()).await
+    }
+
+    async fn run(ingest: &Ingest, not_inherited: impl IntoIterator<Item = OsString>) -> anyhow::Result<Self> {
         let id = format!("check-{}", lgtm_core::TraceId::random());
         let mut command = Command::new(std::env::current_exe().context("this program does not know its own file")?);
-        for inherited in NOT_INHERITED {
+        for inherited in not_inherited {
             command.env_remove(inherited);
         }
         let from = SystemTime::now();
         command
             .args(["write-one", "--id", &id])
-            .envs(variables)
+            .envs(ingest.variables())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -140,7 +157,8 @@ impl Trip {
     pub(crate) fn delivered(&self, signal: &str) -> anyhow::Result<String> {
         let Some(delivered) = self.written.delivered.get(signal) else { bail!("the signal is off") };
         let said = self.written.said.get(signal).map_or("", String::as_str);
-        if *delivered == 0 {
+        let lost = self.written.lost.get(signal).copied().unwrap_or_default();
+        if *delivered == 0 || lost > 0 {
             let server = match signal {
                 "logs" => "lgtm: loki ",
                 "traces" => "lgtm: tempo ",

@@ -14,7 +14,8 @@ mod readme;
 mod sources;
 mod tools;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -46,6 +47,8 @@ struct Workspace {
     metadata: Metadata,
     /// Programs that must be there.
     required: Vec<String>,
+    /// Programs that checks have asked for.
+    asked: RefCell<BTreeSet<String>>,
 }
 
 impl Workspace {
@@ -53,7 +56,7 @@ impl Workspace {
     /// If cargo cannot say what the workspace has.
     fn read(required: Vec<String>) -> anyhow::Result<Self> {
         let metadata = cargo::metadata()?;
-        Ok(Self { root: metadata.workspace_root.clone().into(), metadata, required })
+        Ok(Self { root: metadata.workspace_root.clone().into(), metadata, required, asked: RefCell::default() })
     }
 }
 
@@ -63,6 +66,11 @@ impl Workspace {
 /// If one of them cannot be read.
 pub(crate) fn named_metrics() -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     deploy::queries::named_metrics(&Workspace::read(Vec::new())?).map_err(anyhow::Error::msg)
+}
+
+/// What brings a metric that is not there while all is well; `None` for the others.
+pub(crate) fn metric_brought_by(name: &str) -> Option<&'static str> {
+    deploy::metrics::brought_by(name)
 }
 
 /// The queries of dashboards, data sources, rules and pages, with values in the place of Grafana's variables.
@@ -140,6 +148,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let checks = chosen(&all, &options.names)?;
     let failed: Vec<&str> =
         checks.iter().filter(|(name, check)| !passes(name, *check, &workspace)).map(|(name, _)| *name).collect();
+    let in_vain = workspace.required_in_vain();
+    if !in_vain.is_empty() {
+        anyhow::bail!("--require {}: none of these checks uses it; is it misspelt?", in_vain.join(","));
+    }
     if failed.is_empty() {
         println!("all {} checks passed", checks.len());
         return Ok(ExitCode::SUCCESS);

@@ -15,16 +15,33 @@ pub(super) struct Absent {
 impl Workspace {
     /// The first of `names` that is on the path. What is not there is said, and is a finding where it is required.
     pub(super) fn program(&self, names: &[&str], from: &str) -> Result<PathBuf, Absent> {
+        self.asked.borrow_mut().extend(names.iter().map(|name| (*name).to_owned()));
         if let Some(file) = names.iter().find_map(|name| on_path(name)) {
             return Ok(file);
         }
         let title = names.join(" or ");
-        let required = names.iter().any(|name| self.required.iter().any(|required| required == name));
-        if required {
+        if self.requires(names) {
             return Err(Absent { finding: Some(format!("{title} is not on the path; it comes with {from}")) });
         }
         println!("  skipped: {title} is not on the path; it comes with {from}");
         Err(Absent { finding: None })
+    }
+}
+
+impl Workspace {
+    fn requires(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.required.iter().any(|required| required == name))
+    }
+
+    /// The programs that were required and that no check has asked for: a name that is misspelt requires nothing.
+    pub(super) fn required_in_vain(&self) -> Vec<&str> {
+        let asked = self.asked.borrow();
+        self.required.iter().filter(|name| !asked.contains(*name)).map(String::as_str).collect()
+    }
+
+    /// Says that a check would use `name`, where another program does as well.
+    pub(super) fn knows(&self, name: &str) {
+        self.asked.borrow_mut().insert(name.to_owned());
     }
 }
 

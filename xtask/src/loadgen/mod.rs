@@ -146,7 +146,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let outcome = run::run(&plan, &destinations).await?;
         let mut account = Account::new(&plan, &destinations, &outcome);
         if options.verify {
-            account.found = verify::verify(&plan, &destinations, &outcome, &account, &readers, discarded).await;
+            account.found = tokio::select! {
+                found = verify::verify(&plan, &destinations, &outcome, &account, &readers, discarded) => found,
+                _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted while the servers were asked; nothing is verified"),
+            };
         }
         Ok::<_, anyhow::Error>(account)
     })?;

@@ -1,6 +1,7 @@
 //! The stack with Docker: `docker compose` does the work, with the profile's variables and the password. What it cannot wait for is
 //! asked from outside, and a service that fails is named with the last lines of its log.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -93,8 +94,8 @@ impl Docker {
         Ok(())
     }
 
-    /// The services that do not run or are not healthy, each with the last lines of its log.
-    fn failed(&self) -> String {
+    /// What compose says of each service that it has started: its state, and its health where it has a check.
+    pub(super) fn services(&self) -> Vec<Container> {
         let listed = self.said(&["ps", "--all", "--format", "json"]);
         // Newer versions print a line a service, older ones a list.
         let lines = listed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -103,13 +104,21 @@ impl Docker {
             entry => vec![entry],
         });
         let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-        let failed = entries.filter_map(|entry| {
-            let (state, health) = (text(&entry, "State"), text(&entry, "Health"));
-            let well = state == "running" && matches!(health.as_str(), "" | "healthy");
-            let service = text(&entry, "Service");
-            (!well).then(|| format!("{service}: {state} {health}{}", self.last_lines(&service)))
-        });
-        let failed: Vec<String> = failed.collect();
+        entries
+            .map(|entry| Container {
+                service: text(&entry, "Service"),
+                state: text(&entry, "State"),
+                health: text(&entry, "Health"),
+            })
+            .collect()
+    }
+
+    /// The services that do not run or are not healthy, each with the last lines of its log.
+    fn failed(&self) -> String {
+        let containers = self.services();
+        let failed = containers.iter().filter(|container| !container.is_well());
+        let failed: Vec<String> =
+            failed.map(|container| format!("{container}{}", self.last_lines(&container.service))).collect();
         if failed.is_empty() { "no service says why".to_owned() } else { failed.join("\n") }
     }
 
@@ -141,6 +150,31 @@ impl Docker {
         let mut command = Command::new("docker");
         command.args(&self.arguments).args(more).env("ALERTMANAGER_CONFIG", &self.alertmanager).stdin(Stdio::null());
         command
+    }
+}
+
+/// A service as compose sees it.
+#[derive(Debug)]
+pub(super) struct Container {
+    pub(super) service: String,
+    state: String,
+    health: String,
+}
+
+impl Container {
+    pub(super) fn is_well(&self) -> bool {
+        self.state == "running" && matches!(self.health.as_str(), "" | "healthy")
+    }
+
+    /// Its state, and its health where it has a check.
+    pub(super) fn said(&self) -> String {
+        format!("{} {}", self.state, self.health).trim_end().to_owned()
+    }
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.service, self.said())
     }
 }
 

@@ -103,12 +103,13 @@ pub(crate) fn password_file(deploy: &Path) -> PathBuf {
 /// If the file cannot be written.
 pub(crate) fn make_password(deploy: &Path) -> anyhow::Result<()> {
     let path = password_file(deploy);
-    if path.exists() {
+    let has_one = || compose::variables(&path).is_ok_and(|known| known.get(PASSWORD).is_some_and(|it| !it.is_empty()));
+    if has_one() {
         return Ok(());
     }
     let password = Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH);
     let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
+    options.append(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let write = |mut file: fs::File| writeln!(file, "{PASSWORD}={password}");
@@ -134,5 +135,9 @@ mod tests {
         assert_eq!(first[PASSWORD].len(), PASSWORD_LENGTH);
         make_password(folder.path()).unwrap();
         assert_eq!(password_variables(folder.path()), first);
+        fs::write(password_file(folder.path()), "OTHER=1\n").unwrap();
+        make_password(folder.path()).unwrap();
+        let again = password_variables(folder.path());
+        assert_eq!((again["OTHER"].as_str(), again[PASSWORD].len()), ("1", PASSWORD_LENGTH));
     }
 }

@@ -26,11 +26,14 @@ struct Seen {
     service: Option<&'static str>,
     /// Whether that service runs here.
     runs: bool,
+    /// What brings it, if it is not there while all is well.
+    brought_by: Option<&'static str>,
     /// Where it is named.
     places: Vec<String>,
 }
 
-/// Asks for all, and prints those that are missing, or all of them as JSON. Gives whether none is missing of what runs.
+/// Asks for all, and prints those that are missing, or all of them as JSON. Gives whether none is missing that should be there: those
+/// of services that do not run, and those that come with trouble, may be.
 ///
 /// # Errors
 /// If the files of the workspace cannot be read, or Prometheus does not answer.
@@ -43,28 +46,30 @@ pub(super) async fn show(state: &State, json: bool) -> anyhow::Result<bool> {
         .try_collect()
         .await?;
     let missing = |seen: &&Seen| seen.series == 0;
-    let well = !seen.iter().filter(missing).any(|seen| seen.runs);
+    let well = !seen.iter().filter(missing).any(|seen| seen.runs && seen.brought_by.is_none());
     if json {
-        println!("{}", serde_json::to_string_pretty(&seen)?);
+        outputln!("{}", serde_json::to_string_pretty(&seen)?);
         return Ok(well);
     }
     let mut table = Table::new(["metric", "said by", "named in"]);
-    for Seen { name, service, runs, places, .. } in seen.iter().filter(missing) {
-        let by = match (service, runs) {
-            (Some(service), false) => format!("{service}, which does not run"),
-            (service, _) => service.unwrap_or("lgtm or the example program").to_owned(),
+    for Seen { name, service, runs, places, brought_by, .. } in seen.iter().filter(missing) {
+        let service = service.unwrap_or("lgtm or the example program");
+        let by = match brought_by {
+            _ if !runs => format!("{service}, which does not run"),
+            Some(cause) => format!("{service}, with {cause}"),
+            None => format!("{service}, always"),
         };
         let first = places.first().map_or("", String::as_str);
         let more = places.len().saturating_sub(1);
         table.row([name.clone(), by, if more == 0 { first.to_owned() } else { format!("{first} and {more} more") }]);
     }
     let there = seen.iter().filter(|seen| seen.series > 0).count();
-    println!(
+    outputln!(
         "{there} of {} metrics that dashboards, rules and pages name have been seen in the last {LOOK_BACK}",
         seen.len()
     );
     if there < seen.len() {
-        print!("not seen:\n{table}");
+        output!("not seen:\n{table}");
     }
     Ok(well)
 }
@@ -79,5 +84,6 @@ async fn look(prometheus: &Prometheus, state: &State, name: String, places: Vec<
     // A count is a whole number, and small.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of series")]
     let series = count as u64;
-    Ok(Seen { name, series, service, runs, places })
+    let brought_by = check::metric_brought_by(&name);
+    Ok(Seen { name, series, service, runs, brought_by, places })
 }

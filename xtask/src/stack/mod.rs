@@ -11,6 +11,7 @@
 pub(crate) mod compose;
 mod docker;
 pub(crate) mod effective;
+mod folder;
 mod metrics;
 mod plan;
 mod probe;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use crate::servers::ServerOptions;
 use crate::{cargo, shop};
 pub(crate) use compose::Profile;
 use docker::Docker;
@@ -143,7 +145,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             }
             Action::Status => {
                 let state = started(&folder)?;
-                let well = status::show(&deploy, &state).await?;
+                let well = status::show(&deploy, &folder, &state).await?;
                 Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Action::Logs { service, lines, follow } => {
@@ -171,6 +173,9 @@ fn started(folder: &Path) -> anyhow::Result<State> {
 }
 
 async fn up(deploy: &Path, folder: &Path, up: &Up) -> anyhow::Result<()> {
+    let there_is_docker = up.runtime != Some(Runtime::Process) && docker::is_there();
+    let runtime = up.runtime.unwrap_or(if there_is_docker { Runtime::Docker } else { Runtime::Process });
+    let _lock = folder::claim(folder, runtime)?;
     if let Some(state) = State::read(folder)? {
         let of_docker = state.runtime == Runtime::Docker;
         let runs = state.services.iter().filter_map(|started| started.process.as_ref()).any(state::Process::runs);
@@ -179,12 +184,7 @@ async fn up(deploy: &Path, folder: &Path, up: &Up) -> anyhow::Result<()> {
         }
         State::remove(folder)?;
     }
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    // What lies here is made: checks and searches pass it by.
-    fs::write(folder.join("CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55\n")?;
     effective::make_password(deploy)?;
-    let there_is_docker = up.runtime != Some(Runtime::Process) && docker::is_there();
-    let runtime = up.runtime.unwrap_or(if there_is_docker { Runtime::Docker } else { Runtime::Process });
     let mut state =
         State { runtime, profile: up.profile, services: Vec::new(), missing: Vec::new(), prometheus_for_mimir: false };
     match runtime {
@@ -202,8 +202,11 @@ async fn up(deploy: &Path, folder: &Path, up: &Up) -> anyhow::Result<()> {
             let docker = Docker::new(deploy, folder, up.profile)?;
             if let Err(error) = docker.up(&state.services).await {
                 eprintln!("ending what was started");
-                docker.run(&["down"])?;
-                State::remove(folder)?;
+                match docker.run(&["down"]) {
+                    Ok(()) => State::remove(folder)?,
+                    // What went wrong first is what a person must know.
+                    Err(second) => eprintln!("it cannot be ended: {second:#}"),
+                }
                 return Err(error);
             }
         }
@@ -250,27 +253,35 @@ async fn up_processes(deploy: &Path, folder: &Path, up: &Up, state: &mut State) 
     };
     if outcome.is_err() {
         eprintln!("ending what was started");
-        process::down(state).await?;
-        State::remove(folder)?;
+        match process::down(state).await {
+            Ok(()) => State::remove(folder)?,
+            // What went wrong first is what a person must know.
+            Err(second) => eprintln!("not all of it has ended: {second:#}"),
+        }
     }
     outcome
 }
 
 fn addresses(state: &State) {
-    println!("The stack is up, profile {}:", state.profile.name());
+    outputln!("The stack is up, profile {}:", state.profile.name());
     for started in &state.services {
         if let Some(opened) = Program::of(&started.service).and_then(|program| program.opened) {
-            println!("  {:13} {}  {opened}", started.service, started.url);
+            outputln!("  {:13} {}  {opened}", started.service, started.url);
         }
     }
-    println!("Next: cargo xtask demo --against stack; cargo xtask stack status; cargo xtask stack down");
+    if state.service("tempo").is_some() {
+        outputln!("  {:13} {}  traces, OTLP over gRPC", "", ServerOptions::of_stack(state).tempo_endpoint);
+    }
+    outputln!("Next: cargo xtask demo --against stack; cargo xtask stack status; cargo xtask stack down");
 }
 
 /// Ends the stack of `folder`; `false` if there is none.
 async fn down(deploy: &Path, folder: &Path) -> anyhow::Result<bool> {
+    let Some(_lock) = folder::lock(folder)? else { return Ok(false) };
     let Some(state) = State::read(folder)? else { return Ok(false) };
     match state.runtime {
-        Runtime::Docker => Docker::new(deploy, folder, state.profile)?.run(&["down"])?,
+        // All services, also those of a profile that ran before.
+        Runtime::Docker => Docker::new(deploy, folder, Profile::Full)?.run(&["down"])?,
         Runtime::Process => process::down(&state).await?,
     }
     State::remove(folder)?;
@@ -278,19 +289,20 @@ async fn down(deploy: &Path, folder: &Path) -> anyhow::Result<bool> {
 }
 
 async fn wipe(deploy: &Path, folder: &Path) -> anyhow::Result<()> {
+    let Some(_lock) = folder::lock(folder)? else {
+        bail!("{} is no folder of a stack: nothing is removed", folder.display());
+    };
     if let Some(state) = State::read(folder)?
-        && state.runtime == Runtime::Docker
+        && state.runtime == Runtime::Process
     {
-        Docker::new(deploy, folder, state.profile)?.run(&["down", "--volumes"])?;
-        State::remove(folder)?;
+        process::down(&state).await?;
     }
-    down(deploy, folder).await?;
-    for part in ["data", "config", "logs", "work"] {
-        let path = folder.join(part);
-        if path.exists() {
-            fs::remove_dir_all(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
-        }
+    if folder::has_run(folder, Runtime::Docker) {
+        // Volumes of services outside the profile would stay.
+        Docker::new(deploy, folder, Profile::Full)?.run(&["down", "--volumes"])?;
     }
+    State::remove(folder)?;
+    folder::remove_parts(folder)?;
     eprintln!("the data of the stack in {} is gone", folder.display());
     Ok(())
 }
@@ -305,6 +317,7 @@ async fn logs(
     let state = started(folder)?;
     if let Some(name) = service
         && state.service(name).is_none()
+        && state.runtime == Runtime::Process
     {
         let known: Vec<&str> = state.services.iter().map(|started| started.service.as_str()).collect();
         bail!("`{name}` does not run; accepted: {}", known.join(", "));
@@ -320,9 +333,9 @@ async fn logs(
     let chosen = state.services.iter().filter(|started| service.is_none_or(|name| started.service == name));
     for (started, process) in chosen.filter_map(|started| Some((started, started.process.as_ref()?))) {
         if service.is_none() {
-            println!("== {} ({})", started.service, process.log.display());
+            outputln!("== {} ({})", started.service, process.log.display());
         }
-        process.last_lines(lines).iter().for_each(|line| println!("{line}"));
+        process.last_lines(lines).iter().for_each(|line| outputln!("{line}"));
         if follow {
             follow_file(&process.log).await?;
         }
@@ -350,8 +363,8 @@ async fn follow_file(path: &Path) -> anyhow::Result<()> {
 
 fn config(deploy: &Path, service: Option<&str>, storage: Storage) -> anyhow::Result<()> {
     match service {
-        None => println!("{}", effective::with_configuration(deploy).join("\n")),
-        Some(service) => print!("{}", serde_yaml_ng::to_string(&effective::document(deploy, service, storage)?)?),
+        None => outputln!("{}", effective::with_configuration(deploy).join("\n")),
+        Some(service) => output!("{}", serde_yaml_ng::to_string(&effective::document(deploy, service, storage)?)?),
     }
     Ok(())
 }

@@ -106,14 +106,19 @@ pub(super) async fn shop(http: &Client, service: &str, url: &str) -> anyhow::Res
     Ok(format!("GET {path} answered"))
 }
 
-/// Asks Prometheus for what it has scraped of itself.
+/// Asks Prometheus for what it has scraped.
 ///
 /// # Errors
-/// If it has scraped nothing.
+/// If it has scraped nothing, or a target is down; with its job.
 pub(super) async fn prometheus(http: &Client, url: &str) -> anyhow::Result<String> {
-    let answer: Value = serde_json::from_str(&text(http, &format!("{url}/api/v1/query?query=count(up)")).await?)?;
-    let Some(count) = answer["data"]["result"][0]["value"][1].as_str() else {
+    let answer: Value = serde_json::from_str(&text(http, &format!("{url}/api/v1/query?query=up")).await?)?;
+    let Some(targets) = answer["data"]["result"].as_array().filter(|targets| !targets.is_empty()) else {
         bail!("it has scraped nothing yet: {answer}");
     };
-    Ok(format!("{count} targets scraped and read"))
+    let down = targets.iter().filter(|target| target["value"][1] != "1");
+    let down: Vec<&str> = down.filter_map(|target| target["metric"]["job"].as_str()).collect();
+    if !down.is_empty() {
+        bail!("it cannot scrape {}", down.join(", "));
+    }
+    Ok(format!("{} targets scraped and read", targets.len()))
 }

@@ -126,22 +126,34 @@ fn with_last_lines(what: &str, log: &Path) -> anyhow::Error {
     anyhow!("{what}; the last lines of {}:\n  {}", log.display(), last_lines(log, LAST_LINES).join("\n  "))
 }
 
-/// Ends all services: by SIGTERM, and what has not ended in time by SIGKILL.
+/// Ends all services: by SIGTERM, and what has not ended in time, or at Ctrl-C, by SIGKILL.
 ///
 /// # Errors
 /// If one still runs after that.
 pub(super) async fn down(state: &State) -> anyhow::Result<()> {
     let processes = || state.services.iter().filter_map(|started| Some((started, started.process.as_ref()?)));
-    for (_, process) in processes() {
+    let ran: Vec<_> = processes().filter(|(_, process)| process.runs()).collect();
+    for (started, _) in processes().filter(|(_, process)| !process.runs()) {
+        eprintln!("  {} had ended before", started.service);
+    }
+    for (_, process) in &ran {
         process.end(false);
     }
     let deadline = Instant::now() + STOP_DEADLINE;
-    for (started, process) in processes() {
-        while process.runs() && Instant::now() < deadline {
-            sleep(INTERVAL).await;
+    let mut pressed = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut at_once = false;
+    for (started, process) in ran {
+        while process.runs() && Instant::now() < deadline && !at_once {
+            tokio::select! {
+                () = sleep(INTERVAL) => {}
+                _ = &mut pressed => {
+                    eprintln!("  not waiting any longer");
+                    at_once = true;
+                }
+            }
         }
         if process.runs() {
-            eprintln!("  {} did not end in {STOP_DEADLINE:?} and is killed", started.service);
+            eprintln!("  {} has not ended yet and is killed", started.service);
             process.end(true);
             sleep(INTERVAL * 4).await;
         }

@@ -37,7 +37,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         names: &["tempo"],
         install: "https://github.com/grafana/tempo/releases, or the package tempo of Grafana's repository",
         ready: (3200, "/ready"),
-        opened: Some("traces, TraceQL; OTLP on the ports 4317 and 4318"),
+        opened: Some("traces, TraceQL"),
     },
     Program {
         service: "mimir",

@@ -42,19 +42,19 @@ pub(super) async fn ask(state: &State) -> anyhow::Result<bool> {
             Answer::Taken => {}
             Answer::Refused(why) => {
                 refused += 1;
-                println!("{place}: {why}\n  {query}");
+                outputln!("{place}: {why}\n  {query}");
             }
             Answer::NotAsked(_) => not_asked += 1,
         }
     }
-    println!("{} queries taken, {refused} refused", answers.len() - refused - not_asked);
+    outputln!("{} queries taken, {refused} refused", answers.len() - refused - not_asked);
     if not_asked > 0 {
         let services = answers.iter().filter_map(|(_, answer)| match answer {
             Answer::NotAsked(service) => Some(*service),
             _ => None,
         });
         let services: std::collections::BTreeSet<&str> = services.collect();
-        println!("{not_asked} not asked: {services:?} do not run");
+        outputln!("{not_asked} not asked: {services:?} do not run");
     }
     Ok(refused == 0)
 }

@@ -1,12 +1,11 @@
 //! What runs, as `stack up` leaves it behind in `state.json` for `down`, `status`, `logs`, and for the commands that talk to the stack.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
 
 use super::compose::Profile;
 
@@ -32,6 +31,15 @@ pub(crate) enum Runtime {
     Process,
 }
 
+impl Runtime {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Process => "process",
+        }
+    }
+}
+
 /// A service that was started.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Started {
@@ -48,8 +56,8 @@ pub(crate) struct Started {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Process {
     pub(crate) id: u32,
-    /// Seconds since the Unix epoch. A process of this number with another start is another process.
-    pub(crate) started_unix_seconds: u64,
+    /// When it started, in the system's own form. A process of this number with another start is another process.
+    pub(crate) started: String,
     pub(crate) log: PathBuf,
 }
 
@@ -103,12 +111,12 @@ impl State {
 impl Process {
     /// Remembers a process that runs.
     pub(crate) fn of(id: u32, log: PathBuf) -> Option<Self> {
-        Some(Self { id, started_unix_seconds: start_of(id)?, log })
+        Some(Self { id, started: start_of(id)?, log })
     }
 
     /// Whether it still runs: it, and not another of the same number.
     pub(crate) fn runs(&self) -> bool {
-        start_of(self.id) == Some(self.started_unix_seconds)
+        start_of(self.id).as_ref() == Some(&self.started)
     }
 
     /// SIGTERM, or SIGKILL with `force`; nothing if it has ended.
@@ -125,9 +133,9 @@ impl Process {
         #[cfg(not(unix))]
         {
             let _ = force;
-            let id = Pid::from_u32(self.id);
-            if let Ok(mut system) = System::new() {
-                system.refresh_processes(ProcessesToUpdate::Some(&[id]), true);
+            let id = sysinfo::Pid::from_u32(self.id);
+            if let Ok(mut system) = sysinfo::System::new() {
+                system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[id]), true);
                 system.process(id).map(sysinfo::Process::kill);
             }
         }
@@ -139,21 +147,44 @@ impl Process {
     }
 }
 
-/// The newest lines of a log; none if it cannot be read.
+/// The newest lines of a log, looked for in its last megabyte; none if it cannot be read.
 pub(super) fn last_lines(log: &Path, count: usize) -> Vec<String> {
-    let text = fs::read(log).unwrap_or_default();
+    const LOOK_BACK_BYTES: u64 = 1 << 20;
+    let read = || {
+        let mut file = fs::File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LOOK_BACK_BYTES)))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map(|_| text)
+    };
+    let text: Vec<u8> = read().unwrap_or_else(|_: std::io::Error| Vec::new());
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     lines.iter().skip(lines.len().saturating_sub(count)).map(|line| (*line).to_owned()).collect()
 }
 
-fn start_of(id: u32) -> Option<u64> {
+/// When a process started; `None` if it does not run. On Linux in ticks since the boot, with the boot: a time of day would change
+/// with the clock.
+#[cfg(target_os = "linux")]
+fn start_of(id: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let (state, start) = (fields.first()?, fields.get(19)?);
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    (!matches!(*state, "Z" | "X")).then(|| format!("{start} of {}", boot.trim()))
+}
+
+/// When a process started; `None` if it does not run.
+#[cfg(not(target_os = "linux"))]
+fn start_of(id: u32) -> Option<String> {
     let id = Pid::from_u32(id);
     let mut system = System::new().ok()?;
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[id]), true, ProcessRefreshKind::nothing());
     let process = system.process(id)?;
     let ended = matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead);
-    (!ended).then(|| process.start_time())
+    (!ended).then(|| process.start_time().to_string())
 }
 
 #[cfg(all(test, unix))]
@@ -165,11 +196,11 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let mut process = Process::of(child.id(), PathBuf::new()).unwrap();
         assert!(process.runs());
-        process.started_unix_seconds += 1;
+        let started = std::mem::replace(&mut process.started, "another".to_owned());
         assert!(!process.runs());
         process.end(false);
         assert!(child.try_wait().unwrap().is_none(), "another process was ended");
-        process.started_unix_seconds -= 1;
+        process.started = started;
         process.end(false);
         assert!(!child.wait().unwrap().success());
         assert!(!process.runs());

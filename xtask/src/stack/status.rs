@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use reqwest::Client;
 
+use super::docker::{Container, Docker};
 use super::effective;
 use super::probe;
 use super::programs::Program;
-use super::state::{Started, State};
+use super::state::{Runtime, Started, State};
 use crate::servers::{Readers, ServerOptions};
 use crate::table::Table;
 use crate::trip::Trip;
@@ -20,16 +21,24 @@ const PATIENCE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// If the stack's own files cannot be read.
-pub(super) async fn show(deploy: &Path, state: &State) -> anyhow::Result<bool> {
+pub(super) async fn show(deploy: &Path, folder: &Path, state: &State) -> anyhow::Result<bool> {
     let http = probe::client()?;
+    let containers = match state.runtime {
+        Runtime::Docker => Docker::new(deploy, folder, state.profile)?.services(),
+        Runtime::Process => Vec::new(),
+    };
     let servers = ServerOptions::of_stack(state);
     let readers = servers.readers()?;
-    let trip = Trip::write(servers.ingest().variables()).await;
+    let trip = Trip::write_alone(&servers.ingest_of_stack()).await;
     let mut table = Table::new(["service", "runs", "ready", "write and read", "address"]);
     let mut well = true;
     for started in &state.services {
         let runs = match &started.process {
-            None => "docker".to_owned(),
+            None => {
+                let container = containers.iter().find(|container| container.service == started.service);
+                well &= container.is_some_and(Container::is_well);
+                container.map_or_else(|| "no: there is no container".to_owned(), Container::said)
+            }
             Some(process) if process.runs() => format!("process {}", process.id),
             Some(process) => {
                 well = false;
@@ -52,15 +61,22 @@ pub(super) async fn show(deploy: &Path, state: &State) -> anyhow::Result<bool> {
         let used = used.unwrap_or_else(|error| format!("no: {}", cut(&format!("{error:#}"))));
         table.row([started.service.clone(), runs, ready, used, started.url.clone()]);
     }
+    // What publishes no port cannot be asked from here: its own health check speaks for it.
+    for container in containers.iter().filter(|container| state.service(&container.service).is_none()) {
+        well &= container.is_well();
+        let ready = if container.is_well() { "yes" } else { "no" };
+        let row = [container.service.clone(), container.said(), ready.to_owned(), "-".to_owned(), "-".to_owned()];
+        table.row(row);
+    }
     for name in &state.missing {
         let install = Program::of(name).map_or("", |program| program.install);
         let row =
             [name.clone(), "not installed".to_owned(), "-".to_owned(), format!("get it: {install}"), "-".to_owned()];
         table.row(row);
     }
-    print!("{table}");
+    output!("{table}");
     if state.prometheus_for_mimir {
-        println!("Prometheus receives what is meant for Mimir.");
+        outputln!("Prometheus receives what is meant for Mimir.");
     }
     Ok(well)
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::harness::{self, Stack, are_there, wait_for};
 
 const PROGRAMS: &[&[&str]] = &[&["prometheus"], &["alertmanager", "prometheus-alertmanager"]];
-const OFFSET: u16 = 16_000;
+const OFFSET: u16 = 10_000;
 /// What each time is divided by.
 const FASTER: u64 = 30;
 

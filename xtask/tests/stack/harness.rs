@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lgtm_query::{Loki, Prometheus, Tempo};
@@ -67,10 +68,14 @@ pub(crate) fn free_offset(least: u16) -> u16 {
     offsets.find(|offset| PORTS.iter().all(|port| is_free(port + offset))).expect("ports that are free")
 }
 
+/// One stack at a time: two need more than two cores to be ready in time, and would look for the same ports.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A running stack.
 pub(crate) struct Stack {
     folder: TempDir,
     offset: u16,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Drop for Stack {
@@ -85,8 +90,10 @@ impl Stack {
     /// # Panics
     /// If it does not start.
     pub(crate) fn up(least: u16, profile: &str, without: &[&str]) -> Self {
+        // A test that has failed has ended its stack all the same.
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a folder");
-        let stack = Self { folder, offset: free_offset(least) };
+        let stack = Self { folder, offset: free_offset(least), _alone: alone };
         let offset = stack.offset.to_string();
         let mut arguments = vec!["stack", "up", "--runtime", "process", "--port-offset", &offset, "--profile", profile];
         let without = without.join(",");
@@ -138,7 +145,9 @@ impl Stack {
         let id = started["process"]["id"].as_i64().unwrap().to_string();
         // Its data is of no use any more: no need to wait for it to be written.
         assert!(Command::new("kill").args(["-KILL", &id]).status().unwrap().success());
-        let gone = || Command::new("kill").args(["-0", &id]).stderr(Stdio::null()).status().is_ok_and(|s| !s.success());
+        // Its parent is init, which may take its time to reap it.
+        let state = || std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let gone = || state().rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'));
         wait_for("the service is gone", Duration::from_secs(20), || gone().then_some(()));
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::{Failure, Workspace, tools};
-use super::rules::{self, LOKI, PROMETHEUS, Rule, TESTS, Test};
+use super::rules::{self, Expected, LOKI, PROMETHEUS, Rule, TESTS, Test};
 
 const RUNBOOKS: &str = "docs/runbooks";
 const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
@@ -52,15 +52,19 @@ fn complete(root: &Path, file: &str, rules: &[Rule], findings: &mut Vec<String>)
     }
 }
 
-/// Each alert of Prometheus has a test in which it fires and later does not any more, and one in which it never fires.
+/// Each tier of each alert of Prometheus has a test in which it fires and later does not any more, and one in which it never fires.
 fn tested(rules: &[Rule], tests: &[Test], findings: &mut Vec<String>) {
-    let known: BTreeSet<&str> = rules.iter().filter_map(|rule| rule.alert.as_deref()).collect();
-    for name in &known {
+    let tiers: BTreeSet<(&str, &str)> = rules
+        .iter()
+        .filter_map(|rule| Some((rule.alert.as_deref()?, rule.labels.get("severity").map_or("none", String::as_str))))
+        .collect();
+    for (name, severity) in &tiers {
+        let fires = |expected: &Expected| expected.exp_labels.get("severity").map(String::as_str) == Some(severity);
         let of_it = |test: &Test| -> Vec<(Duration, bool)> {
             let looks = test.alert_rule_test.iter().filter(|look| look.alertname == *name);
             let looks = looks.map(|look| {
                 let at = humantime::parse_duration(&look.eval_time).unwrap_or_default();
-                (at, !look.exp_alerts.is_empty())
+                (at, look.exp_alerts.iter().any(fires))
             });
             looks.collect()
         };
@@ -69,13 +73,15 @@ fn tested(rules: &[Rule], tests: &[Test], findings: &mut Vec<String>) {
             first.is_some_and(|first| looks.iter().any(|(at, fires)| *at > first && !fires))
         });
         if !resolves {
-            findings.push(format!("{TESTS}: {name}: there must be a test in which it fires and later resolves"));
+            let must = "there must be a test in which it fires and later resolves";
+            findings.push(format!("{TESTS}: {name} ({severity}): {must}"));
         }
         let silent = tests.iter().map(of_it).any(|looks| !looks.is_empty() && looks.iter().all(|(_, fires)| !fires));
         if !silent {
-            findings.push(format!("{TESTS}: {name}: there must be a test in which it does not fire"));
+            findings.push(format!("{TESTS}: {name} ({severity}): there must be a test in which it does not fire"));
         }
     }
+    let known: BTreeSet<&str> = tiers.iter().map(|(name, _)| *name).collect();
     let tested = tests.iter().flat_map(|test| &test.alert_rule_test).map(|look| look.alertname.as_str());
     let unknown: BTreeSet<&str> = tested.filter(|name| !known.contains(name)).collect();
     findings.extend(unknown.into_iter().map(|name| format!("{TESTS}: there is no alert {name}")));
@@ -108,7 +114,7 @@ mod tests {
 
     fn test_of(looks: &[(&str, bool)]) -> Test {
         let looks = looks.iter().map(|(at, fires)| {
-            let expected = if *fires { "[{}]" } else { "[]" };
+            let expected = if *fires { "[{exp_labels: {severity: none}}]" } else { "[]" };
             format!("{{alertname: Any, eval_time: {at}, exp_alerts: {expected}}}")
         });
         let looks: Vec<String> = looks.collect();

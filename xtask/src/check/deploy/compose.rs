@@ -64,7 +64,9 @@ fn faults(compose: &Compose) -> Vec<String> {
                 faults.push(format!("{name}: {} is not there", path.display()));
             }
         }
-        let is_on = |variable: &str| service.environment.get(variable).is_some_and(|value| value != "off");
+        let is_on = |variable: &str| {
+            service.environment.get(variable).is_some_and(|value| !matches!(value.as_str(), "" | "off"))
+        };
         if is_on("MIMIR_ENDPOINT") && is_on("LGTM_METRICS_ADDR") {
             faults.push(format!("{name}: its metrics are pushed and scraped"));
         }
@@ -89,6 +91,7 @@ fn has_rules(mounts: &[crate::stack::compose::Mount]) -> bool {
 /// `docker compose config`, with the plugin or the older program.
 fn compose_itself(workspace: &Workspace, deploy: &Path, profile: Profile) -> Result<(), String> {
     let plugin = Command::new("docker").args(["compose", "version"]).output();
+    workspace.knows("docker-compose");
     let has_plugin = plugin.is_ok_and(|output| output.status.success());
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut file = deploy.join("compose.yaml");

@@ -43,6 +43,23 @@ pub(in super::super) fn service(name: &str) -> Option<&'static str> {
     OUTSIDE.iter().find(|(_, names)| names.contains(&name)).map(|(service, _)| *service)
 }
 
+/// Metrics that are not there while all is well, with what brings them.
+const ABSENT_WHILE_WELL: &[(&str, &str)] = &[
+    ("ALERTS", "an alert"),
+    ("otlp_spans_export_errors_total", "a failed export"),
+    ("otlp_logs_export_errors_total", "a failed push"),
+    ("otlp_metrics_export_errors_total", "a failed push"),
+    ("otlp_logs_label_overflow_total", "a stream label of a field, with too many values"),
+    ("loki_discarded_samples_total", "a limit of Loki"),
+    ("tempo_discarded_spans_total", "a limit of Tempo"),
+    ("cortex_discarded_samples_total", "a limit of Mimir"),
+];
+
+/// What brings a metric that is not there while all is well.
+pub(in super::super) fn brought_by(name: &str) -> Option<&'static str> {
+    ABSENT_WHILE_WELL.iter().find(|(known, _)| *known == name).map(|(_, what)| *what)
+}
+
 /// The names that may be used.
 pub(super) struct Known(BTreeSet<String>);
 

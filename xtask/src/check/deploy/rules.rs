@@ -60,7 +60,14 @@ pub(super) struct AlertTest {
     pub(super) alertname: String,
     pub(super) eval_time: String,
     #[serde(default)]
-    pub(super) exp_alerts: Vec<serde::de::IgnoredAny>,
+    pub(super) exp_alerts: Vec<Expected>,
+}
+
+/// An alert that is to fire.
+#[derive(Debug, Deserialize)]
+pub(super) struct Expected {
+    #[serde(default)]
+    pub(super) exp_labels: BTreeMap<String, String>,
 }
 
 /// All rules of a file.
