@@ -72,7 +72,8 @@
 //! - Profile `production` keeps one trace in a hundred, whole, decided by chance at its start. Of every other one that fails in
 //!   this process, or takes longer than 500 ms here, it keeps the part that happens here: spans wait until the local root
 //!   closes, at most 4 MiB of them, and say why they were kept (`lgtm.sampling.reason`). Other services do not hear of that
-//!   decision: for whole traces of every failure send everything (`gateway`) to a collector that decides.
+//!   decision: for whole traces of every failure send everything (`gateway`) to a collector that decides. Exemplars
+//!   then may point to traces that it has discarded.
 //! - Spans of a sampled part say with which probability they are kept (`lgtm.sampling.probability`): Tempo's metrics generator
 //!   weighs them by it with `span_multiplier_key`.
 //! - [`Config`] prints the effective values and who chose them, without secrets: `println!("{}", telemetry.config())`.

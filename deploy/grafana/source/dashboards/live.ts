@@ -7,21 +7,17 @@ import {
   logsOf,
   ofProgram,
   ofProgramAny,
-  quantile,
   rate,
-  ratio,
   sum,
   sumBy,
   tracesOf,
 } from '../parts/expressions.js';
 import { dashboard } from '../parts/finish.js';
+import { errorRatio, failedRequests, latencyP95, requestRate, requests } from '../parts/http.js';
 import { logs, stackedBars, stat, table, timeSeries, units, widths } from '../parts/panels.js';
-import { logLines, logMetrics, metrics, metricsWithExemplars, traces } from '../parts/queries.js';
+import { logLines, logMetrics, metrics, traces } from '../parts/queries.js';
 import * as thresholds from '../parts/thresholds.js';
 
-const requests = rate(ofProgram('http_requests_total'));
-const failedRequests = rate(ofProgram('http_requests_total', 'status=~"5.."'));
-const requestBuckets = rate(ofProgram('http_request_duration_seconds_bucket'));
 const dropped = rate(
   ofProgramAny(['otlp_spans_dropped_total', 'otlp_logs_dropped_total', 'otlp_metrics_dropped_total']),
 );
@@ -42,27 +38,9 @@ export function live(): DashboardBuilder {
 function withNumbers(builder: DashboardBuilder): DashboardBuilder {
   return builder
     .withRow(new RowBuilder('Now'))
-    .withPanel(
-      stat('Request rate', 'HTTP requests answered a second.', units.requestsPerSecond, thresholds.plain()).withTarget(
-        metrics(sum(requests), 'requests'),
-      ),
-    )
-    .withPanel(
-      stat(
-        'Error ratio',
-        'Part of the HTTP requests answered with 500 and above.',
-        units.part,
-        thresholds.errorRatio(),
-      ).withTarget(metrics(ratio(sum(failedRequests), sum(requests)), 'errors')),
-    )
-    .withPanel(
-      stat(
-        'Latency P95',
-        '95 % of the HTTP requests were answered within this time.',
-        units.seconds,
-        thresholds.latency(),
-      ).withTarget(metricsWithExemplars(quantile(0.95, sumBy('le', requestBuckets)), 'P95')),
-    )
+    .withPanel(requestRate())
+    .withPanel(errorRatio())
+    .withPanel(latencyP95())
     .withPanel(
       stat(
         'Requests in flight',

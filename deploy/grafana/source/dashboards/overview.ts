@@ -17,14 +17,12 @@ import {
 } from '../parts/expressions.js';
 import { firingAlerts } from '../parts/alerts.js';
 import { dashboard } from '../parts/finish.js';
+import { errorRatio, failedRequests, latencyP95, requestBuckets, requestRate, requests } from '../parts/http.js';
 import { seriesToComponent, seriesToService, toService } from '../parts/links.js';
 import { column, nodeGraph, stat, table, timeSeries, timeSeriesWithLimits, units, widths } from '../parts/panels.js';
 import { logMetrics, metrics, metricsTable, metricsWithExemplars, serviceMap } from '../parts/queries.js';
 import * as thresholds from '../parts/thresholds.js';
 
-const requests = rate(ofProgram('http_requests_total'));
-const failedRequests = rate(ofProgram('http_requests_total', 'status=~"5.."'));
-const requestBuckets = rate(ofProgram('http_request_duration_seconds_bucket'));
 const spans = rate(ofProgram('otlp_spans_created_total'));
 const dropped = rate(
   ofProgramAny(['otlp_spans_dropped_total', 'otlp_logs_dropped_total', 'otlp_metrics_dropped_total']),
@@ -176,27 +174,9 @@ function withNumbers(builder: DashboardBuilder): DashboardBuilder {
         metrics(`count(${ofProgram('ALERTS', 'alertstate="firing", severity="warning"')}) or vector(0)`, 'warning'),
       ),
     )
-    .withPanel(
-      stat('Request rate', 'HTTP requests answered a second.', units.requestsPerSecond, thresholds.plain()).withTarget(
-        metrics(sum(requests), 'requests'),
-      ),
-    )
-    .withPanel(
-      stat(
-        'Error ratio',
-        'Part of the HTTP requests answered with 500 and above.',
-        units.part,
-        thresholds.errorRatio(),
-      ).withTarget(metrics(ratio(sum(failedRequests), sum(requests)), 'errors')),
-    )
-    .withPanel(
-      stat(
-        'Latency P95',
-        '95 % of the HTTP requests were answered within this time.',
-        units.seconds,
-        thresholds.latency(),
-      ).withTarget(metricsWithExemplars(quantile(0.95, sumBy('le', requestBuckets)), 'P95')),
-    )
+    .withPanel(requestRate())
+    .withPanel(errorRatio())
+    .withPanel(latencyP95())
     .withPanel(
       stat('Spans created', 'Spans a second, sampled or not.', units.perSecond, thresholds.plain()).withTarget(
         metrics(sum(spans), 'spans'),

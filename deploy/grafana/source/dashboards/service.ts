@@ -15,6 +15,7 @@ import {
   tracesOf,
 } from '../parts/expressions.js';
 import { dashboard } from '../parts/finish.js';
+import { failedRequests, requestBuckets, requests } from '../parts/http.js';
 import {
   colored,
   column,
@@ -40,9 +41,6 @@ import {
 } from '../parts/queries.js';
 import * as thresholds from '../parts/thresholds.js';
 
-const requests = rate(ofProgram('http_requests_total'));
-const failedRequests = rate(ofProgram('http_requests_total', 'status=~"5.."'));
-const requestBuckets = rate(ofProgram('http_request_duration_seconds_bucket'));
 const spans = rate(ofProgram('otlp_spans_created_total'));
 const spanBuckets = rate(ofProgram('otlp_spans_duration_seconds_bucket'));
 
