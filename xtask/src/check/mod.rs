@@ -5,6 +5,7 @@ mod dependencies;
 mod deploy;
 mod features;
 mod headers;
+mod links;
 mod machine_paths;
 mod members;
 mod metric_names;
@@ -116,6 +117,7 @@ const CHECKS: &[Check] = &[
     ("metrics page", metrics_page::check),
     ("metric names", metric_names::check),
     ("commands in documents", readme::check),
+    ("links in documents", links::check),
     ("deploy: files", deploy::files::check),
     ("deploy: compose", deploy::compose::check),
     ("deploy: configurations", deploy::configurations::check),

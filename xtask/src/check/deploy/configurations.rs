@@ -21,7 +21,7 @@ pub(in super::super) fn check(workspace: &Workspace) -> Result<(), Failure> {
     let scratch = tempfile::tempdir().map_err(|error| Failure::new(error, remedy))?;
     let mut findings = Vec::new();
     let site = Site { workspace, deploy: &workspace.root.join("deploy"), scratch: scratch.path() };
-    for part in [prometheus, alertmanager, stores] {
+    for part in [prometheus, alertmanager, stores, kubernetes] {
         if let Err(error) = part(&site, &mut findings) {
             findings.push(format!("{error:#}"));
         }
@@ -92,24 +92,44 @@ fn alertmanager(site: &Site<'_>, findings: &mut Vec<String>) -> anyhow::Result<(
 /// Loki, Tempo and Mimir, on the machine's disk and on an object store.
 fn stores(site: &Site<'_>, findings: &mut Vec<String>) -> anyhow::Result<()> {
     for service in ["loki", "tempo", "mimir"] {
+        // Mimir has no option of that name; it reads and validates all before it lists its modules.
+        let verify = match service {
+            "loki" => "-verify-config",
+            "tempo" => "-config.verify=true",
+            _ => "-modules",
+        };
+        let program = match site.workspace.program(&[service], programs::install(service)) {
+            Ok(program) => Some(program),
+            Err(absent) => {
+                findings.extend(absent.finding);
+                None
+            }
+        };
         for (kind, storage) in [("local", effective::Storage::Local), ("s3", effective::Storage::S3)] {
             let document = effective::document(site.deploy, service, storage)?;
             let faults = documented::faults(service, &document).into_iter();
             findings.extend(faults.map(|fault| format!("{service} ({kind}): {fault}")));
-            // Mimir has no option of that name; it reads and validates all before it lists its modules.
-            let verify = match service {
-                "loki" => "-verify-config",
-                "tempo" => "-config.verify=true",
-                _ => "-modules",
-            };
-            match site.workspace.program(&[service], programs::install(service)) {
-                Ok(program) => {
-                    let file = format!("-config.file={}", site.write(&format!("{service} {kind}"), &document)?);
-                    let said = tools::run(&program, &[verify, "-config.expand-env=true", &file], site.scratch, None);
-                    findings.extend(said.err());
-                }
-                Err(absent) => findings.extend(absent.finding),
+            if let Some(program) = &program {
+                let file = format!("-config.file={}", site.write(&format!("{service} {kind}"), &document)?);
+                let said = tools::run(program, &[verify, "-config.expand-env=true", &file], site.scratch, None);
+                findings.extend(said.err());
             }
+        }
+    }
+    Ok(())
+}
+
+/// The gateway's configuration and the example program's manifests. The charts' values need the charts: their README says how they
+/// were rendered.
+fn kubernetes(site: &Site<'_>, findings: &mut Vec<String>) -> anyhow::Result<()> {
+    let folder = site.deploy.join("kubernetes");
+    for (program, from, arguments) in [
+        ("alloy", "https://github.com/grafana/alloy/releases", ["validate", "alloy/gateway.alloy"]),
+        ("kubectl", "https://kubernetes.io/docs/tasks/tools", ["kustomize", "shop"]),
+    ] {
+        match site.workspace.program(&[program], from) {
+            Ok(program) => findings.extend(tools::run(&program, &arguments, &folder, None).err()),
+            Err(absent) => findings.extend(absent.finding),
         }
     }
     Ok(())
