@@ -1,13 +1,14 @@
 //! `cargo xtask doctor`: for the settings in the environment, is everything on the way that telemetry takes as it must be? One row a
 //! check; for each failure what it probably comes from and what to do.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use lgtm::Config;
-use lgtm_query::{Prometheus, Wait};
+use lgtm_query::{Labels, Prometheus};
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -322,12 +323,17 @@ async fn one_path(prometheus: &Prometheus, metrics_addr: Option<&str>) -> anyhow
     if let Some(address) = metrics_addr.filter(|address| *address != "off") {
         anyhow::bail!("this environment has both: LGTM_METRICS_ADDR ({address}) and MIMIR_ENDPOINT");
     }
-    let pushed = "(last_over_time(target_info[5m]) unless on (job, instance) up)";
-    let both =
-        format!("group by (job, environment) ({pushed}) and on (job, environment) group by (job, environment) (up)");
-    let answer = Wait::up_to(TIMEOUT).until(|| prometheus.query(&both, None), |_| true).await?;
-    let jobs: Vec<String> =
-        answer.data.vector().iter().filter_map(|sample| sample.labels.get("job").cloned()).collect();
+    let series = async |name: &str| -> anyhow::Result<Vec<Labels>> {
+        let answer = timeout(TIMEOUT, prometheus.query(name, None)).await.context("no answer")??;
+        Ok(answer.data.vector().iter().map(|sample| sample.labels.clone()).collect())
+    };
+    let (scraped, told) = (series("up").await?, series("target_info").await?);
+    let same = |a: &Labels, b: &Labels, names: [&str; 2]| names.iter().all(|name| a.get(*name) == b.get(*name));
+    // What is scraped may tell of itself too: those have the instance that the scraper gives.
+    let pushed = told.iter().filter(|one| !scraped.iter().any(|other| same(one, other, ["job", "instance"])));
+    let both = pushed.filter(|one| scraped.iter().any(|other| same(one, other, ["job", "environment"])));
+    let jobs: BTreeSet<&str> = both.filter_map(|one| one.get("job").map(String::as_str)).collect();
+    let jobs: Vec<&str> = jobs.into_iter().collect();
     anyhow::ensure!(jobs.is_empty(), "scraped and pushed in the same environment: {}", jobs.join(", "));
     Ok("no job is both scraped and pushed".to_owned())
 }

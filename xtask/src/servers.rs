@@ -309,6 +309,8 @@ mod tests {
             services: vec![started("loki", 13100), started("tempo", 13200), started("prometheus", 19091)],
             missing: vec!["mimir".to_owned()],
             prometheus_for_mimir: true,
+            port_offset: 0,
+            without: Vec::new(),
         };
         let options = ServerOptions { loki_url: Some("http://other".to_owned()), ..ServerOptions::default() };
         let servers = options.over(Some(&state));

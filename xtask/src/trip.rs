@@ -219,11 +219,11 @@ impl Trip {
     /// # Errors
     /// If it does not appear within `patience`.
     pub(crate) async fn sample(&self, readers: &Readers, patience: Duration) -> anyhow::Result<String> {
-        let promql = format!(r#"{HISTOGRAM}_count{{instance="{}"}}"#, self.id);
-        // Stale markers end the series with the process: look at the time before.
-        let promql = format!("last_over_time({promql}[5m])");
+        let selector = format!(r#"{HISTOGRAM}_count{{instance="{}"}}"#, self.id);
+        // Stale markers end the series with the process: it is asked for among those of the time, not for its value.
+        let selectors = [selector.as_str()];
         Wait::up_to(patience)
-            .until(|| readers.prometheus.query(&promql, None), |answer| !answer.data.is_empty())
+            .until(|| readers.prometheus.series(&selectors, self.range), |series| !series.is_empty())
             .await
             .context("the sample is not found")?;
         Ok("the sample was found".to_owned())

@@ -176,17 +176,29 @@ async fn up(deploy: &Path, folder: &Path, up: &Up) -> anyhow::Result<()> {
     let there_is_docker = up.runtime != Some(Runtime::Process) && docker::is_there();
     let runtime = up.runtime.unwrap_or(if there_is_docker { Runtime::Docker } else { Runtime::Process });
     let _lock = folder::claim(folder, runtime)?;
-    if let Some(state) = State::read(folder)? {
-        let of_docker = state.runtime == Runtime::Docker;
-        let runs = state.services.iter().filter_map(|started| started.process.as_ref()).any(state::Process::runs);
-        if of_docker || runs {
-            bail!("a stack runs already in {}; end it with `cargo xtask stack down`", folder.display());
-        }
-        State::remove(folder)?;
-    }
     effective::make_password(deploy)?;
-    let mut state =
-        State { runtime, profile: up.profile, services: Vec::new(), missing: Vec::new(), prometheus_for_mimir: false };
+    let fresh = State {
+        runtime,
+        profile: up.profile,
+        services: Vec::new(),
+        missing: Vec::new(),
+        prometheus_for_mimir: false,
+        port_offset: up.port_offset,
+        without: up.without.clone(),
+    };
+    let mut state = match State::read(folder)? {
+        Some(state) if state.is_of(&fresh) => state,
+        Some(state) if state.runtime == Runtime::Docker || state.ended().len() < state.services.len() => {
+            bail!(
+                "another stack runs already in {}: runtime {}, profile {}, ports {} higher; end it with `cargo xtask stack down`",
+                folder.display(),
+                state.runtime.name(),
+                state.profile.name(),
+                state.port_offset
+            );
+        }
+        _ => fresh,
+    };
     match runtime {
         Runtime::Docker => {
             if !there_is_docker {
@@ -197,27 +209,35 @@ async fn up(deploy: &Path, folder: &Path, up: &Up) -> anyhow::Result<()> {
             if !up.without.is_empty() || up.port_offset != 0 {
                 bail!("--without and --port-offset are for --runtime process");
             }
-            state.services = docker::services(deploy, up.profile)?;
-            state.write(folder)?;
-            let docker = Docker::new(deploy, folder, up.profile)?;
-            if let Err(error) = docker.up(&state.services).await {
-                eprintln!("ending what was started");
-                match docker.run(&["down"]) {
-                    Ok(()) => State::remove(folder)?,
-                    // What went wrong first is what a person must know.
-                    Err(second) => eprintln!("it cannot be ended: {second:#}"),
-                }
-                return Err(error);
-            }
+            up_docker(deploy, folder, &mut state).await?;
         }
-        Runtime::Process => up_processes(deploy, folder, up, &mut state).await?,
+        Runtime::Process => up_processes(deploy, folder, &mut state).await?,
     }
     addresses(&state);
     Ok(())
 }
 
-async fn up_processes(deploy: &Path, folder: &Path, up: &Up, state: &mut State) -> anyhow::Result<()> {
-    let without: BTreeSet<String> = up.without.iter().cloned().collect();
+/// Compose starts what does not run, and leaves the rest alone.
+async fn up_docker(deploy: &Path, folder: &Path, state: &mut State) -> anyhow::Result<()> {
+    let ran_before = !state.services.is_empty();
+    state.services = docker::services(deploy, state.profile)?;
+    state.write(folder)?;
+    let docker = Docker::new(deploy, folder, state.profile)?;
+    let outcome = docker.up(&state.services).await;
+    if outcome.is_err() && !ran_before {
+        eprintln!("ending what was started");
+        match docker.run(&["down"]) {
+            Ok(()) => State::remove(folder)?,
+            // What went wrong first is what a person must know.
+            Err(second) => eprintln!("it cannot be ended: {second:#}"),
+        }
+    }
+    outcome
+}
+
+/// Starts what does not run, and leaves the rest alone.
+async fn up_processes(deploy: &Path, folder: &Path, state: &mut State) -> anyhow::Result<()> {
+    let without: BTreeSet<String> = state.without.iter().cloned().collect();
     if let Some(unknown) = without.iter().find(|name| Program::of(name).is_none()) {
         let known: Vec<&str> = programs::PROGRAMS.iter().map(|program| program.service).collect();
         bail!("--without {unknown}: there is no such service; accepted: {}", known.join(", "));
@@ -227,12 +247,21 @@ async fn up_processes(deploy: &Path, folder: &Path, up: &Up, state: &mut State) 
     let site = Site {
         deploy,
         folder,
-        profile: up.profile,
-        port_offset: up.port_offset,
+        profile: state.profile,
+        port_offset: state.port_offset,
         without: &without,
         shop: shop.as_deref(),
     };
-    let plan = Plan::make(&site)?;
+    let mut plan = Plan::make(&site)?;
+    let ended = state.ended();
+    state.services.retain(|started| !ended.contains(&started.service));
+    let running: BTreeSet<String> = state.services.iter().map(|started| started.service.clone()).collect();
+    plan.services.retain(|planned| !running.contains(planned.program.service));
+    if !running.is_empty() {
+        let names: Vec<&str> = plan.services.iter().map(|planned| planned.program.service).collect();
+        let again = if names.is_empty() { "nothing has to be started".to_owned() } else { names.join(", ") };
+        eprintln!("the stack runs already; started again: {again}");
+    }
     state.prometheus_for_mimir = plan.prometheus_for_mimir;
     state.missing = plan.missing.iter().map(|program| program.service.to_owned()).collect();
     for program in &plan.missing {
@@ -244,7 +273,7 @@ async fn up_processes(deploy: &Path, folder: &Path, up: &Up, state: &mut State) 
         );
     }
     plan.notes.iter().for_each(|note| eprintln!("  {note}"));
-    if plan.services.is_empty() {
+    if plan.services.is_empty() && running.is_empty() {
         bail!("none of the programs is on the path");
     }
     let outcome = tokio::select! {
@@ -253,8 +282,13 @@ async fn up_processes(deploy: &Path, folder: &Path, up: &Up, state: &mut State) 
     };
     if outcome.is_err() {
         eprintln!("ending what was started");
-        match process::down(state).await {
-            Ok(()) => State::remove(folder)?,
+        let is_new = |started: &state::Started| !running.contains(&started.service);
+        match process::down(state.services.iter().filter(|started| is_new(started))).await {
+            Ok(()) if running.is_empty() => State::remove(folder)?,
+            Ok(()) => {
+                state.services.retain(|started| !is_new(started));
+                state.write(folder)?;
+            }
             // What went wrong first is what a person must know.
             Err(second) => eprintln!("not all of it has ended: {second:#}"),
         }
@@ -282,7 +316,7 @@ async fn down(deploy: &Path, folder: &Path) -> anyhow::Result<bool> {
     match state.runtime {
         // All services, also those of a profile that ran before.
         Runtime::Docker => Docker::new(deploy, folder, Profile::Full)?.run(&["down"])?,
-        Runtime::Process => process::down(&state).await?,
+        Runtime::Process => process::down(state.services.iter()).await?,
     }
     State::remove(folder)?;
     Ok(true)
@@ -295,7 +329,7 @@ async fn wipe(deploy: &Path, folder: &Path) -> anyhow::Result<()> {
     if let Some(state) = State::read(folder)?
         && state.runtime == Runtime::Process
     {
-        process::down(&state).await?;
+        process::down(state.services.iter()).await?;
     }
     if folder::has_run(folder, Runtime::Docker) {
         // Volumes of services outside the profile would stay.

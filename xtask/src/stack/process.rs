@@ -17,8 +17,9 @@ use crate::shop;
 
 /// How long all services may take to be ready. Loki takes 20 s and more.
 const READY_DEADLINE: Duration = Duration::from_secs(180);
-/// How long a service may take to end. Loki and Tempo write what they hold; Tempo waits 30 s for its own connections.
-const STOP_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a service may take to end. Loki and Tempo write what they hold within seconds; Tempo then waits for its own connections,
+/// without an end. Docker gives 10 s.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// How often is looked.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// The lines of a log that are shown of a service that failed.
@@ -126,16 +127,14 @@ fn with_last_lines(what: &str, log: &Path) -> anyhow::Error {
     anyhow!("{what}; the last lines of {}:\n  {}", log.display(), last_lines(log, LAST_LINES).join("\n  "))
 }
 
-/// Ends all services: by SIGTERM, and what has not ended in time, or at Ctrl-C, by SIGKILL.
+/// Ends services: by SIGTERM, and what has not ended in time, or at Ctrl-C, by SIGKILL.
 ///
 /// # Errors
 /// If one still runs after that.
-pub(super) async fn down(state: &State) -> anyhow::Result<()> {
-    let processes = || state.services.iter().filter_map(|started| Some((started, started.process.as_ref()?)));
-    let ran: Vec<_> = processes().filter(|(_, process)| process.runs()).collect();
-    for (started, _) in processes().filter(|(_, process)| !process.runs()) {
-        eprintln!("  {} had ended before", started.service);
-    }
+pub(super) async fn down(services: impl Iterator<Item = &Started>) -> anyhow::Result<()> {
+    let processes = services.filter_map(|started| Some((started, started.process.as_ref()?)));
+    let (ran, ended): (Vec<_>, Vec<_>) = processes.partition(|(_, process)| process.runs());
+    ended.iter().for_each(|(started, _)| eprintln!("  {} had ended before", started.service));
     for (_, process) in &ran {
         process.end(false);
     }

@@ -19,6 +19,10 @@ pub(crate) struct State {
     pub(crate) missing: Vec<String>,
     /// Whether Prometheus receives what is meant for Mimir.
     pub(crate) prometheus_for_mimir: bool,
+    /// What is added to every port.
+    pub(crate) port_offset: u16,
+    /// Services that were to be left out.
+    pub(crate) without: Vec<String>,
 }
 
 /// What runs the services.
@@ -101,6 +105,18 @@ impl State {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it was started as `other` is to be.
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        let what = |state: &Self| (state.runtime, state.profile, state.port_offset, state.without.clone());
+        what(self) == what(other)
+    }
+
+    /// The names of the services whose process has ended.
+    pub(crate) fn ended(&self) -> Vec<String> {
+        let ended = self.services.iter().filter(|started| started.process.as_ref().is_some_and(|it| !it.runs()));
+        ended.map(|started| started.service.clone()).collect()
     }
 
     pub(crate) fn service(&self, name: &str) -> Option<&Started> {
@@ -216,6 +232,8 @@ mod tests {
             services: Vec::new(),
             missing: vec!["mimir".to_owned()],
             prometheus_for_mimir: true,
+            port_offset: 0,
+            without: Vec::new(),
         };
         state.write(folder.path()).unwrap();
         assert_eq!(State::read(folder.path()).unwrap().unwrap().missing, ["mimir"]);

@@ -126,6 +126,39 @@ fn doctor_names_what_does_not_answer_and_what_to_do() {
     assert!(!wrong.ok && wrong.output.contains("LOKI_URL") && wrong.output.contains("accepted"), "{}", wrong.output);
 }
 
+/// The settings that lead to a development stack.
+fn settings_of(devstack: &Devstack) -> Vec<(&'static str, String)> {
+    vec![
+        ("LOKI_URL", devstack.loki_url()),
+        ("TEMPO_ENDPOINT", devstack.otlp_grpc_url()),
+        ("LGTM_TEMPO_URL", devstack.tempo_url()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
+        ("MIMIR_ENDPOINT", devstack.mimir_url()),
+    ]
+}
+
+fn doctor(settings: &[(&str, String)]) -> Said {
+    let folder = tempfile::tempdir().unwrap();
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    xtask(folder.path(), &["doctor"], &settings)
+}
+
+#[test]
+fn doctor_is_content_where_everything_arrives_and_leads_on() {
+    let devstack = Devstack::start_blocking().unwrap();
+    let said = doctor(&settings_of(&devstack));
+    assert!(said.ok && said.output.contains("All is well."));
+    for check in ["log to trace", "trace to logs", "exemplar to trace", "one path only"] {
+        assert!(said.output.contains(check), "{check}");
+    }
+    let both = [settings_of(&devstack), vec![("LGTM_METRICS_ADDR", "127.0.0.1:9090".to_owned())]].concat();
+    let said = doctor(&both);
+    assert!(!said.ok && said.output.contains("this environment has both"), "{}", said.output);
+    let off: Vec<_> = ["LOKI_URL", "TEMPO_ENDPOINT", "MIMIR_ENDPOINT"].map(|name| (name, "off".to_owned())).into();
+    let said = doctor(&off);
+    assert!(!said.ok && said.output.contains("nothing is sent"), "{}", said.output);
+}
+
 #[test]
 fn doctor_tells_a_missing_tenant_from_wrong_credentials() {
     let devstack = Devstack::builder()
@@ -133,18 +166,7 @@ fn doctor_tells_a_missing_tenant_from_wrong_credentials() {
         .script(Endpoint::RemoteWrite, [Reply::status(401).body("invalid token").always()])
         .start_blocking()
         .unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let (loki, tempo, mimir) = (devstack.loki_url(), devstack.otlp_grpc_url(), devstack.mimir_url());
-    let tempo_queries = devstack.tempo_url();
-    let settings = [
-        ("LOKI_URL", loki.as_str()),
-        ("TEMPO_ENDPOINT", tempo.as_str()),
-        ("LGTM_TEMPO_URL", tempo_queries.as_str()),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-        ("MIMIR_ENDPOINT", mimir.as_str()),
-        ("LGTM_MIMIR_TOKEN", "not-this-one"),
-    ];
-    let said = xtask(folder.path(), &["doctor"], &settings);
+    let said = doctor(&[settings_of(&devstack), vec![("LGTM_MIMIR_TOKEN", "not-this-one".to_owned())]].concat());
     let row = |signal: &str, check: &str| {
         let is = |line: &&str| line.split_whitespace().skip(1).take(2).eq([signal, check]);
         said.output.lines().find(is).unwrap_or_else(|| panic!("no row {signal} {check}")).to_owned()
