@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs, reason = "tests")]
 
 mod alert;
+mod doctor;
 mod failures;
 mod harness;
 mod pages;
