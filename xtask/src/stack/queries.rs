@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use lgtm_query::{LogQuery, TimeRange, TraceSearch};
+use lgtm_query::{LogData, LogQuery, TimeRange, TraceSearch};
 
 use super::state::State;
 use crate::check::{self, Language, Query};
@@ -11,6 +11,8 @@ use crate::servers::{Readers, ServerOptions};
 
 /// The time that is asked for.
 const RANGE: Duration = Duration::from_secs(900);
+/// Where dashboards are: their queries have answers while programs are used.
+const DASHBOARDS: &str = "deploy/grafana/dashboards/";
 /// The step of a range query.
 const STEP: Duration = Duration::from_secs(60);
 /// Queries in flight.
@@ -18,8 +20,10 @@ const AT_ONCE: usize = 4;
 
 /// What a server said.
 enum Answer {
-    /// Something; what was asked for may be empty, as it has values of no one in the place of variables.
-    Taken,
+    /// With something in it.
+    Full,
+    /// With nothing in it: what it asks for has not happened, as with alerts.
+    Empty,
     Refused(String),
     /// The server does not run.
     NotAsked(&'static str),
@@ -37,9 +41,17 @@ pub(super) async fn ask(state: &State) -> anyhow::Result<bool> {
     let answers: Vec<(&Query, Answer)> = asked.buffered(AT_ONCE).collect().await;
     let mut refused = 0;
     let mut not_asked = 0;
+    let mut empty = 0;
     for (Query { place, query, .. }, answer) in &answers {
         match answer {
-            Answer::Taken => {}
+            Answer::Full => {}
+            Answer::Empty => {
+                empty += 1;
+                // A rule is empty while all is well, a page's query may have a placeholder.
+                if place.starts_with(DASHBOARDS) {
+                    outputln!("empty: {place}");
+                }
+            }
             Answer::Refused(why) => {
                 refused += 1;
                 outputln!("{place}: {why}\n  {query}");
@@ -47,7 +59,8 @@ pub(super) async fn ask(state: &State) -> anyhow::Result<bool> {
             Answer::NotAsked(_) => not_asked += 1,
         }
     }
-    outputln!("{} queries taken, {refused} refused", answers.len() - refused - not_asked);
+    let taken = answers.len() - refused - not_asked;
+    outputln!("{taken} queries taken, {refused} refused; {empty} of those taken have an empty answer now");
     if not_asked > 0 {
         let services = answers.iter().filter_map(|(_, answer)| match answer {
             Answer::NotAsked(service) => Some(*service),
@@ -60,31 +73,38 @@ pub(super) async fn ask(state: &State) -> anyhow::Result<bool> {
 }
 
 async fn one(readers: &Readers, state: &State, query: &Query) -> Answer {
-    let (service, error) = match query.language {
+    let (service, is_empty) = match query.language {
         Language::Promql => {
             let service = if state.prometheus_for_mimir { "prometheus" } else { "mimir" };
-            (service, readers.prometheus.query(&query.query, None).await.err())
+            (service, readers.prometheus.query(&query.query, None).await.map(|answer| answer.data.is_empty()))
         }
-        Language::Logql => ("loki", logql(readers, &query.query).await.err()),
-        Language::Traceql => ("tempo", traceql(readers, &query.query).await.err()),
+        Language::Logql => ("loki", logql(readers, &query.query).await),
+        Language::Traceql => ("tempo", traceql(readers, &query.query).await),
     };
-    match error {
+    match is_empty {
         _ if state.service(service).is_none() => Answer::NotAsked(service),
-        None => Answer::Taken,
-        Some(error) => Answer::Refused(error.to_string()),
+        Ok(true) => Answer::Empty,
+        Ok(false) => Answer::Full,
+        Err(error) => Answer::Refused(error.to_string()),
     }
 }
 
-async fn logql(readers: &Readers, query: &str) -> Result<(), lgtm_query::Error> {
+/// Whether the answer is empty.
+async fn logql(readers: &Readers, query: &str) -> Result<bool, lgtm_query::Error> {
     let query = LogQuery::new(query).range(TimeRange::last(RANGE)).step(STEP);
-    readers.loki.query_range(&query).await.map(drop)
+    Ok(match readers.loki.query_range(&query).await? {
+        LogData::Streams(streams) => streams.is_empty(),
+        LogData::Matrix(series) => series.is_empty(),
+        _ => true,
+    })
 }
 
-async fn traceql(readers: &Readers, query: &str) -> Result<(), lgtm_query::Error> {
+/// Whether the answer is empty.
+async fn traceql(readers: &Readers, query: &str) -> Result<bool, lgtm_query::Error> {
     let range = TimeRange::last(RANGE);
     // What is piped into an aggregation over time is asked at another address than a search.
     if ["rate(", "_over_time("].iter().any(|function| query.contains(function)) {
-        return readers.tempo.metrics_range(query, range, STEP).await.map(drop);
+        return Ok(readers.tempo.metrics_range(query, range, STEP).await?.is_empty());
     }
-    readers.tempo.search(&TraceSearch::new(query).range(range)).await.map(drop)
+    Ok(readers.tempo.search(&TraceSearch::new(query).range(range)).await?.is_empty())
 }

@@ -208,12 +208,17 @@ fn page(source: &Source, queries: &mut Vec<Query>) {
     }
 }
 
-/// A query as Grafana would send it: with values in the place of its variables.
+/// A query as Grafana would send it: with values in the place of its variables, those of "All" where a variable has that.
 fn plain(query: &str) -> String {
     static TIMES: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(r"\$\$?(?:\{__(?:rate_interval|interval|range|auto)\}|__(?:rate_interval|interval|range|auto))").ok()
     });
     static TAGS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$\$?(?:\{__tags\}|__tags)").ok());
+    // The values of "All" that the dashboards' variables have.
+    static SERVICE: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"\$(?:\{service(?::\w+)?\}|service\b)").ok());
+    static WHERE: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"\$(?:\{(?:environment|instance)(?::\w+)?\}|(?:environment|instance)\b)").ok());
     static OTHERS: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"\$\$?(?:\{[\w.]+(?::\w+)?\}|[A-Za-z_]\w*)").ok());
     let replaced = |text: String, form: &LazyLock<Option<Regex>>, by: &str| match form.as_ref() {
@@ -222,6 +227,8 @@ fn plain(query: &str) -> String {
     };
     let text = replaced(query.to_owned(), &TIMES, "5m");
     let text = replaced(text, &TAGS, r#"service_name="any""#);
+    let text = replaced(text, &SERVICE, ".+");
+    let text = replaced(text, &WHERE, ".*");
     replaced(text, &OTHERS, "any").trim().to_owned()
 }
 
@@ -253,7 +260,7 @@ mod tests {
             "templating": {"list": [{"name": "service", "query": {"query": "label_values(up{job=\"$job\"}, service)"}}]},
             "annotations": {"list": [{"datasource": {"type": "loki"}, "expr": "{level=\"error\"}"}]},
             "panels": [
-                {"title": "A", "datasource": {"type": "prometheus"}, "targets": [{"expr": "rate(a[$__rate_interval])"}]},
+                {"title": "A", "datasource": {"type": "prometheus"}, "targets": [{"expr": "rate(a{b=~\"$service\", c=~\"${environment:pipe}\"}[$__rate_interval])"}]},
                 {"type": "row", "panels": [{"title": "B", "targets": [
                     {"datasource": {"type": "tempo"}, "query": "{ name = \"${name:regex}\" }"},
                     {"datasource": {"type": "tempo"}, "queryType": "serviceMap"}]}]}]}"#;
@@ -264,7 +271,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("d.json: A", Language::Promql, "rate(a[5m])"),
+                ("d.json: A", Language::Promql, r#"rate(a{b=~".+", c=~".*"}[5m])"#),
                 ("d.json: B", Language::Traceql, r#"{ name = "any" }"#),
                 ("d.json: variable service", Language::Promql, r#"up{job="any"}"#),
                 ("d.json: annotation", Language::Logql, r#"{level="error"}"#),
