@@ -313,9 +313,11 @@ fn is_about_tenants(said: &str) -> bool {
     ["no org id", "x-scope-orgid", "no credentials provided"].iter().any(|words| said.contains(words))
 }
 
+/// A bare number would not do: what is said has counts of items in it.
 fn is_unauthorized(said: &str) -> bool {
     let said = said.to_lowercase();
-    ["401", "403", "unauthorized", "unauthenticated", "permission"].iter().any(|words| said.contains(words))
+    let words = ["status 401", "status 403", "unauthorized", "unauthenticated", "permission"];
+    words.iter().any(|words| said.contains(words))
 }
 
 /// A program whose metrics are scraped and pushed has every sample twice.
@@ -362,11 +364,11 @@ fn remedy(what: &str, check: &str, said: &str) -> String {
         "auth" if has(&["with "]) => "the server does not know these credentials, or they may not write: LGTM_USERNAME and LGTM_PASSWORD, or LGTM_TOKEN with the scopes logs:write, traces:write, metrics:write".to_owned(),
         "auth" => "the server wants credentials: LGTM_USERNAME and LGTM_PASSWORD, or LGTM_TOKEN".to_owned(),
         "write" if is_about_tenants(&said) || is_unauthorized(&said) => "see the row above".to_owned(),
-        "write" if has(&["429", "rate limit", "limit"]) => "the tenant's limits are reached: raise them at the server, or send less".to_owned(),
+        "write" if has(&["rate_limited", "rate limit", "limit"]) => "the tenant's limits are reached: raise them at the server, or send less".to_owned(),
         "write" if has(&["connection", "unavailable", "refused", "timeout", "timed out"]) => {
             format!("the server of the {what} does not answer: see DNS and TCP above, and the server's own log (`cargo xtask stack logs`)")
         }
-        "write" if has(&["404", "unimplemented"]) => "the path is wrong: MIMIR_ENDPOINT wants /api/v1/push of Mimir or /api/v1/write of Prometheus (with --web.enable-remote-write-receiver); TEMPO_ENDPOINT wants an OTLP receiver".to_owned(),
+        "write" if has(&["status 404", "): 404", "unimplemented"]) => "the path is wrong: MIMIR_ENDPOINT wants /api/v1/push of Mimir or /api/v1/write of Prometheus (with --web.enable-remote-write-receiver); TEMPO_ENDPOINT wants an OTLP receiver".to_owned(),
         "write" => "the server's own words are above; its log has more (`cargo xtask stack logs`)".to_owned(),
         "one path only" => "choose one: leave LGTM_METRICS_ADDR away, or set MIMIR_ENDPOINT=off; or the job is scraped by mistake".to_owned(),
         "exemplar to trace" => "the backend keeps no exemplars: Prometheus needs --enable-feature=exemplar-storage, Mimir max_global_exemplars_per_user".to_owned(),
@@ -421,6 +423,7 @@ mod tests {
         assert_eq!(refused("1 rejected: 401 Unauthorized: no org id"), [("auth", true), ("tenant", false)]);
         assert_eq!(refused("1 rejected: 401 Unauthorized: invalid token"), [("auth", false)]);
         assert_eq!(refused("Connection refused"), []);
+        assert_eq!(refused("samples: 401 created, 0 delivered, 403 dropped (shutdown)"), [], "counts are no answers");
     }
 
     #[tokio::test]

@@ -184,7 +184,8 @@ impl Asking<'_> {
 /// Whether Tempo says that it has no TraceQL metrics: it knows no such address, or no generator or live store that answers.
 fn has_no_metrics(error: &lgtm_query::Error) -> bool {
     let said = error.to_string().to_lowercase();
-    ["404", "localblocks", "local-blocks", "metrics-generator", "not enabled"].iter().any(|words| said.contains(words))
+    let words = ["localblocks", "local-blocks", "metrics-generator", "not enabled"];
+    error.status() == Some(404) || words.iter().any(|words| said.contains(words))
 }
 
 /// Spans that Tempo has discarded after it had taken them, by reason, over all tenants.

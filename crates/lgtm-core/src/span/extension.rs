@@ -6,7 +6,8 @@ use tracing_core::span::Id;
 use super::attributes::Value;
 use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, Status};
 use super::link;
-use super::store::{SetParentError, SpanStore, find_store};
+use super::parent::SetParentError;
+use super::store::{SpanStore, find_store};
 use crate::current::TraceContext;
 use crate::propagation::{self, Extractor, RemoteParent};
 

@@ -7,8 +7,9 @@ use tracing::Span;
 
 use super::attributes::Value;
 use super::fields::Status;
+use super::parent::SetParentError;
 use super::record::SpanRecord;
-use super::store::{SetParentError, SpanStore};
+use super::store::SpanStore;
 use super::undecided::UndecidedTrace;
 use crate::current::TraceContext;
 use crate::ids::{SpanId, TraceId};

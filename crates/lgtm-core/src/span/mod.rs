@@ -19,6 +19,7 @@ mod fields;
 mod fit;
 mod ids;
 mod link;
+mod parent;
 mod record;
 mod store;
 pub mod undecided;
@@ -31,8 +32,8 @@ pub use fields::{Exception, Origin, SpanKind, Status, cut, put_attribute};
 pub use fit::fit;
 pub use ids::{AssignedIds, IdSource};
 pub use link::write as write_link;
+pub use parent::SetParentError;
 pub use record::{BusyAndIdle, Limits, LogContext, SpanRecord};
-pub use store::SetParentError;
 pub(crate) use store::find_store;
 pub use undecided::{KeepReason, KeepRules, UndecidedTrace};
 
