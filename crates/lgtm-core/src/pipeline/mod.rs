@@ -1,5 +1,6 @@
 //! The one pipeline that every signal uses: admit (`queue.rs`, caller) -> gather (`batch.rs`) -> encode (the signal's) ->
-//! deliver (`deliver.rs`, `retry.rs`, `http.rs`, `grpc.rs`) -> settle (`accounting.rs`), the last four on the worker.
+//! deliver (`deliver.rs`, `lane.rs`, `retry.rs`, `http.rs`, `grpc.rs`) -> settle (`accounting.rs`), the last four on the worker; and what
+//! memory cannot hold by way of the disk (`spill.rs`).
 
 mod answer;
 mod batch;
@@ -8,9 +9,11 @@ mod control;
 mod deliver;
 mod grpc;
 mod http;
+mod lane;
 mod proxy;
 mod queue;
 mod retry;
+mod spill;
 mod tls;
 mod worker;
 
@@ -30,6 +33,9 @@ use crate::accounting::{SignalKind, SignalReport};
 use crate::diagnostics;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::span::undecided;
+use crate::spool::Spool;
+#[cfg(feature = "spool")]
+use crate::spool::{SpoolError, SpoolOptions};
 use crate::suppress::is_suppressed;
 use control::Control;
 use deliver::{Delivery, Task};
@@ -55,8 +61,20 @@ pub trait Signal: Send + 'static {
         Vec::new()
     }
 
-    /// What was encoded last was not taken: its items are encoded again in parts. Default: nothing to take back.
-    fn retract(&mut self) {}
+    /// A request in two that arrive as it would have, each with the number of its items; nothing if it has but one.
+    fn halve(&mut self, body: &[u8]) -> Option<[(Vec<u8>, usize); 2]>;
+
+    /// As [`Signal::encode`], in a form that can be sent at any time, by any process; with its headers. Default: the usual form.
+    fn encode_to_store(&mut self, batch: &Batch, body: &mut Vec<u8>) -> Vec<(HeaderName, HeaderValue)> {
+        self.encode(batch, body);
+        self.headers()
+    }
+
+    /// Whether a request with these headers of [`Signal::headers`] has that form. Default: all have.
+    fn can_be_stored(&self, headers: &[(HeaderName, HeaderValue)]) -> bool {
+        let _ = headers;
+        true
+    }
 
     /// What this backend's answer means.
     fn classify(&self, reply: &Reply) -> Verdict;
@@ -101,7 +119,7 @@ pub enum Target {
 }
 
 /// How a pipeline behaves. `Default` gives the defaults of each part.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PipelineOptions {
     /// The queue's bounds.
@@ -112,6 +130,22 @@ pub struct PipelineOptions {
     pub batch: BatchLimits,
     /// When a failed one is sent again.
     pub retry: RetryPolicy,
+    /// Where items go that memory cannot hold, and what is left at the end. Default: nowhere.
+    #[cfg(feature = "spool")]
+    pub spool: Option<SpoolOptions>,
+}
+
+/// Why a pipeline could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The endpoint cannot work.
+    #[error("endpoint: {0}")]
+    Endpoint(#[from] EndpointError),
+    /// The spool cannot work.
+    #[cfg(feature = "spool")]
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
 }
 
 /// A handle to a running pipeline. Clones are handles to the same one. When the last one is dropped without a shutdown, what
@@ -122,6 +156,7 @@ pub struct Pipeline {
     queue: Arc<Queue>,
     control: Arc<Control>,
     worker: Worker,
+    spool: Option<Arc<Spool>>,
     /// Dropped with the last handle.
     _end: Arc<EndOnDrop>,
 }
@@ -156,13 +191,14 @@ impl Pipeline {
     /// Starts a pipeline on this worker.
     ///
     /// # Errors
-    /// [`EndpointError`] if the target cannot work: a header, CA file or TLS setting. An unreachable backend is no error.
+    /// [`StartError`] if the target cannot work: a header, CA file or TLS setting; or the folder of the spool. An unreachable
+    /// backend is no error.
     pub fn start(
         signal: impl Signal,
         target: Target,
         options: PipelineOptions,
         worker: &Worker,
-    ) -> Result<Self, EndpointError> {
+    ) -> Result<Self, StartError> {
         let (delivery, mut address) = match &target {
             Target::Http { endpoint, default_path, headers } => (
                 Delivery::Http(Box::new(HttpDelivery::new(endpoint, default_path, headers)?)),
@@ -178,11 +214,15 @@ impl Pipeline {
         let queue = Arc::new(Queue::new(options.queue, options.overflow, batch.bytes, batch.items));
         let control = Arc::new(Control::new());
         let kind = signal.kind();
+        #[cfg(feature = "spool")]
+        let spool = options.spool.map(|spool| Spool::start(&spool, kind.plain_name())).transpose()?.map(Arc::new);
+        #[cfg(not(feature = "spool"))]
+        let spool = None;
         let task = Task {
             collect_every: signal.collect_interval(),
             collected: Instant::now(),
             signal,
-            delivery,
+            delivery: Arc::new(delivery),
             queue: Arc::clone(&queue),
             control: Arc::clone(&control),
             batch_limits: batch,
@@ -192,12 +232,16 @@ impl Pipeline {
             abandoned: false,
             waiting: VecDeque::new(),
             unsettled: 0,
+            spool: spool.clone(),
+            round: None,
+            disk_fails: false,
+            woken: false,
             panicked: false,
         };
         worker.handle().spawn(task.run());
         let end =
             Arc::new(EndOnDrop { control: Arc::clone(&control), queue: Arc::clone(&queue), _worker: worker.clone() });
-        Ok(Self { kind, queue, control, worker: worker.clone(), _end: end })
+        Ok(Self { kind, queue, control, worker: worker.clone(), spool, _end: end })
     }
 
     /// Which signal it carries.
@@ -225,7 +269,9 @@ impl Pipeline {
         let settled = self.queue.accounting.report(self.kind, u64::MAX);
         let admitted = self.queue.admitted();
         let known = settled.delivered + settled.lost();
-        SignalReport { admitted, pending: admitted.saturating_sub(known), ..settled }
+        let pending = admitted.saturating_sub(known);
+        let spooled = self.spool.as_ref().map_or(0, |spool| spool.items()).min(pending);
+        SignalReport { admitted, pending, spooled, ..settled }
     }
 
     /// Asks for everything admitted so far to be sent. Pass the result to [`Pipeline::wait_flushed`].

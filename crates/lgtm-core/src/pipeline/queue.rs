@@ -368,10 +368,17 @@ impl Queue {
         self.tell_waiting();
     }
 
-    /// Items handed to the queue so far, dropped ones included.
+    /// Items handed to the queue so far, dropped ones included, and those that earlier runs have left on disk.
     #[must_use]
     pub fn admitted(&self) -> u64 {
-        self.shards.iter().map(|Padded(shard)| shard.lock().admitted).sum()
+        let here: u64 = self.shards.iter().map(|Padded(shard)| shard.lock().admitted).sum();
+        here + self.accounting.recovered()
+    }
+
+    /// Whether half of the bounds are in use. Worker.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.free_bytes.load(Ordering::Relaxed) < self.limits.bytes / 2
+            || self.free_items.load(Ordering::Relaxed) < self.limits.items / 2
     }
 
     /// Items that are not settled: waiting or in flight.

@@ -243,6 +243,9 @@ fn stream_and_timestamp_reach_the_encoder() {
                 body.extend_from_slice(format!("{number}\n").as_bytes());
             }
         }
+        fn halve(&mut self, _: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
+            None
+        }
         fn classify(&self, _: &Reply) -> Verdict {
             Verdict::delivered()
         }
