@@ -138,6 +138,8 @@ closed_enum! {
 pub struct Accounting {
     /// Items that earlier runs have left on disk.
     recovered: AtomicU64,
+    /// Items on disk that are not settled.
+    spooled: AtomicU64,
     pub(crate) delivered: AtomicU64,
     pub(crate) rejected: AtomicU64,
     /// Items of requests that succeeded, and of those that failed, once for each try.
@@ -148,8 +150,25 @@ pub struct Accounting {
 }
 
 impl Accounting {
+    /// Items of earlier runs were found on disk.
     pub(crate) fn recover(&self, items: u64) {
         self.recovered.store(items, Ordering::Release);
+        self.spool(items);
+    }
+
+    /// Items are on disk.
+    pub(crate) fn spool(&self, items: u64) {
+        self.spooled.fetch_add(items, Ordering::Release);
+    }
+
+    /// Items on disk are about to be settled: a report may miss them for a moment, but counts none twice.
+    pub(crate) fn unspool(&self, items: u64) {
+        // Never below zero, whatever was damaged.
+        let _ = self.spooled.try_update(Ordering::Release, Ordering::Relaxed, |all| Some(all.saturating_sub(items)));
+    }
+
+    pub(crate) fn spooled(&self) -> u64 {
+        self.spooled.load(Ordering::Acquire)
     }
 
     pub(crate) fn recovered(&self) -> u64 {
@@ -197,15 +216,15 @@ impl Accounting {
             delivered,
             rejected,
             pending: admitted.saturating_sub(settled),
-            spooled: 0,
+            spooled: self.spooled(),
             recovered: self.recovered(),
             dropped,
             errors,
         }
     }
 
-    /// Writes the counts to the current recorder; `spool`: items and bytes on disk, if there can be any.
-    pub(crate) fn publish(&self, signal: SignalKind, queued: u64, spool: Option<(u64, u64)>) {
+    /// Writes the counts to the current recorder; `spool_bytes`: bytes on disk, if there can be any.
+    pub(crate) fn publish(&self, signal: SignalKind, queued: u64, spool_bytes: Option<u64>) {
         let names = signal.metrics();
         let exporter = signal.exporter();
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -235,8 +254,8 @@ impl Accounting {
             SignalKind::Metrics => {}
         }
         metrics::gauge!(names.queue_size, "exporter" => exporter).set(queued as f64);
-        if let Some((items, bytes)) = spool {
-            metrics::gauge!(names.spool_size, "exporter" => exporter).set(items as f64);
+        if let Some(bytes) = spool_bytes {
+            metrics::gauge!(names.spool_size, "exporter" => exporter).set(self.spooled() as f64);
             metrics::gauge!(names.spool_bytes, "exporter" => exporter).set(bytes as f64);
         }
     }

@@ -193,8 +193,8 @@ impl<S: Signal> Task<S> {
     /// The recorder is the program's: its panic must not cost a batch.
     pub(super) fn publish(&self) {
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let spool = self.spool.as_ref().map(|spool| (spool.items(), spool.bytes()));
-            self.queue.accounting.publish(self.signal.kind(), self.queue.pending(), spool);
+            let spool_bytes = self.spool.as_ref().map(|spool| spool.bytes());
+            self.queue.accounting.publish(self.signal.kind(), self.queue.pending(), spool_bytes);
         }));
     }
 
@@ -227,8 +227,8 @@ impl<S: Signal> Task<S> {
             for mut request in left.filter(|request| request.stored.is_some()) {
                 // What made the worker panic once would do so at every start.
                 lost += request.items;
-                self.queue.accounting.drop_items(DropReason::WorkerPanic, request.items as u64);
                 self.acknowledge(&mut request);
+                self.queue.accounting.drop_items(DropReason::WorkerPanic, request.items as u64);
             }
             diagnostics::warn(&format!("the worker panicked; {lost} {} are lost", self.signal.kind().items()));
         }
@@ -298,15 +298,14 @@ impl<S: Signal> Task<S> {
         match verdict {
             Verdict::Delivered { rejected, message } => {
                 let rejected = usize::try_from(rejected).unwrap_or(items).min(items);
+                self.settled(&mut request);
+                let accounting = &self.queue.accounting;
                 accounting.export_success.fetch_add((items - rejected) as u64, Ordering::Relaxed);
                 accounting.delivered.fetch_add((items - rejected) as u64, Ordering::Release);
                 if rejected > 0 {
                     accounting.error(ErrorType::Partial);
                     accounting.export_failure.fetch_add(rejected as u64, Ordering::Relaxed);
                     accounting.rejected.fetch_add(rejected as u64, Ordering::Release);
-                }
-                self.settled(&mut request);
-                if rejected > 0 {
                     self.failed(&format!("refused {rejected} of {items}: {message}"));
                 } else {
                     self.recovered();
@@ -352,17 +351,17 @@ impl<S: Signal> Task<S> {
 
     fn reject(&mut self, mut request: Request, error: ErrorType, message: &str) {
         let items = request.items;
+        self.settled(&mut request);
         let accounting = &self.queue.accounting;
         accounting.error(error);
         accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
         accounting.rejected.fetch_add(items as u64, Ordering::Release);
-        self.settled(&mut request);
         self.failed(&format!("refused {items} {} ({error}): {message}", self.signal.kind().items()));
     }
 
     fn drop_request(&mut self, reason: DropReason, mut request: Request) {
-        self.queue.accounting.drop_items(reason, request.items as u64);
         self.settled(&mut request);
+        self.queue.accounting.drop_items(reason, request.items as u64);
     }
 
     /// Nothing more becomes of this request.

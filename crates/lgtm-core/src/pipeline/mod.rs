@@ -25,7 +25,7 @@ use ::http::{HeaderName, HeaderValue};
 
 pub use answer::{Reply, Verdict, excerpt};
 pub use batch::{Batch, BatchLimits, Item};
-pub use queue::{Overflow, Queue, QueueLimits};
+pub use queue::{Overflow, Priority, Queue, QueueLimits};
 pub use retry::RetryPolicy;
 pub use worker::Worker;
 
@@ -156,7 +156,6 @@ pub struct Pipeline {
     queue: Arc<Queue>,
     control: Arc<Control>,
     worker: Worker,
-    spool: Option<Arc<Spool>>,
     /// Dropped with the last handle.
     _end: Arc<EndOnDrop>,
 }
@@ -217,7 +216,7 @@ impl Pipeline {
         #[cfg(feature = "spool")]
         let spool = options.spool.map(|spool| Spool::start(&spool, kind.plain_name())).transpose()?.map(Arc::new);
         #[cfg(not(feature = "spool"))]
-        let spool = None;
+        let spool: Option<Arc<Spool>> = None;
         let task = Task {
             collect_every: signal.collect_interval(),
             collected: Instant::now(),
@@ -232,7 +231,7 @@ impl Pipeline {
             abandoned: false,
             waiting: VecDeque::new(),
             unsettled: 0,
-            spool: spool.clone(),
+            spool,
             round: None,
             disk_fails: false,
             woken: false,
@@ -241,7 +240,7 @@ impl Pipeline {
         worker.handle().spawn(task.run());
         let end =
             Arc::new(EndOnDrop { control: Arc::clone(&control), queue: Arc::clone(&queue), _worker: worker.clone() });
-        Ok(Self { kind, queue, control, worker: worker.clone(), spool, _end: end })
+        Ok(Self { kind, queue, control, worker: worker.clone(), _end: end })
     }
 
     /// Which signal it carries.
@@ -270,8 +269,7 @@ impl Pipeline {
         let admitted = self.queue.admitted();
         let known = settled.delivered + settled.lost();
         let pending = admitted.saturating_sub(known);
-        let spooled = self.spool.as_ref().map_or(0, |spool| spool.items()).min(pending);
-        SignalReport { admitted, pending, spooled, ..settled }
+        SignalReport { admitted, pending, ..settled }
     }
 
     /// Asks for everything admitted so far to be sent. Pass the result to [`Pipeline::wait_flushed`].

@@ -75,8 +75,12 @@ impl<S: Signal> Task<S> {
             }
             match spool.next(self.round?).await {
                 Next::Record(position, record) => return Some(Request::stored(position, record)),
-                Next::Expired(items) => self.queue.accounting.drop_items(DropReason::Expired, items.into()),
+                Next::Expired(items) => {
+                    self.queue.accounting.unspool(items.into());
+                    self.queue.accounting.drop_items(DropReason::Expired, items.into());
+                }
                 Next::Damaged(items) => {
+                    self.queue.accounting.unspool(items);
                     self.queue.accounting.drop_items(DropReason::Damaged, items);
                     let kind = self.signal.kind();
                     diagnostics::warn(&format!("{items} {} are lost: their record on disk is damaged", kind.items()));
@@ -131,6 +135,7 @@ impl<S: Signal> Task<S> {
         };
         let moved = lanes.iter().map(Lane::unstored).sum();
         self.unsettled = self.unsettled.saturating_sub(moved);
+        self.queue.accounting.spool(moved as u64);
         let sent = lanes.iter_mut().filter_map(|lane| lane.request.as_mut());
         for (request, position) in sent.filter(|request| request.stored.is_none()).zip(positions) {
             request.stored = Some(Arc::new(position));
@@ -169,6 +174,8 @@ impl<S: Signal> Task<S> {
             }
             match spool.append(records, 0).await {
                 Ok(_) => {
+                    let moved = batches.iter().map(|batch| batch.len() as u64).sum();
+                    self.queue.accounting.spool(moved);
                     batches.iter_mut().for_each(|batch| self.release(batch));
                     self.stored_again();
                 }
@@ -194,6 +201,7 @@ impl<S: Signal> Task<S> {
 
     /// What lies on disk has arrived, or is given up; of a request that was split, when that is true of all parts.
     pub(super) fn acknowledge(&mut self, request: &mut Request) {
+        self.queue.accounting.unspool(request.items as u64);
         let last: Option<Position> = request.stored.take().and_then(Arc::into_inner);
         if let (Some(position), Some(spool)) = (last, &self.spool) {
             spool.acknowledge(position);

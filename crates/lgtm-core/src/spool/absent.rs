@@ -47,10 +47,6 @@ impl Spool {
         match self.0 {}
     }
 
-    pub(crate) fn items(&self) -> u64 {
-        match self.0 {}
-    }
-
     pub(crate) fn bytes(&self) -> u64 {
         match self.0 {}
     }

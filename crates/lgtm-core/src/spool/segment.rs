@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::record::{ACKNOWLEDGED, FIXED, Fixed, MARK, Record, STATE};
 
-/// What a file begins with.
-const TITLE: &[u8; 16] = b"lgtm-spool 1\n\n\n\n";
+/// What a file begins with. The version stands there twice: one flipped bit makes no other version of it.
+const TITLE: &[u8; 16] = b"lgtm-spool 1 1\n\n";
 const FAMILY: &[u8] = b"lgtm-spool ";
 /// How a file is called.
 const EXTENSION: &str = "segment";
@@ -230,9 +230,12 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path).or_else(|_| File::open(path))
 }
 
-/// Whether it is the title of some version: a number, then ends of lines.
+/// Whether it is the title of some version: the number, twice, then ends of lines.
 fn is_title(title: &[u8]) -> bool {
-    let version = title.get(FAMILY.len()..).unwrap_or_default();
-    let digits = version.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    digits > 0 && version.get(digits..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'\n'))
+    let text = std::str::from_utf8(title.get(FAMILY.len()..).unwrap_or_default()).unwrap_or_default();
+    let version = |text: &str| text.parse::<u32>().ok();
+    match text.trim_end_matches('\n').split_once(' ') {
+        Some((one, other)) => version(one).is_some() && version(one) == version(other),
+        None => false,
+    }
 }

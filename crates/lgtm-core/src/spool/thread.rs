@@ -14,13 +14,6 @@ use super::store::{AppendError, Next, Position, Store};
 use crate::diagnostics;
 use crate::suppress::suppress_this_thread;
 
-/// What lies on disk, for reports.
-#[derive(Debug, Default)]
-struct Counts {
-    items: AtomicU64,
-    bytes: AtomicU64,
-}
-
 enum Command {
     Append(Vec<Record>, usize, oneshot::Sender<Result<Vec<Position>, AppendError>>),
     Next(End, oneshot::Sender<Next>),
@@ -48,7 +41,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Spool {
     commands: mpsc::Sender<Command>,
-    counts: Arc<Counts>,
+    bytes: Arc<AtomicU64>,
     durable: bool,
     max_age: std::time::Duration,
 }
@@ -58,8 +51,8 @@ impl Spool {
     pub(crate) fn start(options: &SpoolOptions, signal: &'static str) -> Result<Self, SpoolError> {
         let folder = Folder::claim(&options.folder, signal)?;
         let (commands, received) = mpsc::channel();
-        let counts = Arc::new(Counts::default());
-        let (shared, options_of_thread) = (Arc::clone(&counts), options.clone());
+        let bytes = Arc::new(AtomicU64::new(0));
+        let (shared, options_of_thread) = (Arc::clone(&bytes), options.clone());
         std::thread::Builder::new()
             .name(format!("lgtm-spool-{signal}"))
             .spawn(move || {
@@ -67,7 +60,7 @@ impl Spool {
                 serve(folder, &options_of_thread, signal, &received, &shared);
             })
             .map_err(|reason| SpoolError::new(&options.folder, "has no thread", reason))?;
-        Ok(Self { commands, counts, durable: options.durable, max_age: options.max_age })
+        Ok(Self { commands, bytes, durable: options.durable, max_age: options.max_age })
     }
 
     /// Whether everything goes to disk first.
@@ -79,14 +72,9 @@ impl Spool {
         self.max_age
     }
 
-    /// Items on disk that are not acknowledged.
-    pub(crate) fn items(&self) -> u64 {
-        self.counts.items.load(Ordering::Acquire)
-    }
-
     /// Bytes on disk.
     pub(crate) fn bytes(&self) -> u64 {
-        self.counts.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Appends all these records durably, or none. The first `taken` are being sent: they are not handed out again.
@@ -122,12 +110,12 @@ impl Spool {
     }
 }
 
-fn serve(folder: Folder, options: &SpoolOptions, signal: &str, commands: &mpsc::Receiver<Command>, counts: &Counts) {
+fn serve(folder: Folder, options: &SpoolOptions, signal: &str, commands: &mpsc::Receiver<Command>, bytes: &AtomicU64) {
     let mut store = Store::open(folder, options);
     let recovered = store.waiting().items;
     let mut told = Vec::new();
     loop {
-        publish(&store, counts);
+        bytes.store(store.bytes(), Ordering::Relaxed);
         for remark in store.take_remarks() {
             // A disk that fails says the same again and again.
             if !told.contains(&remark) && told.len() < 64 {
@@ -139,12 +127,12 @@ fn serve(folder: Folder, options: &SpoolOptions, signal: &str, commands: &mpsc::
         match command {
             Command::Append(records, taken, answer) => {
                 let appended = store.append(&records, taken);
-                publish(&store, counts);
+                bytes.store(store.bytes(), Ordering::Relaxed);
                 let _ = answer.send(appended);
             }
             Command::Next(End(segment, offset), answer) => {
                 let next = store.next((segment, offset));
-                publish(&store, counts);
+                bytes.store(store.bytes(), Ordering::Relaxed);
                 let _ = answer.send(next);
             }
             Command::Acknowledge(position) => store.acknowledge(position),
@@ -154,7 +142,6 @@ fn serve(folder: Folder, options: &SpoolOptions, signal: &str, commands: &mpsc::
                 let _ = answer.send(State { end: End(segment, offset), holds_any, recovered });
             }
             Command::Close(answer) => {
-                publish(&store, counts);
                 store.close();
                 // Free for the next process before anybody hears of it.
                 drop(store);
@@ -164,10 +151,4 @@ fn serve(folder: Folder, options: &SpoolOptions, signal: &str, commands: &mpsc::
         }
     }
     store.close();
-}
-
-fn publish(store: &Store, counts: &Counts) {
-    let waiting = store.waiting();
-    counts.items.store(waiting.items, Ordering::Release);
-    counts.bytes.store(store.bytes(), Ordering::Relaxed);
 }

@@ -155,8 +155,8 @@ fn files_of_another_version_are_left_alone_and_told_once() {
     append(&mut open(&options(&folder)), [1]);
     let older = path_in(&folder.path().join("logs.0"), 7);
     let newer = path_in(&folder.path().join("logs.0"), 8);
-    std::fs::write(&older, b"lgtm-spool 0\n\n\n\nwhatever that was").unwrap();
-    std::fs::write(&newer, b"lgtm-spool 12\n\n\nwhatever that will be").unwrap();
+    std::fs::write(&older, b"lgtm-spool 0 0\n\nwhatever that was").unwrap();
+    std::fs::write(&newer, b"lgtm-spool 12 12whatever that will be").unwrap();
     let mut store = open(&options(&folder));
     let remarks = store.take_remarks();
     assert_eq!(remarks.len(), 2, "{remarks:?}");
@@ -165,7 +165,7 @@ fn files_of_another_version_are_left_alone_and_told_once() {
     assert!(files(folder.path()).last().unwrap().ends_with("00000000000000000009.segment"));
     assert_eq!(drain(&mut store), (vec![1, 2], 0));
     store.close();
-    assert_eq!(std::fs::read(&older).unwrap(), b"lgtm-spool 0\n\n\n\nwhatever that was");
+    assert_eq!(std::fs::read(&older).unwrap(), b"lgtm-spool 0 0\n\nwhatever that was");
     assert!(newer.exists());
 }
 
