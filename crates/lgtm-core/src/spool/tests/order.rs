@@ -93,7 +93,7 @@ fn beyond_its_bytes_it_takes_nothing_and_space_comes_back_file_by_file() {
     assert!(matches!(store.append(&refused(), 0), Err(AppendError::Full)));
     assert!(store.bytes() <= 8000 && store.bytes() > 7500, "{}", store.bytes());
     assert_eq!(store.bytes(), bytes_on_disk(folder.path()));
-    assert_eq!(store.waiting().records, taken.into());
+    assert_eq!(store.waiting().records, u64::from(taken));
     // The first file goes when all of it is acknowledged and the next one is read.
     let before = store.bytes();
     while store.bytes() == before {
