@@ -14,6 +14,8 @@
 //!                                          | the signal crate: encode, classify
 //!                                          | pipeline / deliver, retry, http, grpc: send, try again
 //!                                          | pipeline / connect, proxy, tls: the way to a backend
+//!                                          | pipeline / spill: what memory cannot hold, by way of the
+//!                                          | spool: segment files, on a thread of their own
 //!                                          | accounting: settle, publish
 //! ```
 //!

@@ -87,7 +87,7 @@
 //! # Features
 //!
 //! `loki`, `tempo`, `mimir`, `span-metrics` (counts and times of spans), `system` (CPU, memory, tokio tasks) and `console`, `log`
-//! (records of the `log` crate become events); all are on by default. `opentelemetry` adds [`Builder::opentelemetry`], the other front door for spans. A feature adds what it names and changes nothing else.
+//! (records of the `log` crate become events), `spool` (a disk behind the memory); all are on by default. `opentelemetry` adds [`Builder::opentelemetry`], the other front door for spans. A feature adds what it names and changes nothing else.
 //!
 //! # Life and end
 //!
@@ -98,6 +98,17 @@
 //!
 //! A panic is an event of level ERROR with the target `panic`, before the program's own hook runs ([`Builder::panics`]). With
 //! `panic = "abort"` that is the end: the hook flushes then, for at most a second.
+//!
+//! # When a backend is away
+//!
+//! Items wait in memory (64 MiB for all signals, [`Builder::memory_budget`]). Beyond that the newest are dropped, lines of level DEBUG
+//! and TRACE first, and counted; with [`Overflow::Block`] their threads wait for a set time instead. A spool
+//! ([`Builder::spool`], `LGTM_SPOOL_DIR`) has a disk behind the memory: from half of it on, what waits goes to files, in order, and
+//! so does what is left at the end of the program; the next start sends it first. With `LGTM_SPOOL_DURABLE` everything goes to disk
+//! before it is sent, so that a crash loses at most the last second. What the disk holds is in
+//! [`SignalReport::spooled`]. Requests may arrive twice if the program dies between a backend's answer and its note of it: they
+//! have the same span ids and timestamps then, by which the backends know them. Processes with one configuration have folders of
+//! their own, and take over those of dead ones.
 //!
 //! A child of `fork` is inert: it sends nothing, and its flush and shutdown return at once.
 //!

@@ -21,6 +21,8 @@ type Pipeline = {
   latency: string;
   batch: string;
   queue: string;
+  /** There only where a program has a spool. */
+  spool: string;
 };
 
 const spans: Pipeline = {
@@ -33,6 +35,7 @@ const spans: Pipeline = {
   latency: 'otlp_exporter_latency_seconds',
   batch: 'otlp_exporter_batch_size',
   queue: 'otlp_exporter_queue_size',
+  spool: 'otlp_exporter_spool_size',
 };
 
 const logLines: Pipeline = {
@@ -45,6 +48,7 @@ const logLines: Pipeline = {
   latency: 'otlp_logs_latency_seconds',
   batch: 'otlp_logs_batch_size',
   queue: 'otlp_logs_queue_size',
+  spool: 'otlp_logs_spool_size',
 };
 
 const samples: Pipeline = {
@@ -58,6 +62,7 @@ const samples: Pipeline = {
   latency: 'otlp_metrics_latency_seconds',
   batch: 'otlp_metrics_batch_size',
   queue: 'otlp_metrics_queue_size',
+  spool: 'otlp_metrics_spool_size',
 };
 
 const capitalized = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
@@ -166,13 +171,19 @@ function withPipeline(builder: DashboardBuilder, pipeline: Pipeline): DashboardB
     .withPanel(
       timeSeriesWithLimits(
         `${Things}: queue size`,
-        `${Things} that wait for their ${request}. Line at 10,000: more is produced than ${backend} takes.`,
+        `${Things} that wait for their ${request}, and those of them on disk. Line at 10,000: more is produced than ${backend} takes.`,
         units.count,
         thresholds.queue(),
       )
         .span(widths.quarter)
         .withTarget(
           metrics(maxBy('job, instance, exporter', ofInstance(pipeline.queue)), '{{job}} {{instance}} {{exporter}}'),
+        )
+        .withTarget(
+          metrics(
+            maxBy('job, instance, exporter', ofInstance(pipeline.spool)),
+            '{{job}} {{instance}} {{exporter}}: on disk',
+          ),
         ),
     )
     .withPanel(
