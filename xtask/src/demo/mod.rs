@@ -51,6 +51,9 @@ pub(crate) struct Options {
     /// Starts the services again afterwards and stays up with them until Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// Gives each service a disk spool, in a folder for the occasion: backends may go away meanwhile.
+    #[arg(long)]
+    spool: bool,
     /// Which backends receive the telemetry.
     #[arg(long, value_enum, default_value_t = Against::Devstack)]
     against: Against,
@@ -180,7 +183,7 @@ async fn wait_until_ready(readers: &Readers) -> anyhow::Result<()> {
 pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no tokio runtime")?;
     runtime.block_on(async {
-        let mut shops = Shops::default();
+        let mut shops = Shops::new(options.spool)?;
         let mut proven = None;
         let outcome = tokio::select! {
             outcome = demonstrate(&options, &mut shops, &mut proven) => outcome,

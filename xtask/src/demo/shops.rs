@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use lgtm_core::{SignalKind, TraceId};
+use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::Instant;
 use url::Url;
@@ -50,9 +51,10 @@ pub(super) struct Instance {
 }
 
 /// The running services.
-#[derive(Default)]
 pub(super) struct Shops {
     running: Vec<(Instance, Program)>,
+    /// Where their spools are, if they have some.
+    spool: Option<TempDir>,
 }
 
 /// A service that has ended.
@@ -104,6 +106,15 @@ impl Report {
 }
 
 impl Shops {
+    /// None yet.
+    ///
+    /// # Errors
+    /// If there is no room for spools.
+    pub(super) fn new(spool: bool) -> anyhow::Result<Self> {
+        let spool = spool.then(tempfile::tempdir).transpose().context("no folder for the spools")?;
+        Ok(Self { running: Vec::new(), spool })
+    }
+
     /// Starts both services, and gives the address of the storefront. What has been started is in `self` also after an error.
     ///
     /// # Errors
@@ -139,6 +150,7 @@ impl Shops {
             .env("LGTM_CONSOLE", "pretty")
             .env("NO_COLOR", "1")
             .envs(ingest.variables())
+            .envs(self.spool.iter().map(|folder| ("LGTM_SPOOL_DIR", folder.path())))
             .envs(more.iter().map(|(name, value)| (name, value)));
         let program = Program::start(name, command)?;
         self.running.push((Instance { role, id }, program));

@@ -108,6 +108,22 @@ impl Stack {
         xtask(self.folder.path(), arguments, &[])
     }
 
+    /// The same, while the test goes on.
+    pub(crate) fn begin(&self, arguments: &'static [&'static str]) -> std::thread::JoinHandle<Said> {
+        let folder = self.folder.path().to_owned();
+        std::thread::spawn(move || xtask(&folder, arguments, &[]))
+    }
+
+    /// Starts again what has ended.
+    ///
+    /// # Panics
+    /// If that does not succeed.
+    pub(crate) fn start_again(&self, service: &str) {
+        let offset = self.offset.to_string();
+        let again = self.xtask(&["stack", "up", "--runtime", "process", "--port-offset", &offset]);
+        assert!(again.ok && again.errors.contains(&format!("started again: {service}")), "{}", again.errors);
+    }
+
     /// The address of what has `port` in the usual stack.
     pub(crate) fn url(&self, port: u16) -> String {
         format!("http://127.0.0.1:{}", port + self.offset)

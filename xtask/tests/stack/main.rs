@@ -8,6 +8,7 @@ mod alert;
 mod doctor;
 mod failures;
 mod harness;
+mod outage;
 mod pages;
 mod profiles;
 mod scenario;
