@@ -1,12 +1,12 @@
 //! gRPC delivery of messages that are encoded already. Worker thread.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::Uri;
 use http::uri::PathAndQuery;
 use hyper_rustls::HttpsConnector;
+use parking_lot::Mutex;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
@@ -29,8 +29,9 @@ enum OverTlsOrNot {
 pub(super) struct GrpcDelivery {
     endpoint: tonic::transport::Endpoint,
     connector: OverTlsOrNot,
-    /// Connected at the first request: that needs the worker's runtime.
-    channel: OnceLock<Channel>,
+    /// Connected at the first request: that needs the worker's runtime. After a request without an answer in time there is none:
+    /// nobody may be at the other end any more, and TCP takes a quarter of an hour to find that out.
+    channel: Mutex<Option<Channel>>,
     path: PathAndQuery,
     metadata: MetadataMap,
     timeout: Duration,
@@ -53,7 +54,6 @@ impl GrpcDelivery {
         let target = tonic::transport::Endpoint::from_shared(address.to_string())
             .map_err(failed)?
             .origin(origin)
-            .timeout(endpoint.timeout)
             .connect_timeout(endpoint.timeout.min(Duration::from_secs(5)))
             .user_agent(concat!("lgtm/", env!("CARGO_PKG_VERSION")))
             .map_err(failed)?;
@@ -61,7 +61,7 @@ impl GrpcDelivery {
         Ok(Self {
             endpoint: target,
             connector,
-            channel: OnceLock::new(),
+            channel: Mutex::new(None),
             path: PathAndQuery::from_static(path),
             metadata: MetadataMap::from_headers(endpoint.header_map()?),
             timeout: endpoint.timeout,
@@ -69,12 +69,23 @@ impl GrpcDelivery {
     }
 
     pub(super) async fn send(&self, body: Bytes) -> Result<Reply, NoAnswer> {
-        let channel = self.channel.get_or_init(|| match &self.connector {
+        let answer = self.call(body).await;
+        if answer.as_ref().is_err_and(|lost| lost.error == ErrorType::Timeout) {
+            self.channel.lock().take();
+        }
+        answer
+    }
+
+    fn channel(&self) -> Channel {
+        let connect = || match &self.connector {
             OverTlsOrNot::Over(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
             OverTlsOrNot::Not(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
-        });
-        let channel = channel.clone();
-        let mut client = Grpc::new(channel);
+        };
+        self.channel.lock().get_or_insert_with(connect).clone()
+    }
+
+    async fn call(&self, body: Bytes) -> Result<Reply, NoAnswer> {
+        let mut client = Grpc::new(self.channel());
         let call = async {
             client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
             let mut request = Request::new(body);
@@ -88,7 +99,7 @@ impl GrpcDelivery {
                 retry_delay: None,
                 body: answer.into_inner().to_vec(),
             }),
-            Ok(Err(status)) => transport_error(&status).map_or_else(
+            Ok(Err(status)) => transport_error(&status).or_else(|| unreadable(&status)).map_or_else(
                 || {
                     Ok(Reply::Grpc {
                         code: status.code() as i32,
@@ -120,6 +131,23 @@ fn transport_error(status: &Status) -> Option<NoAnswer> {
     };
     let unreachable = causes.iter().any(|cause| cause.downcast_ref::<ConnectError>().is_some());
     Some(NoAnswer { error, message, unreachable })
+}
+
+/// A status that tonic made itself because what came is no whole answer: a proxy has cut it short, or it is not gRPC. Whether the
+/// backend has the items is unknown.
+fn unreadable(status: &Status) -> Option<NoAnswer> {
+    let message = status.message();
+    let own = [
+        "protocol error: ",
+        "Unexpected EOF decoding stream.",
+        "Missing response message.",
+        "Error, decoded message length too large",
+    ];
+    own.iter().any(|own| message.starts_with(own)).then(|| NoAnswer {
+        error: ErrorType::Other,
+        message: message.to_owned(),
+        unreachable: false,
+    })
 }
 
 /// Passes bytes through.

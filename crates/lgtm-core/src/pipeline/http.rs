@@ -126,8 +126,13 @@ fn no_answer(error: &hyper_util::client::legacy::Error) -> NoAnswer {
     let timed_out = |cause: &&(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
     };
+    let not_http = |cause: &&(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+    };
     let kind = if chain.iter().any(|cause| is_tls(*cause)) {
         ErrorType::Tls
+    } else if chain.iter().any(not_http) {
+        ErrorType::Other
     } else if chain.iter().any(timed_out) {
         ErrorType::Timeout
     } else {
