@@ -11,12 +11,12 @@ use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Code, ConnectError, Request, Status};
+use tonic::{ConnectError, Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::answer::Reply;
 use super::connect::{self, OverTls, Route};
-use super::http::{NoAnswer, chain_of, is_tls};
+use super::http::{NoAnswer, chain_of, is_timeout, is_tls};
 use crate::accounting::ErrorType;
 use crate::endpoint::{Endpoint, EndpointError};
 
@@ -124,7 +124,7 @@ fn transport_error(status: &Status) -> Option<NoAnswer> {
     let message = causes.last()?.to_string();
     let error = if causes.iter().any(|cause| is_tls(*cause)) {
         ErrorType::Tls
-    } else if status.code() == Code::DeadlineExceeded || status.code() == Code::Cancelled {
+    } else if causes.iter().any(|cause| is_timeout(*cause)) {
         ErrorType::Timeout
     } else {
         ErrorType::Connect
