@@ -9,6 +9,7 @@ use lgtm_core::protobuf::{length_tag, put_bytes};
 use lgtm_devstack::Devstack;
 use lgtm_tests::signals::PATIENCE;
 use proptest::prelude::*;
+use tracing_subscriber::prelude::*;
 
 use super::hostile_grpc::ok;
 use super::sender::{Backend, Sender, dropped, endpoint, errors, options};
@@ -135,7 +136,7 @@ fn an_item_over_the_backends_limit_is_dropped_alone_and_its_neighbours_arrive() 
 }
 
 #[test]
-fn a_line_over_lokis_limit_is_cut_and_a_span_over_the_bound_is_dropped_alone() {
+fn layers_cut_their_items_to_the_limits_so_that_none_is_too_large() {
     let stack = Devstack::start_blocking().unwrap();
     let long = "x".repeat(2 * MIB);
     for backend in [Backend::Loki, Backend::TempoGrpc] {
@@ -144,9 +145,26 @@ fn a_line_over_lokis_limit_is_cut_and_a_span_over_the_bound_is_dropped_alone() {
         sender.emit_with(&long);
         sender.emit(1);
         let report = sender.flush();
-        let lost = u64::from(backend == Backend::TempoGrpc);
-        assert_eq!((report.admitted, report.delivered), (3, 3 - lost), "{backend:?}: {report}");
-        assert_eq!(dropped(&report, DropReason::TooLarge), lost, "{backend:?}: {report}");
+        assert_eq!((report.admitted, report.delivered), (3, 3), "{backend:?}: {report}");
     }
-    assert!(stack.store().logs().iter().any(|entry| entry.line.len() > 200_000 && entry.line.contains("truncated")));
+    let lines = stack.store().logs();
+    assert!(lines.iter().any(|entry| (100_000..=256 * 1024).contains(&entry.line.len())), "cut, and in Loki's limit");
+
+    let (layer, pipeline) = lgtm_tempo::builder().endpoint(endpoint(&stack.otlp_grpc_url())).build().unwrap();
+    let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(layer));
+    tracing::dispatcher::with_default(&dispatch, || {
+        drop(tracing::info_span!("before"));
+        tracing::info_span!("large").in_scope(|| (0..100).for_each(|_| tracing::info!(text = long, "step")));
+        drop(tracing::info_span!("behind"));
+    });
+    let flush = pipeline.begin_flush();
+    assert!(pipeline.wait_flushed(&flush, std::time::Instant::now() + PATIENCE));
+    let report = pipeline.report();
+    assert_eq!((report.admitted, report.delivered, report.lost()), (3, 3, 0), "{report}");
+    let spans = stack.store().spans();
+    let large = spans.iter().find(|span| span.name == "large").unwrap();
+    assert!(
+        large.dropped_events > 0 && large.events.len() + large.dropped_events as usize == 100,
+        "what is cut is counted"
+    );
 }
