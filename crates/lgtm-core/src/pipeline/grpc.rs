@@ -69,11 +69,30 @@ impl GrpcDelivery {
     }
 
     pub(super) async fn send(&self, body: Bytes) -> Result<Reply, NoAnswer> {
-        let answer = self.call(body).await;
-        if answer.as_ref().is_err_and(|lost| lost.error == ErrorType::Timeout) {
+        let answer = async {
+            match self.call(body.clone()).await {
+                // At once, on a new connection: a server that ends its connections in good order is no failure.
+                Err(status) if is_not_processed(&status) => self.call(body).await,
+                answer => answer,
+            }
+        };
+        let Ok(answer) = tokio::time::timeout(self.timeout, answer).await else {
             self.channel.lock().take();
+            let message = "no answer in time".to_owned();
+            return Err(NoAnswer { error: ErrorType::Timeout, message, unreachable: false });
+        };
+        match answer {
+            Ok(body) => Ok(Reply::Grpc { code: 0, message: String::new(), retry_delay: None, body: body.to_vec() }),
+            Err(status) => match transport_error(&status).or_else(|| unreadable(&status)) {
+                Some(lost) => Err(lost),
+                None => Ok(Reply::Grpc {
+                    code: status.code() as i32,
+                    message: status.message().to_owned(),
+                    retry_delay: status.get_details_retry_info().and_then(|info| info.retry_delay),
+                    body: Vec::new(),
+                }),
+            },
         }
-        answer
     }
 
     fn channel(&self) -> Channel {
@@ -84,37 +103,24 @@ impl GrpcDelivery {
         self.channel.lock().get_or_insert_with(connect).clone()
     }
 
-    async fn call(&self, body: Bytes) -> Result<Reply, NoAnswer> {
+    async fn call(&self, body: Bytes) -> Result<Bytes, Status> {
         let mut client = Grpc::new(self.channel());
-        let call = async {
-            client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
-            let mut request = Request::new(body);
-            *request.metadata_mut() = self.metadata.clone();
-            client.unary(request, self.path.clone(), Raw).await
-        };
-        match tokio::time::timeout(self.timeout, call).await {
-            Ok(Ok(answer)) => Ok(Reply::Grpc {
-                code: 0,
-                message: String::new(),
-                retry_delay: None,
-                body: answer.into_inner().to_vec(),
-            }),
-            Ok(Err(status)) => transport_error(&status).or_else(|| unreadable(&status)).map_or_else(
-                || {
-                    Ok(Reply::Grpc {
-                        code: status.code() as i32,
-                        message: status.message().to_owned(),
-                        retry_delay: status.get_details_retry_info().and_then(|info| info.retry_delay),
-                        body: Vec::new(),
-                    })
-                },
-                Err,
-            ),
-            Err(_) => {
-                Err(NoAnswer { error: ErrorType::Timeout, message: "no answer in time".to_owned(), unreachable: false })
-            }
-        }
+        client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+        let mut request = Request::new(body);
+        *request.metadata_mut() = self.metadata.clone();
+        client.unary(request, self.path.clone(), Raw).await.map(tonic::Response::into_inner)
     }
+}
+
+/// Whether the server said that it has not looked at the request: GOAWAY without an error, or a stream refused (RFC 9113,
+/// sections 6.8 and 8.7).
+fn is_not_processed(status: &Status) -> bool {
+    chain_of(status).iter().filter_map(|cause| cause.downcast_ref::<h2::Error>()).any(|error| {
+        let reason = error.reason();
+        error.is_remote()
+            && (error.is_go_away() && reason == Some(h2::Reason::NO_ERROR)
+                || error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 /// A status that tonic made itself because the connection failed has the cause as its source.
