@@ -284,10 +284,12 @@ fn classify_status(status: u16, after: Option<Duration>, body: &[u8]) -> Verdict
         401 | 403 | 407 => retry(ErrorType::Unauthorized),
         408 => retry(ErrorType::Timeout),
         413 => Verdict::Split { message: message() },
+        // Cortex says so of a request that it has not looked into.
+        400 if body.starts_with(b"received message larger than max") => Verdict::Split { message: message() },
         // 529 is Mimir's "too many requests" where it is configured not to use 429.
         429 | 529 => retry(ErrorType::RateLimited),
         500..=599 => retry(ErrorType::Server),
-        // 400 among them: its good samples are stored, it must never be sent again.
+        // Any other 400 among them: its good samples are stored, it must never be sent again.
         400..=499 => rejected(ErrorType::Rejected),
         _ => rejected(ErrorType::Other),
     }
