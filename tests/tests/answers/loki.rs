@@ -13,11 +13,11 @@ const OLD: &str = "2 errors like: entry for stream '{service_name=\"answers\"}' 
 const BEHIND: &str = "entry with timestamp 2026-11-23 02:21:13.9 +0000 UTC ignored, reason: 'entry too far behind, \
     entry timestamp is: 2026-11-23T02:21:13Z, oldest acceptable timestamp is: 2026-11-23T04:21:13Z',\n\
     user 'fake', total ignored: 2 out of 3 for stream: {service_name=\"answers\"}";
-const RATE: &str = "ingestion rate limit exceeded for user fake (limit: 4194304 bytes/sec) while attempting to ingest '3' lines \
+const RATE: &str = "Ingestion rate limit exceeded for user fake (limit: 4194304 bytes/sec) while attempting to ingest '3' lines \
     totaling '60' bytes, reduce log volume or contact your Loki administrator to see if the limit can be increased";
-const OVER_THE_RATE: &str = "ingestion rate limit exceeded for user fake (limit: 50 bytes/sec) while attempting to ingest '3' \
+const OVER_THE_RATE: &str = "Ingestion rate limit exceeded for user fake (limit: 50 bytes/sec) while attempting to ingest '3' \
     lines totaling '60' bytes, reduce log volume or contact your Loki administrator to see if the limit can be increased";
-const ONE_OVER_THE_RATE: &str = "ingestion rate limit exceeded for user fake (limit: 50 bytes/sec) while attempting to ingest \
+const ONE_OVER_THE_RATE: &str = "Ingestion rate limit exceeded for user fake (limit: 50 bytes/sec) while attempting to ingest \
     '1' lines totaling '60' bytes, reduce log volume or contact your Loki administrator to see if the limit can be increased";
 
 /// The server stores the siblings of what it refuses, here for simplicity all three.

@@ -41,6 +41,11 @@ fn table() -> Vec<Row> {
         row("408", Reply::status(408), Then { errors: &[(ErrorType::Timeout, 1)], ..AGAIN }),
         row("413: in halves", Reply::status(413), HALVED),
         row(
+            "400 of Cortex for a request over its limit: in halves",
+            Reply::status(400).body("received message larger than max (18192 vs 5000)\n"),
+            HALVED,
+        ),
+        row(
             "413 for each series",
             Reply::status(413).always(),
             Then {

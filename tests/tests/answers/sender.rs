@@ -71,11 +71,13 @@ pub(crate) fn options() -> PipelineOptions {
     options
 }
 
+/// Makes so many items with this text.
+type Emit = Box<dyn Fn(u64, &str)>;
+
 /// A running layer or recorder.
 pub(crate) struct Sender {
     pub(crate) pipeline: Pipeline,
-    /// Makes so many items with this text.
-    emit: Box<dyn Fn(u64, &str)>,
+    emit: Emit,
 }
 
 impl Sender {
