@@ -11,7 +11,7 @@ use super::sender::{Backend, NEVER, Sender, dropped, endpoint, errors, eventuall
 use super::server::{Front, Order, Trick};
 
 /// The time-out of requests where it is what ends them.
-pub(crate) const SHORT: Duration = Duration::from_millis(300);
+pub(crate) const SHORT: Duration = Duration::from_millis(500);
 
 /// Far more than the buffers of a loopback connection, far less than an endless answer.
 const BUFFERS: u64 = 32 * 1024 * 1024;
@@ -37,6 +37,18 @@ impl Place {
     pub(crate) fn send(&self) -> SignalReport {
         self.sender.emit(3);
         self.sender.flush()
+    }
+
+    /// Everything is stored, once but for the requests that this machine was too busy to answer in time: those beyond the
+    /// `scripted` ones.
+    #[track_caller]
+    fn assert_all_stored_in_spite_of(&self, report: &SignalReport, scripted: u64) {
+        let timeouts = errors(report, ErrorType::Timeout);
+        assert!(timeouts >= scripted, "{:?}: {report}", self.backend);
+        let (stored, again) = self.backend.stored(&self.stack);
+        let copies = (stored + again).div_ceil(report.delivered) - 1;
+        assert!(copies <= timeouts - scripted, "{:?}: {report}", self.backend);
+        assert_eq!((report.delivered, report.lost()), (report.admitted, 0), "{:?}: {report}", self.backend);
     }
 
     /// Everything is stored, `copies` times more than once.
@@ -149,8 +161,7 @@ fn an_answer_that_drips_is_bounded_by_the_time_of_a_request() {
     for backend in Backend::HTTP {
         let place = Place::new(backend, SHORT, [Trick::Drip(Vec::new(), whole.clone(), every)]);
         let report = place.send();
-        place.assert_all_stored(&report, 0);
-        assert!(errors(&report, ErrorType::Timeout) >= 1, "{backend:?}: {report}");
+        place.assert_all_stored_in_spite_of(&report, 1);
         assert!(place.front.written() < whole.len() as u64 || place.front.left() == 1);
     }
     // Once the status is there, the rest changes nothing.
@@ -183,10 +194,16 @@ fn a_connection_reset_before_the_status_is_tried_again_and_may_arrive_twice() {
 fn a_connection_reset_in_the_body_of_the_answer_changes_nothing_about_its_status() {
     let begin = "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf";
     for backend in Backend::HTTP {
-        let place = Place::new(backend, PATIENCE, [Trick::Reset(head(begin))]);
-        let report = place.send();
-        assert_eq!((report.delivered, report.errors.len()), (report.admitted, 0), "{backend:?}: {report}");
-        assert_eq!(place.front.connections(), 1, "{backend:?}: sent once");
+        // A reset may overtake what the client has not read yet: then there was no status, and it is sent again.
+        let overtakes = |_: &u32| {
+            let place = Place::new(backend, PATIENCE, [Trick::Reset(head(begin))]);
+            let report = place.send();
+            assert_eq!((report.delivered, report.lost()), (report.admitted, 0), "{backend:?}: {report}");
+            let overtaken = errors(&report, ErrorType::Connect);
+            assert_eq!(place.front.connections() as u64, 1 + overtaken, "{backend:?}: {report}");
+            overtaken > 0
+        };
+        assert!((0..50).skip_while(overtakes).count() > 0, "{backend:?}: always sent again");
     }
 }
 
@@ -207,8 +224,7 @@ fn a_server_that_accepts_and_never_answers_is_left_for_a_new_connection() {
     for backend in Backend::ALL {
         let place = Place::new(backend, SHORT, [Trick::Hold(Vec::new()), Trick::Hold(Vec::new())]);
         let report = place.send();
-        place.assert_all_stored(&report, 0);
-        assert!(errors(&report, ErrorType::Timeout) >= 2, "{backend:?}: {report}");
+        place.assert_all_stored_in_spite_of(&report, 2);
         eventually("the client goes", || place.front.left() == 2);
     }
 }
@@ -219,13 +235,11 @@ fn a_server_that_vanishes_is_left_for_a_new_connection() {
         let place = Place::new(backend, SHORT, []);
         let before = place.send();
         assert_eq!(before.delivered, before.admitted, "{before}");
-        assert_eq!(place.front.connections(), 1);
         // No packet comes any more, also none that says so.
         place.front.order(Order::Vanish);
         let report = place.send();
-        assert!(errors(&report, ErrorType::Timeout) >= 1, "{backend:?}: {report}");
+        place.assert_all_stored_in_spite_of(&report, 1);
         assert!(place.front.connections() >= 2, "{backend:?}");
-        place.assert_all_stored(&report, 0);
     }
 }
 

@@ -165,9 +165,7 @@ async fn treat(
         }
         Trick::Reset(answer) => {
             write(&mut stream, &answer).await;
-            // Until the client has it: a reset takes away what it has not read.
-            stream.writable().await.unwrap();
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // It may overtake what the client has not read yet.
             stream.set_zero_linger().unwrap();
         }
         Trick::Hold(answer) => {
@@ -229,6 +227,18 @@ async fn pass(
     let mut left = answer;
     loop {
         tokio::select! {
+            // What was ordered before something was sent comes before it.
+            biased;
+            order = orders.recv() => match order {
+                Ok(Order::Vanish) => return std::future::pending().await,
+                Ok(Order::Say(bytes)) => {
+                    client.write_all(&bytes).await.unwrap();
+                    wait_for_end(&mut client).await;
+                    counts.left.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
+                Ok(Order::Close) | Err(_) => return,
+            },
             read = client.read(&mut from_client) => match read {
                 Ok(bytes @ 1..) if server.write_all(&from_client[..bytes]).await.is_ok() => {}
                 _ => return,
@@ -245,16 +255,6 @@ async fn pass(
                     }
                 }
                 _ => return,
-            },
-            order = orders.recv() => match order {
-                Ok(Order::Vanish) => return std::future::pending().await,
-                Ok(Order::Say(bytes)) => {
-                    client.write_all(&bytes).await.unwrap();
-                    wait_for_end(&mut client).await;
-                    counts.left.fetch_add(1, Ordering::SeqCst);
-                    return;
-                }
-                Ok(Order::Close) | Err(_) => return,
             },
         }
     }
