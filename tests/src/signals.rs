@@ -64,7 +64,7 @@ impl Settings {
             .endpoint(Endpoint::parse(loki).expect("Loki's address"))
             .identity(self.identity.clone())
             .worker(worker.clone())
-            .options(self.options)
+            .options(self.options.clone())
             .build()
             .expect("a Loki layer");
         let (tempo, spans) = (self.tempo)(lgtm_tempo::builder())
@@ -73,7 +73,7 @@ impl Settings {
             .identity(self.identity.clone())
             .worker(worker)
             .sampler(self.sampler.clone())
-            .options(self.options)
+            .options(self.options.clone())
             .build()
             .expect("a Tempo layer");
         let spanmetrics = lgtm_spanmetrics::layer(&self.identity);

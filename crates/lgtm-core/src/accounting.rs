@@ -30,6 +30,16 @@ impl SignalKind {
         }
     }
 
+    /// What the signal is called: `logs`, `spans`, `metrics`.
+    #[must_use]
+    pub const fn plain_name(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+            Self::Spans => "spans",
+            Self::Metrics => "metrics",
+        }
+    }
+
     /// What one item is called, in the plural.
     #[must_use]
     pub const fn items(self) -> &'static str {
@@ -90,6 +100,10 @@ closed_enum! {
         Closed = "closed",
         /// The worker panicked while it had the batch.
         WorkerPanic = "worker_panic",
+        /// It lay on disk for longer than it may.
+        Expired = "expired",
+        /// Its record on disk was damaged.
+        Damaged = "damaged",
     }
 }
 
@@ -122,6 +136,10 @@ closed_enum! {
 /// The live counts of one pipeline.
 #[derive(Debug, Default)]
 pub struct Accounting {
+    /// Items that earlier runs have left on disk.
+    recovered: AtomicU64,
+    /// Items on disk that are not settled.
+    spooled: AtomicU64,
     pub(crate) delivered: AtomicU64,
     pub(crate) rejected: AtomicU64,
     /// Items of requests that succeeded, and of those that failed, once for each try.
@@ -132,6 +150,31 @@ pub struct Accounting {
 }
 
 impl Accounting {
+    /// Items of earlier runs were found on disk.
+    pub(crate) fn recover(&self, items: u64) {
+        self.recovered.store(items, Ordering::Release);
+        self.spool(items);
+    }
+
+    /// Items are on disk.
+    pub(crate) fn spool(&self, items: u64) {
+        self.spooled.fetch_add(items, Ordering::Release);
+    }
+
+    /// Items on disk are about to be settled: a report may miss them for a moment, but counts none twice.
+    pub(crate) fn unspool(&self, items: u64) {
+        // Never below zero, whatever was damaged.
+        let _ = self.spooled.try_update(Ordering::Release, Ordering::Relaxed, |all| Some(all.saturating_sub(items)));
+    }
+
+    pub(crate) fn spooled(&self) -> u64 {
+        self.spooled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn recovered(&self) -> u64 {
+        self.recovered.load(Ordering::Acquire)
+    }
+
     pub(crate) fn drop_items(&self, reason: DropReason, items: u64) {
         add(&self.dropped, reason as usize, items);
     }
@@ -173,13 +216,15 @@ impl Accounting {
             delivered,
             rejected,
             pending: admitted.saturating_sub(settled),
+            spooled: self.spooled(),
+            recovered: self.recovered(),
             dropped,
             errors,
         }
     }
 
-    /// Writes the counts to the current recorder.
-    pub(crate) fn publish(&self, signal: SignalKind, queued: u64) {
+    /// Writes the counts to the current recorder; `spool_bytes`: bytes on disk, if there can be any.
+    pub(crate) fn publish(&self, signal: SignalKind, queued: u64, spool_bytes: Option<u64>) {
         let names = signal.metrics();
         let exporter = signal.exporter();
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -209,6 +254,10 @@ impl Accounting {
             SignalKind::Metrics => {}
         }
         metrics::gauge!(names.queue_size, "exporter" => exporter).set(queued as f64);
+        if let Some(bytes) = spool_bytes {
+            metrics::gauge!(names.spool_size, "exporter" => exporter).set(self.spooled() as f64);
+            metrics::gauge!(names.spool_bytes, "exporter" => exporter).set(bytes as f64);
+        }
     }
 }
 
@@ -224,14 +273,18 @@ fn add(counts: &[AtomicU64], index: usize, items: u64) {
 pub struct SignalReport {
     /// The signal.
     pub signal: SignalKind,
-    /// Items that the program produced.
+    /// Items that the program produced, and those that earlier runs have left on disk.
     pub admitted: u64,
     /// Items that the backend took.
     pub delivered: u64,
     /// Items that the backend refused for good.
     pub rejected: u64,
-    /// Items that still wait.
+    /// Items that still wait, on disk or in memory.
     pub pending: u64,
+    /// Of these, the items on disk: they survive the process.
+    pub spooled: u64,
+    /// Of those admitted, the items that earlier runs have left on disk.
+    pub recovered: u64,
     /// Items lost on this side, by reason.
     pub dropped: Vec<(DropReason, u64)>,
     /// Failed requests, by what was wrong.
@@ -248,7 +301,7 @@ impl SignalReport {
 
 impl fmt::Display for SignalReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { signal, admitted, delivered, rejected, pending, .. } = self;
+        let Self { signal, admitted, delivered, rejected, pending, spooled, .. } = self;
         write!(formatter, "{}: {admitted} created, {delivered} delivered", signal.items())?;
         if *rejected > 0 {
             write!(formatter, ", {rejected} rejected")?;
@@ -258,6 +311,9 @@ impl fmt::Display for SignalReport {
         }
         if *pending > 0 {
             write!(formatter, ", {pending} pending")?;
+        }
+        if *spooled > 0 {
+            write!(formatter, " ({spooled} on disk)")?;
         }
         for (error, count) in &self.errors {
             write!(formatter, ", {count} failed requests ({error})")?;

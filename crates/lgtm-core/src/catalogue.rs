@@ -38,6 +38,8 @@ pub(crate) struct PipelineMetrics {
     pub(crate) batch_size: &'static str,
     pub(crate) latency_seconds: &'static str,
     pub(crate) queue_size: &'static str,
+    pub(crate) spool_size: &'static str,
+    pub(crate) spool_bytes: &'static str,
 }
 
 pub(crate) const SPANS: PipelineMetrics = PipelineMetrics {
@@ -47,6 +49,8 @@ pub(crate) const SPANS: PipelineMetrics = PipelineMetrics {
     batch_size: "otlp_exporter_batch_size",
     latency_seconds: "otlp_exporter_latency_seconds",
     queue_size: "otlp_exporter_queue_size",
+    spool_size: "otlp_exporter_spool_size",
+    spool_bytes: "otlp_exporter_spool_bytes",
 };
 
 pub(crate) const LOGS: PipelineMetrics = PipelineMetrics {
@@ -56,6 +60,8 @@ pub(crate) const LOGS: PipelineMetrics = PipelineMetrics {
     batch_size: "otlp_logs_batch_size",
     latency_seconds: "otlp_logs_latency_seconds",
     queue_size: "otlp_logs_queue_size",
+    spool_size: "otlp_logs_spool_size",
+    spool_bytes: "otlp_logs_spool_bytes",
 };
 
 pub(crate) const METRICS: PipelineMetrics = PipelineMetrics {
@@ -65,6 +71,8 @@ pub(crate) const METRICS: PipelineMetrics = PipelineMetrics {
     batch_size: "otlp_metrics_batch_size",
     latency_seconds: "otlp_metrics_latency_seconds",
     queue_size: "otlp_metrics_queue_size",
+    spool_size: "otlp_metrics_spool_size",
+    spool_bytes: "otlp_metrics_spool_bytes",
 };
 
 /// Spans created, by service and kind.
@@ -141,6 +149,8 @@ pub const CATALOGUE: &[Metric] = &[
         "Duration of span export requests",
     ),
     gauge(SPANS.queue_size, metrics::Unit::Count, &["exporter"], "Spans that wait for their export"),
+    gauge(SPANS.spool_size, metrics::Unit::Count, &["exporter"], "Spans on disk that no backend has yet"),
+    gauge(SPANS.spool_bytes, metrics::Unit::Bytes, &["exporter"], "Bytes of the disk spool of spans"),
     counter(
         LOGS.exported_total,
         &["exporter", "status"],
@@ -163,6 +173,8 @@ pub const CATALOGUE: &[Metric] = &[
         "Duration of log push requests",
     ),
     gauge(LOGS.queue_size, metrics::Unit::Count, &["exporter"], "Log lines that wait for their push"),
+    gauge(LOGS.spool_size, metrics::Unit::Count, &["exporter"], "Log lines on disk that no backend has yet"),
+    gauge(LOGS.spool_bytes, metrics::Unit::Bytes, &["exporter"], "Bytes of the disk spool of log lines"),
     counter(
         METRICS.exported_total,
         &["exporter", "status"],
@@ -190,6 +202,8 @@ pub const CATALOGUE: &[Metric] = &[
         "Uses of metrics that are not exposed as they were meant: beyond a limit, of another type, not a number",
     ),
     gauge(METRICS.queue_size, metrics::Unit::Count, &["exporter"], "Samples that wait for their remote write"),
+    gauge(METRICS.spool_size, metrics::Unit::Count, &["exporter"], "Samples on disk that no backend has yet"),
+    gauge(METRICS.spool_bytes, metrics::Unit::Bytes, &["exporter"], "Bytes of the disk spool of samples"),
     gauge(SYSTEM_CPU_USAGE_PERCENT, metrics::Unit::Percent, &[], "CPU usage of the host, 0 to 100"),
     gauge(
         SYSTEM_MEMORY_USAGE_BYTES,

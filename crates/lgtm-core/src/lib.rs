@@ -48,6 +48,8 @@ pub mod sampler;
 mod scratch;
 mod secret;
 pub mod span;
+#[cfg_attr(not(feature = "spool"), path = "spool/absent.rs")]
+mod spool;
 mod suppress;
 
 pub use accounting::{DropReason, ErrorType, SignalKind, SignalReport};
@@ -61,4 +63,6 @@ pub use pipeline::Worker;
 pub use sampler::Sampler;
 pub use scratch::with_buffer;
 pub use secret::Secret;
+#[cfg(feature = "spool")]
+pub use spool::{SpoolError, SpoolOptions};
 pub use suppress::{is_suppressed, suppress_this_thread, suppressed};

@@ -96,6 +96,68 @@ pub enum Field<'a> {
     Fixed32(u32, u32),
 }
 
+/// A message in two, each with about half of the bytes of what repeats at the end of this path of field numbers, and with all that
+/// stands beside it; nothing if it is there but once. `[1, 2]`: the fields 2 of the messages in fields 1.
+#[must_use]
+pub fn halve(message: &[u8], path: &[u32]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (number, deeper) = path.split_first()?;
+    let fields: Vec<_> = raw_fields(message).collect();
+    let is_element = |field: &Field<'_>| matches!(field, Field::Bytes(this, _) if this == number);
+    let elements = || fields.iter().filter(|(field, _)| is_element(field));
+    let (mut one, mut other) = (Vec::with_capacity(message.len()), Vec::with_capacity(message.len() / 2));
+    if elements().nth(1).is_none() {
+        let (Field::Bytes(_, content), _) = elements().next()? else { return None };
+        let (first, second) = halve(content, deeper)?;
+        for (field, raw) in &fields {
+            if is_element(field) {
+                put_bytes(&mut one, length_tag(*number), &first);
+                put_bytes(&mut other, length_tag(*number), &second);
+            } else {
+                one.extend_from_slice(raw);
+                other.extend_from_slice(raw);
+            }
+        }
+        return Some((one, other));
+    }
+    let count = elements().count();
+    let half = elements().map(|(_, raw)| raw.len()).sum::<usize>() / 2;
+    let (mut place, mut bytes) = (0, 0);
+    for (field, raw) in &fields {
+        if !is_element(field) {
+            one.extend_from_slice(raw);
+            other.extend_from_slice(raw);
+            continue;
+        }
+        // One at least on each side.
+        let first = place == 0 || (place + 1 < count && bytes + raw.len() <= half);
+        if first { &mut one } else { &mut other }.extend_from_slice(raw);
+        bytes += raw.len();
+        place += 1;
+    }
+    Some((one, other))
+}
+
+/// How often something stands at the end of this path of field numbers.
+#[must_use]
+pub fn count(message: &[u8], path: &[u32]) -> usize {
+    let Some((number, deeper)) = path.split_first() else { return 1 };
+    let contents = Fields(message).filter_map(|field| match field {
+        Field::Bytes(this, content) if this == *number => Some(content),
+        _ => None,
+    });
+    contents.map(|content| count(content, deeper)).sum()
+}
+
+/// The fields of a message, each with its own bytes, tag and all.
+fn raw_fields(message: &[u8]) -> impl Iterator<Item = (Field<'_>, &[u8])> {
+    let mut fields = Fields(message);
+    std::iter::from_fn(move || {
+        let before = fields.0;
+        let field = fields.next()?;
+        Some((field, before.get(..before.len() - fields.0.len()).unwrap_or_default()))
+    })
+}
+
 /// Reads the fields of a message one after the other; ends at the first byte that is not well formed.
 #[derive(Clone, Debug)]
 pub struct Fields<'a>(pub &'a [u8]);

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use lgtm_core::pipeline::{Pipeline, PipelineOptions, Target};
-use lgtm_core::{Endpoint, EndpointError, Identity, Worker};
+use lgtm_core::pipeline::{Pipeline, PipelineOptions, StartError, Target};
+use lgtm_core::{Endpoint, Identity, Worker};
 
 use crate::labels::Streams;
 use crate::layer::Layer;
@@ -17,9 +17,9 @@ const DEFAULT_URL: &str = "http://localhost:3100";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The endpoint cannot work.
-    #[error("Loki endpoint: {0}")]
-    Endpoint(#[from] EndpointError),
+    /// The endpoint or the spool cannot work.
+    #[error("Loki {0}")]
+    Start(#[from] StartError),
     /// A label's name is none.
     #[error(
         "`{name}` is not a label name: 1 to 1024 characters are accepted; other characters than letters, digits and _ become _"
@@ -192,7 +192,7 @@ impl Builder {
         }
         let endpoint = match self.endpoint {
             Some(endpoint) => endpoint,
-            None => Endpoint::parse(DEFAULT_URL)?,
+            None => Endpoint::parse(DEFAULT_URL).map_err(StartError::from)?,
         };
         let worker = match self.worker {
             Some(worker) => worker,

@@ -53,7 +53,7 @@ impl Layer {
                 let combination = labels.of_line(event, &mut |visit| self.attachment.ancestry(event.span, visit));
                 stream = labels::stream_in(combination, stream);
             }
-            self.queue.admit(stream, event.timestamp, |buffer| {
+            self.queue.admit_at(labels::priority_of(*callsite.level()), stream, event.timestamp, |buffer| {
                 put_bytes(buffer, LINE, text);
                 if let Some(trace) = &event.trace {
                     metadata::of_trace(buffer, trace);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use lgtm_core::pipeline::{Batch, Item, Reply, Signal, Verdict, excerpt};
-use lgtm_core::protobuf::{field_length, length_tag, put_bytes, put_integer, put_varint, varint_length, varint_tag};
+use lgtm_core::protobuf::{
+    count, field_length, halve, length_tag, put_bytes, put_integer, put_varint, varint_length, varint_tag,
+};
 use lgtm_core::{ErrorType, SignalKind};
 
 use crate::labels::Streams;
@@ -19,6 +21,9 @@ const ENTRIES: u8 = length_tag(2);
 const TIMESTAMP: u8 = length_tag(1);
 const SECONDS: u8 = varint_tag(1);
 const NANOS: u8 = varint_tag(2);
+
+/// Where the entries of a request are.
+const ENTRY_PATH: &[u32] = &[1, 2];
 
 /// Timestamps move forward by no more than this to keep a stream's order: what lies further back was meant so.
 const REORDER_WINDOW: u64 = 1_000_000_000;
@@ -33,8 +38,6 @@ pub(crate) struct Push {
     streams: Arc<Streams>,
     /// The last timestamps of each stream.
     last: Vec<Last>,
-    /// What they were before the last request.
-    before: Vec<Last>,
     request: Vec<u8>,
     stream: Vec<u8>,
     snappy: snap::raw::Encoder,
@@ -42,14 +45,7 @@ pub(crate) struct Push {
 
 impl Push {
     pub(crate) fn new(streams: Arc<Streams>) -> Self {
-        Self {
-            streams,
-            last: Vec::new(),
-            before: Vec::new(),
-            request: Vec::new(),
-            stream: Vec::new(),
-            snappy: snap::raw::Encoder::new(),
-        }
+        Self { streams, last: Vec::new(), request: Vec::new(), stream: Vec::new(), snappy: snap::raw::Encoder::new() }
     }
 
     /// The timestamp that an entry gets: later than all before it in its stream.
@@ -61,12 +57,18 @@ impl Push {
         self.last.get_mut(stream).map_or(timestamp, |last| last.next(timestamp))
     }
 
+    fn compress(&mut self, request: &[u8], body: &mut Vec<u8>) {
+        let start = body.len();
+        body.resize(start + snap::raw::max_compress_len(request.len()), 0);
+        let written = body.get_mut(start..).map_or(0, |room| self.snappy.compress(request, room).unwrap_or(0));
+        body.truncate(start + written);
+    }
+
     fn request(&mut self, batch: &Batch) {
         let mut items: Vec<Item<'_>> = batch.iter().collect();
         // Threads write to shards of their own: each is in order, all together are not. The sort is stable.
         items.sort_by_key(|item| (item.stream, item.timestamp));
         self.request.clear();
-        self.before.clone_from(&self.last);
         for group in items.chunk_by(|one, other| one.stream == other.stream) {
             let Some(stream) = group.first().map(|item| item.stream) else { continue };
             self.stream.clear();
@@ -122,14 +124,19 @@ impl Signal for Push {
 
     fn encode(&mut self, batch: &Batch, body: &mut Vec<u8>) {
         self.request(batch);
-        let start = body.len();
-        body.resize(start + snap::raw::max_compress_len(self.request.len()), 0);
-        let written = body.get_mut(start..).map_or(0, |room| self.snappy.compress(&self.request, room).unwrap_or(0));
-        body.truncate(start + written);
+        let request = std::mem::take(&mut self.request);
+        self.compress(&request, body);
+        self.request = request;
     }
 
-    fn retract(&mut self) {
-        std::mem::swap(&mut self.last, &mut self.before);
+    fn halve(&mut self, body: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
+        let request = snap::raw::Decoder::new().decompress_vec(body).ok()?;
+        let (one, other) = halve(&request, ENTRY_PATH)?;
+        Some([one, other].map(|half| {
+            let mut body = Vec::new();
+            self.compress(&half, &mut body);
+            (body, count(&half, ENTRY_PATH))
+        }))
     }
 
     fn classify(&self, reply: &Reply) -> Verdict {
@@ -250,7 +257,6 @@ mod tests {
 
     /// Encodes entries of (stream, time) and reads back (stream, times).
     fn times(push: &mut Push, entries: &[(u32, u64)]) -> Vec<(String, Vec<u64>)> {
-        use prost::Message as _;
         let payload = b"\x12\x02hi";
         let items: Vec<_> = entries
             .iter()
@@ -258,7 +264,13 @@ mod tests {
             .collect();
         let mut body = Vec::new();
         push.encode(&Batch::of(&items), &mut body);
-        let request = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        decode(&body)
+    }
+
+    /// The labels and times of each stream.
+    fn decode(body: &[u8]) -> Vec<(String, Vec<u64>)> {
+        use prost::Message as _;
+        let request = snap::raw::Decoder::new().decompress_vec(body).unwrap();
         let request = decoded::PushRequest::decode(request.as_slice()).unwrap();
         let times = |stream: &decoded::Stream| {
             stream
@@ -292,17 +304,33 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_request_that_was_too_large_have_the_times_that_the_whole_had() {
+    fn the_halves_of_a_request_that_was_too_large_have_the_entries_and_times_that_the_whole_had() {
         let mut push = push();
         let base = 1_800_000_000_000_000_000;
-        let whole = times(&mut push, &[(2, base), (2, base), (2, base + 500), (2, base + 900)])[0].1.clone();
-        push.retract();
-        let mut parts = times(&mut push, &[(2, base), (2, base)])[0].1.clone();
-        parts.extend(times(&mut push, &[(2, base + 500), (2, base + 900)])[0].1.iter());
-        assert_eq!(
-            (whole.as_slice(), parts.as_slice()),
-            (&[base, base + 1, base + 500, base + 900][..], whole.as_slice())
-        );
+        let payload = b"\x12\x02hi";
+        let items: Vec<_> = [(2, 0), (2, 0), (2, 500), (2, 900), (4, 100)]
+            .map(|(stream, after)| Item { stream, timestamp: base + after, payload })
+            .to_vec();
+        let mut body = Vec::new();
+        push.encode(&Batch::of(&items), &mut body);
+        let whole = decode(&body);
+        let mut parts = vec![body];
+        // Until each entry stands alone.
+        while let Some(place) = parts.iter().position(|part| push.halve(part).is_some()) {
+            let halves = push.halve(&parts[place]).unwrap();
+            let entries = |body: &[u8]| decode(body).iter().map(|(_, times)| times.len()).sum::<usize>();
+            assert!(halves.iter().all(|(half, count)| entries(half) == *count && *count > 0));
+            parts.splice(place..=place, halves.map(|(half, _)| half));
+        }
+        assert_eq!(parts.len(), 5);
+        let alone: Vec<_> = parts.iter().flat_map(|part| decode(part)).collect();
+        let flat = |streams: Vec<(String, Vec<u64>)>| -> Vec<(String, u64)> {
+            streams
+                .into_iter()
+                .flat_map(|(labels, times)| times.into_iter().map(move |time| (labels.clone(), time)))
+                .collect()
+        };
+        assert_eq!(flat(alone), flat(whole));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lgtm_core::catalogue::{CATALOGUE, MetricKind};
-use lgtm_core::pipeline::{Pipeline, PipelineOptions, Target};
-use lgtm_core::{Endpoint, EndpointError, Identity, Worker};
+use lgtm_core::pipeline::{Pipeline, PipelineOptions, StartError, Target};
+use lgtm_core::{Endpoint, Identity, Worker};
 
 use crate::buckets::{BucketRules, DEFAULT_BUCKETS, Matcher, NativeRules};
 use crate::families::{Families, Kind, Limits};
@@ -73,9 +73,9 @@ pub enum BuildError {
         /// What was given.
         value: usize,
     },
-    /// The endpoint cannot work.
-    #[error("remote write endpoint: {0}")]
-    Endpoint(#[from] EndpointError),
+    /// The endpoint or the spool cannot work.
+    #[error("remote write {0}")]
+    Start(#[from] StartError),
     /// The address cannot be listened on.
     #[error("scrape endpoint {address}: {source}; a free address such as 127.0.0.1:9464 is accepted")]
     Listen {

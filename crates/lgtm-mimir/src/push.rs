@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
 use lgtm_core::pipeline::{Batch, Queue, Reply, Signal, Verdict};
+use lgtm_core::protobuf::{count, halve};
 use lgtm_core::{Identity, SignalKind, unix_nanos};
 
 use crate::collect::{Collected, Reading, collect};
@@ -99,6 +100,15 @@ impl Push {
             request: Vec::new(),
             snappy: snap::raw::Encoder::new(),
         }
+    }
+
+    fn encode_as(&mut self, version: RemoteWrite, batch: &Batch, body: &mut Vec<u8>) {
+        self.request.clear();
+        match version {
+            RemoteWrite::One => put_request(batch, &mut self.request),
+            RemoteWrite::Two => self.points = remote_write2::put_request(batch, &mut self.request),
+        }
+        compress(&self.request, &mut self.snappy, body);
     }
 
     fn collect_at(&mut self, queue: &Queue, now: i64, last: bool) {
@@ -289,12 +299,29 @@ impl Signal for Push {
     }
 
     fn encode(&mut self, batch: &Batch, body: &mut Vec<u8>) {
-        self.request.clear();
-        match self.version.get() {
-            RemoteWrite::One => put_request(batch, &mut self.request),
-            RemoteWrite::Two => self.points = remote_write2::put_request(batch, &mut self.request),
-        }
-        compress(&self.request, &mut self.snappy, body);
+        self.encode_as(self.version.get(), batch, body);
+    }
+
+    /// As version 1, which every receiver takes.
+    fn encode_to_store(&mut self, batch: &Batch, body: &mut Vec<u8>) -> Vec<(HeaderName, HeaderValue)> {
+        self.encode_as(RemoteWrite::One, batch, body);
+        remote_write::headers()
+    }
+
+    fn can_be_stored(&self, headers: &[(HeaderName, HeaderValue)]) -> bool {
+        headers == remote_write::headers()
+    }
+
+    fn halve(&mut self, body: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
+        let request = snap::raw::Decoder::new().decompress_vec(body).ok()?;
+        // The series of version 1, or those of version 2: no request has both.
+        let path = [&[1_u32], &[5]].into_iter().find(|path| count(&request, *path) > 0)?;
+        let (one, other) = halve(&request, path)?;
+        Some([one, other].map(|half| {
+            let mut body = Vec::new();
+            compress(&half, &mut self.snappy, &mut body);
+            (body, count(&half, path))
+        }))
     }
 
     fn lanes(&self) -> u32 {

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use lgtm_core::pipeline::{Pipeline, PipelineOptions, Target};
+use lgtm_core::pipeline::{Pipeline, PipelineOptions, StartError, Target};
 use lgtm_core::span::{Attachment, KeepRules, Limits, Role};
-use lgtm_core::{Endpoint, EndpointError, Identity, Sampler, Worker};
+use lgtm_core::{Endpoint, Identity, Sampler, Worker};
 
 use crate::detail::Detail;
 use crate::layer::Layer;
@@ -31,9 +31,9 @@ pub enum Protocol {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The endpoint cannot work.
-    #[error("Tempo endpoint: {0}")]
-    Endpoint(#[from] EndpointError),
+    /// The endpoint or the spool cannot work.
+    #[error("Tempo {0}")]
+    Start(#[from] StartError),
     /// The worker could not be started.
     #[error("the worker thread could not be started: {0}")]
     Worker(#[from] io::Error),
@@ -171,8 +171,8 @@ impl Builder {
         let identity = self.identity.unwrap_or_default();
         let endpoint = match (self.endpoint, self.protocol) {
             (Some(endpoint), _) => endpoint,
-            (None, Protocol::Grpc) => Endpoint::parse(DEFAULT_GRPC)?,
-            (None, Protocol::Http) => Endpoint::parse(DEFAULT_HTTP)?,
+            (None, Protocol::Grpc) => Endpoint::parse(DEFAULT_GRPC).map_err(StartError::from)?,
+            (None, Protocol::Http) => Endpoint::parse(DEFAULT_HTTP).map_err(StartError::from)?,
         };
         let worker = match self.worker {
             Some(worker) => worker,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use lgtm_core::pipeline::{Batch, Reply, Signal, Verdict, excerpt};
-use lgtm_core::protobuf::{Field, Fields, field_length, length_tag, put_bytes, put_varint};
+use lgtm_core::protobuf::{Field, Fields, count, field_length, halve, length_tag, put_bytes, put_varint};
 use lgtm_core::{ErrorType, Identity, SignalKind};
 use parking_lot::RwLock;
 
@@ -21,6 +21,9 @@ pub(crate) const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) fn headers() -> Vec<(HeaderName, HeaderValue)> {
     vec![(http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"))]
 }
+
+/// Where the spans of a request are.
+const SPAN_PATH: &[u32] = &[1, 2, 2];
 
 const RESOURCE_SPANS: u8 = length_tag(1);
 const SCOPE_SPANS: u8 = length_tag(2);
@@ -103,6 +106,14 @@ impl Signal for Otlp {
                 body.extend_from_slice(item.payload);
             }
         }
+    }
+
+    fn halve(&mut self, body: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
+        let (one, other) = halve(body, SPAN_PATH)?;
+        Some([one, other].map(|half| {
+            let spans = count(&half, SPAN_PATH);
+            (half, spans)
+        }))
     }
 
     fn classify(&self, reply: &Reply) -> Verdict {

@@ -37,6 +37,8 @@ struct Settled {
 }
 
 /// The smallest budget: below it a queue would hold less than a batch.
+#[cfg(feature = "spool")]
+const LEAST_SPOOL: u64 = 1024 * 1024;
 const LEAST_MEMORY: usize = 4 * 1024 * 1024;
 
 /// Starts from the environment; what is set here wins over it.
@@ -328,6 +330,15 @@ impl Builder {
         self
     }
 
+    /// Where telemetry goes that memory cannot hold, and what is left at the end of the program: to disk, from where it is sent when
+    /// the backend takes it again, also by the next start. In the folder each service has a folder of its own. Defaults to none: what
+    /// memory cannot hold is dropped and counted.
+    #[cfg(feature = "spool")]
+    pub fn spool(mut self, options: lgtm_core::SpoolOptions) -> Self {
+        self.settings.spool = Some(options);
+        self
+    }
+
     /// Whether a panic is an event of level ERROR, with the target `panic`, before the program's own hook runs. Defaults to true.
     /// Call `init` after setting a hook of your own: one that is set later replaces this one.
     pub fn panics(mut self, on: bool) -> Self {
@@ -466,6 +477,13 @@ fn refuse_bad_numbers(settings: &Settings) -> Result<(), Error> {
     {
         let problem = format!("{bytes} bytes are too few");
         return Err(Error::Setting { setting: "memory_budget", problem, accepted: "4194304 bytes (4 MiB) or more" });
+    }
+    #[cfg(feature = "spool")]
+    if let Some(spool) = &settings.spool
+        && spool.max_bytes < LEAST_SPOOL
+    {
+        let problem = format!("{} bytes are too few", spool.max_bytes);
+        return Err(Error::Setting { setting: "spool", problem, accepted: "1048576 bytes (1 MiB) or more" });
     }
     if let Some(timeout) = settings.shutdown_timeout
         && timeout > Duration::from_secs(24 * 60 * 60)

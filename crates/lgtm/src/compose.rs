@@ -286,8 +286,28 @@ impl Parts<'_> {
         options.queue.item_bytes = options.queue.item_bytes.min(bytes / 4);
         options.batch.bytes = options.batch.bytes.min(bytes / 4);
         options.overflow = self.settings.overflow.unwrap_or_default();
+        #[cfg(feature = "spool")]
+        {
+            options.spool = self.settings.spool.clone().map(|mut spool| {
+                spool.folder.push(file_name(&self.identity.service_name));
+                spool
+            });
+        }
         options
     }
+}
+
+/// A service's name as the name of a folder: two services never send each other's telemetry.
+#[cfg(feature = "spool")]
+fn file_name(service: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    service
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect::<String>()
+        .chars()
+        .take(200)
+        .collect()
 }
 
 fn install<B>(base: B, filter: Filter, layers: Layers, console: Console) -> Result<(), Error>

@@ -366,6 +366,17 @@ fn rows() -> Vec<Row> {
                 })
             },
         ),
+        #[cfg(feature = "spool")]
+        row(
+            "spool",
+            &["LGTM_SPOOL_DIR"],
+            |settings| settings.spool.is_some(),
+            |settings| {
+                let lgtm_core::SpoolOptions { folder, max_bytes, max_age, durable, .. } = settings.spool.as_ref()?;
+                let durable = if *durable { ", durable" } else { "" };
+                Some(format!("{}, {max_bytes} bytes and {max_age:?} at most{durable}", folder.display()))
+            },
+        ),
         row(
             "memory_budget",
             &[],

@@ -57,6 +57,10 @@
 //! | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY` | the same for traces | those for Tempo, then those for all |
 //! | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, also in lower case | the proxy: `http://user:password@host:port`; hosts without one. Never for `localhost` and loopback addresses | none |
 //! | `LGTM_OVERFLOW` | when a queue is full: `drop_newest`, or `block:<time>` such as `block:5s` | `drop_newest` |
+//! | `LGTM_SPOOL_DIR` | a folder for what memory cannot hold and what is left at the end: sent when the backend takes it again, also by the next start | none |
+//! | `LGTM_SPOOL_MAX_BYTES` | bytes on disk, of each signal, such as `2GiB` | `512MiB` |
+//! | `LGTM_SPOOL_MAX_AGE` | what has waited for longer is dropped, such as `30m`, `6h` or `7d` | `24h` |
+//! | `LGTM_SPOOL_DURABLE` | `true`: everything goes to disk before it is sent | `false` |
 //! | `LGTM_SHUTDOWN_TIMEOUT` | bound on flush and shutdown: `500ms`, `5s`, `1m` | `5s` |
 //! | `LGTM_SHUTDOWN_ON_SIGNALS` | `true`: SIGTERM and Ctrl-C send what is left before they end the process (Unix) | `false` |
 //! | `LGTM_CONSOLE` | what standard error shows: `auto` (pretty on a terminal, else JSON), `pretty`, `json`, `off` | `auto` |
@@ -177,6 +181,8 @@ pub use lgtm_core::{
     Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Proxy, Secret, SignalKind, SignalReport,
     TraceContext, propagation,
 };
+#[cfg(feature = "spool")]
+pub use lgtm_core::{SpoolError, SpoolOptions};
 #[cfg(feature = "mimir")]
 pub use lgtm_mimir::{Format as MetricsFormat, Matcher, RemoteWrite, Renderer};
 #[cfg(feature = "tempo")]

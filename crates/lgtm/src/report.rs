@@ -27,24 +27,30 @@ impl Report {
         self.signals.iter().map(SignalReport::lost).sum()
     }
 
-    /// Items that still wait, of all signals.
+    /// Items that still wait, on disk or in memory, of all signals.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.signals.iter().map(|signal| signal.pending).sum()
     }
 
-    /// One JSON object: for each signal (`logs`, `spans`, `metrics`) the numbers `admitted`, `delivered`, `rejected`, `pending`
-    /// and the objects `dropped` (by reason) and `errors` (failed requests by type).
+    /// Items on disk, of all signals: the next start sends them.
+    #[must_use]
+    pub fn spooled(&self) -> u64 {
+        self.signals.iter().map(|signal| signal.spooled).sum()
+    }
+
+    /// One JSON object: for each signal (`logs`, `spans`, `metrics`) the numbers `admitted`, `delivered`, `rejected`, `pending`,
+    /// of these `spooled`, of those admitted `recovered`, and the objects `dropped` (by reason) and `errors` (failed requests by type).
     #[must_use]
     pub fn json(&self) -> String {
         let mut text = String::from("{");
         for (index, signal) in self.signals.iter().enumerate() {
-            let SignalReport { admitted, delivered, rejected, pending, .. } = signal;
+            let SignalReport { admitted, delivered, rejected, pending, spooled, recovered, .. } = signal;
             let comma = if index > 0 { "," } else { "" };
             // Names and reasons are plain words: nothing needs escaping. Writing to a string does not fail.
             let _ = write!(
                 text,
-                r#"{comma}"{}":{{"admitted":{admitted},"delivered":{delivered},"rejected":{rejected},"pending":{pending},"#,
+                r#"{comma}"{}":{{"admitted":{admitted},"delivered":{delivered},"rejected":{rejected},"pending":{pending},"spooled":{spooled},"recovered":{recovered},"#,
                 name(signal)
             );
             counts(&mut text, "dropped", signal.dropped.iter().map(|(reason, count)| (reason.as_str(), *count)));

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+#[cfg(feature = "spool")]
+use lgtm_core::SpoolOptions;
 use lgtm_core::pipeline::Overflow;
 use lgtm_core::sampler::{Root, Sampler};
 #[cfg(feature = "tempo")]
@@ -102,6 +104,8 @@ pub(crate) struct Settings {
     #[cfg(feature = "tempo")]
     pub(crate) span_detail: lgtm_tempo::Detail,
     pub(crate) overflow: Option<Overflow>,
+    #[cfg(feature = "spool")]
+    pub(crate) spool: Option<SpoolOptions>,
     #[cfg(feature = "loki")]
     pub(crate) log_format: Option<lgtm_loki::Format>,
     /// Names and values of stream labels.
@@ -165,6 +169,8 @@ impl Settings {
             #[cfg(feature = "tempo")]
             span_detail: self.span_detail,
             overflow: self.overflow.or(other.overflow),
+            #[cfg(feature = "spool")]
+            spool: self.spool.or(other.spool),
             #[cfg(feature = "loki")]
             log_format: self.log_format.or(other.log_format),
             log_labels: [self.log_labels, other.log_labels].concat(),

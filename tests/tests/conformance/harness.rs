@@ -113,7 +113,7 @@ impl Row {
             .identity(identity.clone())
             .worker(worker.clone())
             .sampler((self.setup.sampler)())
-            .options(options);
+            .options(options.clone());
         type BoxedLayer = Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync>;
         let filter = self.setup.span_filter;
         let (spans_layer, spans, _provider): (BoxedLayer, _, _) = match door {

@@ -134,6 +134,16 @@ impl Batch {
         self.chunks
     }
 
+    /// The chunks; the batch is empty then.
+    pub(super) fn take_chunks(&mut self) -> Vec<Chunk> {
+        self.range = 0..0;
+        std::mem::take(&mut self.chunks)
+    }
+
+    pub(super) const fn empty() -> Self {
+        Self { chunks: Vec::new(), range: 0..0 }
+    }
+
     /// A batch of these items, for tests of encoders.
     #[must_use]
     pub fn of(items: &[Item<'_>]) -> Self {

@@ -1,7 +1,6 @@
 //! Deliver: a pipeline's task. Gathers, encodes, sends, tries again, settles. Worker thread.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,11 +17,13 @@ use super::batch::{Batch, BatchLimits, Chunk};
 use super::control::Control;
 use super::grpc::GrpcDelivery;
 use super::http::{HttpDelivery, NoAnswer};
+use super::lane::{Lane, Request, Retry, lanes};
 use super::queue::Queue;
 use super::retry::RetryPolicy;
 use super::warnings::Warnings;
 use super::{Signal, diagnostics};
 use crate::accounting::{DropReason, ErrorType};
+use crate::spool::{End, Spool};
 
 /// How requests travel.
 pub(super) enum Delivery {
@@ -38,7 +39,7 @@ impl Delivery {
         }
     }
 
-    async fn send(&self, request: &Request) -> Result<Reply, NoAnswer> {
+    async fn send(&self, request: &Sending) -> Result<Reply, NoAnswer> {
         match self {
             Self::Http(http) => http.send(request.body.clone(), request.attempt, &request.headers).await,
             Self::Grpc(grpc) => grpc.send(request.body.clone()).await,
@@ -46,118 +47,17 @@ impl Delivery {
     }
 }
 
-/// An encoded request.
-struct Request {
+/// What is sent of a request: the request itself may go to disk meanwhile.
+struct Sending {
     body: Bytes,
     headers: Vec<(HeaderName, HeaderValue)>,
-    items: usize,
-    /// From 1.
     attempt: u32,
-    /// When it was encoded.
-    first: Instant,
-}
-
-/// Items that must arrive in their order.
-struct Lane {
-    /// What is left of the batch, the next request's items first.
-    parts: VecDeque<Range<usize>>,
-    /// The next request.
-    request: Option<Request>,
-}
-
-impl Lane {
-    fn encode(&mut self, batch: &mut Batch, signal: &mut impl Signal) {
-        let (None, Some(part)) = (&self.request, self.parts.front()) else { return };
-        batch.narrow(part.clone());
-        let mut body = Vec::with_capacity(batch.bytes() + 1024);
-        signal.encode(batch, &mut body);
-        self.request = Some(Request {
-            body: Bytes::from(body),
-            headers: signal.headers(),
-            items: part.len(),
-            attempt: 1,
-            first: Instant::now(),
-        });
-    }
-
-    fn items(&self) -> usize {
-        self.request.as_ref().map_or(0, |request| request.items)
-    }
-
-    fn is_to_be_sent_again(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| request.attempt > 1)
-    }
-
-    /// The present request is settled.
-    fn next(&mut self) {
-        self.request = None;
-        self.parts.pop_front();
-    }
-
-    /// Halves the next request's items; false if there is but one.
-    fn split(&mut self) -> bool {
-        let Some(part) = self.parts.pop_front().filter(|part| part.len() > 1) else {
-            // It stays for `next` to take away.
-            self.parts.push_front(0..0);
-            return false;
-        };
-        let middle = part.start + part.len() / 2;
-        self.parts.push_front(middle..part.end);
-        self.parts.push_front(part.start..middle);
-        true
-    }
-}
-
-/// The batch's items by lane. One lane takes a batch as it is; of several each gets requests within the limits.
-fn lanes(batch: &Batch, count: u32, limits: &BatchLimits) -> Vec<Lane> {
-    if count <= 1 {
-        return vec![Lane { parts: VecDeque::from([batch.range()]), request: None }];
-    }
-    let mut lanes: Vec<Lane> = (0..count).map(|_| Lane { parts: VecDeque::new(), request: None }).collect();
-    let mut bytes = 0;
-    let mut last = None;
-    for (place, item) in batch.iter().enumerate() {
-        let place = batch.range().start + place;
-        let number = item.stream % count;
-        let Some(lane) = lanes.get_mut(number as usize) else { continue };
-        bytes += item.payload.len();
-        match lane.parts.back_mut().filter(|_| last == Some(number)) {
-            Some(part) if part.len() < limits.items && bytes <= limits.bytes => part.end = place + 1,
-            _ => {
-                bytes = item.payload.len();
-                lane.parts.push_back(place..place + 1);
-            }
-        }
-        last = Some(number);
-    }
-    lanes
-}
-
-/// What is to be sent again, of all lanes.
-#[derive(Clone, Copy)]
-struct Retry {
-    attempt: u32,
-    first: Instant,
-    after: Option<Duration>,
-    unreachable: bool,
-}
-
-impl Retry {
-    /// The longer pause of two.
-    fn with(self, other: Self) -> Self {
-        Self {
-            attempt: self.attempt.max(other.attempt),
-            first: self.first.min(other.first),
-            after: self.after.max(other.after),
-            unreachable: self.unreachable && other.unreachable,
-        }
-    }
 }
 
 /// A pipeline's task.
 pub(super) struct Task<S> {
     pub(super) signal: S,
-    pub(super) delivery: Delivery,
+    pub(super) delivery: Arc<Delivery>,
     pub(super) queue: Arc<Queue>,
     pub(super) control: Arc<Control>,
     pub(super) batch_limits: BatchLimits,
@@ -169,8 +69,16 @@ pub(super) struct Task<S> {
     pub(super) abandoned: bool,
     /// Chunks that no batch has yet.
     pub(super) waiting: VecDeque<Chunk>,
-    /// Items of the present batch that are not accounted for.
+    /// Items of the present batch that are not accounted for, and not on disk.
     pub(super) unsettled: usize,
+    /// Where items go that memory cannot hold.
+    pub(super) spool: Option<Arc<Spool>>,
+    /// Up to here the present round reads from disk.
+    pub(super) round: Option<End>,
+    /// The disk takes nothing: told once.
+    pub(super) disk_fails: bool,
+    /// The queue has asked for the worker while a request was under way.
+    pub(super) woken: bool,
     pub(super) panicked: bool,
     pub(super) collect_every: Option<Duration>,
     pub(super) collected: Instant,
@@ -193,9 +101,9 @@ impl<S> Drop for Task<S> {
 }
 
 /// The shortest period of the worker's rounds.
-const LEAST_AGE: Duration = Duration::from_millis(1);
+pub(super) const LEAST_AGE: Duration = Duration::from_millis(1);
 /// The longest time without a look at what else is to be done.
-const LONGEST_STEP: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_STEP: Duration = Duration::from_secs(1);
 
 /// A try, and what was wanted when it began.
 struct Try {
@@ -217,6 +125,9 @@ impl<S: Signal> Task<S> {
             self.panicked = true;
             diagnostics::warn(&format!("the pipeline of {} panicked and has ended", self.signal.kind().items()));
         }
+        if let Some(spool) = &self.spool {
+            spool.close().await;
+        }
     }
 
     async fn work(&mut self) {
@@ -225,6 +136,7 @@ impl<S: Signal> Task<S> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.tick().await;
         let mut flushed = 0;
+        self.recover().await;
         self.publish();
         loop {
             let flush = self.control.flush_wanted();
@@ -245,8 +157,9 @@ impl<S: Signal> Task<S> {
             if ending {
                 return;
             }
-            // `changed` may have been taken while a request was under way.
-            if self.control.deadline().is_some() || self.control.flush_wanted() > flushed {
+            // `changed` and `wake` may have been taken while a request was under way.
+            let woken = std::mem::take(&mut self.woken);
+            if woken || self.control.deadline().is_some() || self.control.flush_wanted() > flushed {
                 continue;
             }
             tokio::select! {
@@ -278,35 +191,54 @@ impl<S: Signal> Task<S> {
     }
 
     /// The recorder is the program's: its panic must not cost a batch.
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            self.queue.accounting.publish(self.signal.kind(), self.queue.pending());
+            let spool_bytes = self.spool.as_ref().map(|spool| spool.bytes());
+            self.queue.accounting.publish(self.signal.kind(), self.queue.pending(), spool_bytes);
         }));
     }
 
     async fn drain(&mut self) {
-        let lanes = self.signal.lanes().max(1) as usize;
+        let count = self.signal.lanes().max(1);
         let mut limits = self.batch_limits;
-        limits.bytes = limits.bytes.saturating_mul(lanes);
-        limits.items = limits.items.saturating_mul(lanes);
-        while let Some(mut batch) = Batch::gather(&mut self.waiting, &limits) {
+        limits.bytes = limits.bytes.saturating_mul(count as usize);
+        limits.items = limits.items.saturating_mul(count as usize);
+        self.begin_round().await;
+        loop {
+            if self.abandoned {
+                self.spill(&mut [], &mut Batch::empty()).await;
+            } else if let Some(request) = self.next_stored().await {
+                self.deliver_or_panic(vec![Lane::of(request)], Batch::empty()).await;
+                continue;
+            }
+            let Some(batch) = Batch::gather(&mut self.waiting, &limits) else { return };
             self.unsettled = batch.len();
-            if AssertUnwindSafe(self.deliver(&mut batch)).catch_unwind().await.is_err() {
-                let lost = self.unsettled;
-                self.drop_items(DropReason::WorkerPanic, lost);
-                diagnostics::warn(&format!("the worker panicked; {lost} {} are lost", self.signal.kind().items()));
-            }
-            for chunk in batch.into_chunks() {
-                self.queue.release(chunk);
-            }
+            let lanes = lanes(&batch, count, &self.batch_limits);
+            self.deliver_or_panic(lanes, batch).await;
         }
     }
 
-    /// Settles every item of the batch; those of a lane in their order, one request after the other.
-    async fn deliver(&mut self, batch: &mut Batch) {
-        let mut lanes = lanes(batch, self.signal.lanes(), &self.batch_limits);
+    /// A panic costs this batch, counted, not the pipeline.
+    async fn deliver_or_panic(&mut self, mut lanes: Vec<Lane>, mut batch: Batch) {
+        if AssertUnwindSafe(self.deliver(&mut lanes, &mut batch)).catch_unwind().await.is_err() {
+            let mut lost = self.unsettled;
+            self.drop_items(DropReason::WorkerPanic, lost);
+            let left = lanes.into_iter().flat_map(|lane| lane.request.into_iter().chain(lane.ready));
+            for mut request in left.filter(|request| request.stored.is_some()) {
+                // What made the worker panic once would do so at every start.
+                lost += request.items;
+                self.acknowledge(&mut request);
+                self.queue.accounting.drop_items(DropReason::WorkerPanic, request.items as u64);
+            }
+            diagnostics::warn(&format!("the worker panicked; {lost} {} are lost", self.signal.kind().items()));
+        }
+        self.release(&mut batch);
+    }
+
+    /// Settles every item of these lanes; those of a lane in their order, one request after the other.
+    async fn deliver(&mut self, lanes: &mut Vec<Lane>, batch: &mut Batch) {
         loop {
-            lanes.retain(|lane| !lane.parts.is_empty());
+            lanes.retain(|lane| !lane.is_empty());
             if lanes.is_empty() {
                 return;
             }
@@ -314,17 +246,20 @@ impl<S: Signal> Task<S> {
                 self.abandoned = true;
             }
             if self.abandoned {
-                let left = lanes.iter().flat_map(|lane| &lane.parts).map(Range::len).sum();
+                // What lies on disk is for the next start.
+                self.spill(lanes, batch).await;
+                let left = lanes.iter().map(Lane::unstored).sum();
                 self.drop_items(DropReason::Shutdown, left);
+                lanes.clear();
                 return;
             }
-            for lane in &mut lanes {
-                lane.encode(batch, &mut self.signal);
+            for lane in lanes.iter_mut() {
+                lane.advance(batch, &mut self.signal);
             }
             let flush = self.control.flush_wanted();
             let ending = self.control.deadline().is_some();
             let started = Instant::now();
-            let answers = self.send_by_deadline(&lanes).await;
+            let answers = self.send_by_deadline(lanes, batch).await;
             let mut retry: Option<Retry> = None;
             for (lane, answer) in lanes.iter_mut().zip(answers) {
                 self.measure(started, lane.items());
@@ -334,11 +269,16 @@ impl<S: Signal> Task<S> {
             }
             let Some(retry) = retry else { continue };
             let tried = Try { attempt: retry.attempt, first: retry.first, flush, ending };
-            if let Next::GiveUp(reason) = self.pause(&tried, retry.after, retry.unreachable).await {
+            let next = self.pause(&tried, retry.after, retry.unreachable, lanes, batch).await;
+            if let Next::GiveUp(DropReason::Shutdown) = next {
+                // `abandoned` says what becomes of it.
+                continue;
+            }
+            if let Next::GiveUp(reason) = next {
                 for lane in lanes.iter_mut().filter(|lane| lane.is_to_be_sent_again()) {
-                    let items = lane.items();
-                    lane.next();
-                    self.drop_items(reason, items);
+                    if let Some(request) = lane.request.take() {
+                        self.drop_request(reason, request);
+                    }
                 }
             }
         }
@@ -346,19 +286,20 @@ impl<S: Signal> Task<S> {
 
     /// What an answer means for its lane; something if the same is to be sent again.
     fn settle(&mut self, lane: &mut Lane, answer: Result<Reply, NoAnswer>) -> Option<Retry> {
-        let items = lane.items();
+        // It stays in its lane while the signal looks at the answer: a panic there must find it.
+        let headers = &lane.request.as_ref()?.headers;
         let (verdict, unreachable) = match answer {
-            Ok(reply) => {
-                let headers = lane.request.as_ref().map_or(&[][..], |request| &request.headers);
-                (self.signal.classify_answer_to(headers, &reply), false)
-            }
+            Ok(reply) => (self.signal.classify_answer_to(headers, &reply), false),
             Err(lost) => (Verdict::Retry { error: lost.error, after: None, message: lost.message }, lost.unreachable),
         };
+        let mut request = lane.request.take()?;
+        let items = request.items;
         let accounting = &self.queue.accounting;
         match verdict {
             Verdict::Delivered { rejected, message } => {
                 let rejected = usize::try_from(rejected).unwrap_or(items).min(items);
-                self.unsettled = self.unsettled.saturating_sub(items);
+                self.settled(&mut request);
+                let accounting = &self.queue.accounting;
                 accounting.export_success.fetch_add((items - rejected) as u64, Ordering::Relaxed);
                 accounting.delivered.fetch_add((items - rejected) as u64, Ordering::Release);
                 if rejected > 0 {
@@ -369,60 +310,88 @@ impl<S: Signal> Task<S> {
                 } else {
                     self.recovered();
                 }
-                lane.next();
             }
-            Verdict::Rejected { error, message } => {
-                self.unsettled = self.unsettled.saturating_sub(items);
-                accounting.error(error);
-                accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
-                accounting.rejected.fetch_add(items as u64, Ordering::Release);
-                self.failed(&format!("refused {items} {} ({error}): {message}", self.signal.kind().items()));
-                lane.next();
-            }
-            Verdict::Split { .. } => {
+            Verdict::Rejected { error, message } => self.reject(request, error, &message),
+            Verdict::Split { message } => {
                 accounting.error(ErrorType::TooLarge);
                 accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
-                self.signal.retract();
-                if lane.split() {
-                    lane.request = None;
+                if let Some([one, other]) = request.halves(&mut self.signal) {
+                    lane.ready.push_front(other);
+                    lane.ready.push_front(one);
+                    // Both of them have its place on disk.
+                    request.stored = None;
                 } else {
-                    lane.next();
-                    self.drop_items(DropReason::TooLarge, items);
+                    self.drop_request(DropReason::TooLarge, request);
+                    self.failed(&format!("takes no {} so large: {message}", self.signal.kind().items()));
                 }
             }
             Verdict::Reencode { message } => {
                 if !message.is_empty() {
                     diagnostics::warn(&format!("{} at {}: {message}", self.signal.kind().exporter(), self.address));
                 }
-                self.signal.retract();
-                lane.request = None;
+                match request.made_of.clone().filter(|_| request.stored.is_none()) {
+                    Some(part) => lane.parts.push_front(part),
+                    // Its items are not there any more.
+                    None => self.reject(request, ErrorType::Rejected, "it was encoded in a form that is not taken"),
+                }
             }
             Verdict::Retry { error, after, message } => {
                 accounting.error(error);
                 accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
                 self.failed(&format!("does not take {} ({error}): {message}", self.signal.kind().items()));
                 self.publish();
-                let request = lane.request.as_mut()?;
                 let after = self.retry.least(error, after);
                 // A shutdown has no time until credentials are mended.
                 let unreachable = unreachable || error == ErrorType::Unauthorized;
                 let again = Retry { attempt: request.attempt, first: request.first, after, unreachable };
                 request.attempt = request.attempt.saturating_add(1);
+                lane.request = Some(request);
                 return Some(again);
             }
         }
         None
     }
 
-    /// Sends the first request of each lane, all at once; the answers stand in the lanes' order.
-    async fn send_by_deadline(&mut self, lanes: &[Lane]) -> Vec<Result<Reply, NoAnswer>> {
-        let control = Arc::clone(&self.control);
-        let delivery = &self.delivery;
-        let requests = lanes.iter().filter_map(|lane| lane.request.as_ref());
-        let send = join_all(requests.map(|request| delivery.send(request)));
+    fn reject(&mut self, mut request: Request, error: ErrorType, message: &str) {
+        let items = request.items;
+        self.settled(&mut request);
+        let accounting = &self.queue.accounting;
+        accounting.error(error);
+        accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
+        accounting.rejected.fetch_add(items as u64, Ordering::Release);
+        self.failed(&format!("refused {items} {} ({error}): {message}", self.signal.kind().items()));
+    }
+
+    fn drop_request(&mut self, reason: DropReason, mut request: Request) {
+        self.settled(&mut request);
+        self.queue.accounting.drop_items(reason, request.items as u64);
+    }
+
+    /// Nothing more becomes of this request.
+    fn settled(&mut self, request: &mut Request) {
+        if request.stored.is_some() {
+            self.acknowledge(request);
+        } else {
+            self.unsettled = self.unsettled.saturating_sub(request.items);
+        }
+    }
+
+    /// Sends the present request of each lane, all at once; the answers stand in the lanes' order.
+    async fn send_by_deadline(&mut self, lanes: &mut [Lane], batch: &mut Batch) -> Vec<Result<Reply, NoAnswer>> {
+        let delivery = Arc::clone(&self.delivery);
+        let requests: Vec<_> = lanes
+            .iter()
+            .filter_map(|lane| lane.request.as_ref())
+            .map(|Request { body, headers, attempt, .. }| Sending {
+                body: body.clone(),
+                headers: headers.clone(),
+                attempt: *attempt,
+            })
+            .collect();
+        let send = join_all(requests.iter().map(|request| delivery.send(request)));
         tokio::pin!(send);
         loop {
-            let deadline = control.deadline();
+            let deadline = self.control.deadline();
             let late = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -434,17 +403,29 @@ impl<S: Signal> Task<S> {
                 () = late => {
                     let message = "the shutdown's deadline came before an answer".to_owned();
                     let late = || Err(NoAnswer { error: ErrorType::Timeout, message: message.clone(), unreachable: false });
-                    return lanes.iter().map(|_| late()).collect();
+                    return requests.iter().map(|_| late()).collect();
                 }
                 // A shutdown may have begun: look at its deadline.
-                () = control.changed.notified() => {}
+                () = self.control.changed.notified() => {}
+                () = self.memory_fills() => {
+                    if self.is_spill_due() {
+                        self.spill(lanes, batch).await;
+                    }
+                }
             }
         }
     }
 
     /// Waits for the next try. A flush that has begun since the last one ends the pause, unless the backend asked for it; so
     /// does a shutdown, unless the backend asked for it and time is left.
-    async fn pause(&mut self, tried: &Try, asked: Option<Duration>, unreachable: bool) -> Next {
+    async fn pause(
+        &mut self,
+        tried: &Try,
+        asked: Option<Duration>,
+        unreachable: bool,
+        lanes: &mut [Lane],
+        batch: &mut Batch,
+    ) -> Next {
         if self.past_deadline() {
             self.abandoned = true;
             return Next::GiveUp(DropReason::Shutdown);
@@ -453,13 +434,17 @@ impl<S: Signal> Task<S> {
         let pause = self.retry.pause(if tried.ending { 1 } else { tried.attempt }, asked, fastrand::f64());
         let now = Instant::now();
         // Beyond the clock's end lies the end of time.
-        let give_up_at = tried.first.checked_add(self.retry.give_up_after);
+        let give_up_at = tried.first.checked_add(self.give_up_after());
         if give_up_at.is_some_and(|at| at <= now) {
             return Next::GiveUp(DropReason::RetriesExhausted);
         }
         let end = now.checked_add(pause).or(give_up_at);
         let end = end.map(|end| give_up_at.map_or(end, |at| end.min(at)));
         loop {
+            let wanted = self.control.deadline().is_some() || self.control.flush_wanted() > tried.flush;
+            if wanted || self.is_spill_due() {
+                self.spill(lanes, batch).await;
+            }
             let now = Instant::now();
             if let Some(deadline) = self.control.deadline() {
                 let in_time = end.is_some_and(|end| end < deadline);
@@ -482,6 +467,7 @@ impl<S: Signal> Task<S> {
                     self.publish();
                 }
                 () = self.control.changed.notified() => {}
+                () = self.memory_fills() => {}
             }
         }
     }
@@ -490,7 +476,7 @@ impl<S: Signal> Task<S> {
         self.control.deadline().is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    fn drop_items(&mut self, reason: DropReason, items: usize) {
+    pub(super) fn drop_items(&mut self, reason: DropReason, items: usize) {
         self.unsettled = self.unsettled.saturating_sub(items);
         self.queue.accounting.drop_items(reason, items as u64);
     }

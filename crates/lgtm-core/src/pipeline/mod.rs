@@ -1,5 +1,6 @@
 //! The one pipeline that every signal uses: admit (`queue.rs`, caller) -> gather (`batch.rs`) -> encode (the signal's) ->
-//! deliver (`deliver.rs`, `retry.rs`, `http.rs`, `grpc.rs`) -> settle (`accounting.rs`), the last four on the worker.
+//! deliver (`deliver.rs`, `lane.rs`, `retry.rs`, `http.rs`, `grpc.rs`) -> settle (`accounting.rs`), the last four on the worker; and what
+//! memory cannot hold by way of the disk (`spill.rs`).
 
 mod answer;
 mod batch;
@@ -8,9 +9,11 @@ mod control;
 mod deliver;
 mod grpc;
 mod http;
+mod lane;
 mod proxy;
 mod queue;
 mod retry;
+mod spill;
 mod tls;
 mod warnings;
 mod worker;
@@ -23,7 +26,7 @@ use ::http::{HeaderName, HeaderValue};
 
 pub use answer::{Reply, Verdict, excerpt};
 pub use batch::{Batch, BatchLimits, Item};
-pub use queue::{Overflow, Queue, QueueLimits};
+pub use queue::{Overflow, Priority, Queue, QueueLimits};
 pub use retry::RetryPolicy;
 pub use worker::Worker;
 
@@ -31,6 +34,9 @@ use crate::accounting::{SignalKind, SignalReport};
 use crate::diagnostics;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::span::undecided;
+use crate::spool::Spool;
+#[cfg(feature = "spool")]
+use crate::spool::{SpoolError, SpoolOptions};
 use crate::suppress::is_suppressed;
 use control::Control;
 use deliver::{Delivery, Task};
@@ -57,8 +63,20 @@ pub trait Signal: Send + 'static {
         Vec::new()
     }
 
-    /// What was encoded last was not taken: its items are encoded again in parts. Default: nothing to take back.
-    fn retract(&mut self) {}
+    /// A request in two that arrive as it would have, each with the number of its items; nothing if it has but one.
+    fn halve(&mut self, body: &[u8]) -> Option<[(Vec<u8>, usize); 2]>;
+
+    /// As [`Signal::encode`], in a form that can be sent at any time, by any process; with its headers. Default: the usual form.
+    fn encode_to_store(&mut self, batch: &Batch, body: &mut Vec<u8>) -> Vec<(HeaderName, HeaderValue)> {
+        self.encode(batch, body);
+        self.headers()
+    }
+
+    /// Whether a request with these headers of [`Signal::headers`] has that form. Default: all have.
+    fn can_be_stored(&self, headers: &[(HeaderName, HeaderValue)]) -> bool {
+        let _ = headers;
+        true
+    }
 
     /// What this backend's answer means.
     fn classify(&self, reply: &Reply) -> Verdict;
@@ -103,7 +121,7 @@ pub enum Target {
 }
 
 /// How a pipeline behaves. `Default` gives the defaults of each part.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PipelineOptions {
     /// The queue's bounds.
@@ -114,6 +132,22 @@ pub struct PipelineOptions {
     pub batch: BatchLimits,
     /// When a failed one is sent again.
     pub retry: RetryPolicy,
+    /// Where items go that memory cannot hold, and what is left at the end. Default: nowhere.
+    #[cfg(feature = "spool")]
+    pub spool: Option<SpoolOptions>,
+}
+
+/// Why a pipeline could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The endpoint cannot work.
+    #[error("endpoint: {0}")]
+    Endpoint(#[from] EndpointError),
+    /// The spool cannot work.
+    #[cfg(feature = "spool")]
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
 }
 
 /// A handle to a running pipeline. Clones are handles to the same one. When the last one is dropped without a shutdown, what
@@ -158,13 +192,14 @@ impl Pipeline {
     /// Starts a pipeline on this worker.
     ///
     /// # Errors
-    /// [`EndpointError`] if the target cannot work: a header, CA file or TLS setting. An unreachable backend is no error.
+    /// [`StartError`] if the target cannot work: a header, CA file or TLS setting; or the folder of the spool. An unreachable
+    /// backend is no error.
     pub fn start(
         signal: impl Signal,
         target: Target,
         options: PipelineOptions,
         worker: &Worker,
-    ) -> Result<Self, EndpointError> {
+    ) -> Result<Self, StartError> {
         let (delivery, mut address) = match &target {
             Target::Http { endpoint, default_path, headers } => (
                 Delivery::Http(Box::new(HttpDelivery::new(endpoint, default_path, headers)?)),
@@ -180,11 +215,15 @@ impl Pipeline {
         let queue = Arc::new(Queue::new(options.queue, options.overflow, batch.bytes, batch.items));
         let control = Arc::new(Control::new());
         let kind = signal.kind();
+        #[cfg(feature = "spool")]
+        let spool = options.spool.map(|spool| Spool::start(&spool, kind.plain_name())).transpose()?.map(Arc::new);
+        #[cfg(not(feature = "spool"))]
+        let spool: Option<Arc<Spool>> = None;
         let task = Task {
             collect_every: signal.collect_interval(),
             collected: Instant::now(),
             signal,
-            delivery,
+            delivery: Arc::new(delivery),
             queue: Arc::clone(&queue),
             control: Arc::clone(&control),
             batch_limits: batch,
@@ -194,6 +233,10 @@ impl Pipeline {
             abandoned: false,
             waiting: VecDeque::new(),
             unsettled: 0,
+            spool,
+            round: None,
+            disk_fails: false,
+            woken: false,
             panicked: false,
         };
         worker.handle().spawn(task.run());
@@ -227,7 +270,8 @@ impl Pipeline {
         let settled = self.queue.accounting.report(self.kind, u64::MAX);
         let admitted = self.queue.admitted();
         let known = settled.delivered + settled.lost();
-        SignalReport { admitted, pending: admitted.saturating_sub(known), ..settled }
+        let pending = admitted.saturating_sub(known);
+        SignalReport { admitted, pending, ..settled }
     }
 
     /// Asks for everything admitted so far to be sent. Pass the result to [`Pipeline::wait_flushed`].

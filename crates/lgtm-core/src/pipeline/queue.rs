@@ -49,6 +49,29 @@ pub enum Overflow {
     Block(Duration),
 }
 
+/// How much of a full queue is kept free of an item: errors and warnings survive longer than debug lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// The last quarter of the bounds is closed to it: lines of level DEBUG and TRACE.
+    Low,
+    /// The last eighth is: lines of level INFO.
+    Middle,
+    /// It may have all: errors, warnings, spans, samples.
+    #[default]
+    High,
+}
+
+impl Priority {
+    /// What of this bound is closed to it.
+    const fn reserve(self, bound: usize) -> usize {
+        match self {
+            Self::Low => bound / 4,
+            Self::Middle => bound / 8,
+            Self::High => 0,
+        }
+    }
+}
+
 /// Bytes at which a shard's buffer is handed over, unless batches or the queue are smaller than usual.
 const CHUNK_BYTES: usize = 128 * 1024;
 /// A buffer's size, so that the item that fills it does not make it grow. Memory that is not written to is not used.
@@ -177,7 +200,13 @@ impl Queue {
     /// neither block nor call user code. `stream` and `timestamp` (nanoseconds since the Unix epoch) are handed to the encoder.
     ///
     /// False if the item was dropped.
+    #[inline]
     pub fn admit(&self, stream: u32, timestamp: u64, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.admit_at(Priority::High, stream, timestamp, write)
+    }
+
+    /// As [`Queue::admit`], for an item of this priority.
+    pub fn admit_at(&self, priority: Priority, stream: u32, timestamp: u64, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let index = thread_number() & (self.shards.len() - 1);
         let Some(Padded(shard)) = self.shards.get(index) else { return false };
         let mut locked = shard.lock();
@@ -193,13 +222,13 @@ impl Queue {
         write(unfinished.bytes);
         std::mem::forget(unfinished);
         locked.admitted += 1;
-        let reason = match self.finish(&mut locked, start, stream, timestamp) {
+        let reason = match self.finish(&mut locked, start, stream, timestamp, priority) {
             Ok(()) => return true,
             Err(DropReason::QueueFull) => match self.overflow {
                 Overflow::Block(timeout) if !is_suppressed() => {
                     let item = locked.bytes.split_off(start);
                     self.make_room(locked);
-                    match self.wait_for_space(shard, &item, stream, timestamp, timeout) {
+                    match self.wait_for_space(shard, &item, (stream, timestamp, priority), timeout) {
                         Ok(()) => return true,
                         Err(reason) => reason,
                     }
@@ -221,18 +250,29 @@ impl Queue {
     }
 
     /// Charges and labels the item that was appended at `start`; else says why it cannot stay there.
-    fn finish(&self, shard: &mut Shard, start: usize, stream: u32, timestamp: u64) -> Result<(), DropReason> {
+    fn finish(
+        &self,
+        shard: &mut Shard,
+        start: usize,
+        stream: u32,
+        timestamp: u64,
+        priority: Priority,
+    ) -> Result<(), DropReason> {
         let charge = shard.bytes.len() - start;
         let length = charge - HEADER;
         if length > self.limits.item_bytes || charge > self.limits.bytes || u32::try_from(length).is_err() {
             return Err(DropReason::TooLarge);
         }
         if shard.advance_items == 0 {
-            shard.advance_items = take(&self.free_items, 1, self.advance_items).ok_or(DropReason::QueueFull)?;
+            let reserve = priority.reserve(self.limits.items);
+            shard.advance_items =
+                take(&self.free_items, 1, self.advance_items, reserve).ok_or(DropReason::QueueFull)?;
         }
         if shard.advance_bytes < charge {
             let wanted = charge - shard.advance_bytes;
-            shard.advance_bytes += take(&self.free_bytes, wanted, self.advance_bytes).ok_or(DropReason::QueueFull)?;
+            let reserve = priority.reserve(self.limits.bytes);
+            shard.advance_bytes +=
+                take(&self.free_bytes, wanted, self.advance_bytes, reserve).ok_or(DropReason::QueueFull)?;
         }
         shard.advance_bytes -= charge;
         shard.advance_items -= 1;
@@ -284,8 +324,7 @@ impl Queue {
         &self,
         shard: &Mutex<Shard>,
         item: &[u8],
-        stream: u32,
-        timestamp: u64,
+        (stream, timestamp, priority): (u32, u64, Priority),
         timeout: Duration,
     ) -> Result<(), DropReason> {
         if !self.home.is_here() {
@@ -306,7 +345,7 @@ impl Queue {
             }
             let start = locked.bytes.len();
             locked.bytes.extend_from_slice(item);
-            match self.finish(&mut locked, start, stream, timestamp) {
+            match self.finish(&mut locked, start, stream, timestamp, priority) {
                 Err(DropReason::QueueFull) if !expired => locked.bytes.truncate(start),
                 Err(reason) => {
                     locked.bytes.truncate(start);
@@ -368,10 +407,17 @@ impl Queue {
         self.tell_waiting();
     }
 
-    /// Items handed to the queue so far, dropped ones included.
+    /// Items handed to the queue so far, dropped ones included, and those that earlier runs have left on disk.
     #[must_use]
     pub fn admitted(&self) -> u64 {
-        self.shards.iter().map(|Padded(shard)| shard.lock().admitted).sum()
+        let here: u64 = self.shards.iter().map(|Padded(shard)| shard.lock().admitted).sum();
+        here + self.accounting.recovered()
+    }
+
+    /// Whether half of the bounds are in use. Worker.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.free_bytes.load(Ordering::Relaxed) < self.limits.bytes / 2
+            || self.free_items.load(Ordering::Relaxed) < self.limits.items / 2
     }
 
     /// Items that are not settled: waiting or in flight.
@@ -397,13 +443,13 @@ impl Queue {
     }
 }
 
-/// Takes `least` from the budget, or more as an advance.
-fn take(budget: &AtomicUsize, least: usize, advance: usize) -> Option<usize> {
+/// Takes `least` from the budget, or more as an advance, and leaves the reserve.
+fn take(budget: &AtomicUsize, least: usize, advance: usize, reserve: usize) -> Option<usize> {
     let mut taken = 0;
     budget
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
-            taken = if free >= least + advance { least + advance } else { least };
-            free.checked_sub(taken)
+            taken = if free >= least + advance + reserve { least + advance } else { least };
+            free.checked_sub(taken).filter(|left| *left >= reserve)
         })
         .ok()
         .map(|_| taken)

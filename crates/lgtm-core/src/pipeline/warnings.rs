@@ -54,6 +54,11 @@ impl Warnings {
         ))
     }
 
+    /// Whether the last request failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.is_some()
+    }
+
     fn take_unsaid(&mut self) -> Option<String> {
         match std::mem::take(&mut self.unsaid) {
             0 => None,

@@ -4,6 +4,7 @@
 mod of_fields;
 
 use lgtm_core::Identity;
+use lgtm_core::pipeline::Priority;
 use tracing_core::Level;
 
 use crate::builder::BuildError;
@@ -45,6 +46,16 @@ pub(crate) fn stream_of(level: Level) -> u32 {
         Level::INFO => 2,
         Level::WARN => 3,
         Level::ERROR => 4,
+    }
+}
+
+/// What survives longer when the queue fills.
+#[inline]
+pub(crate) fn priority_of(level: Level) -> Priority {
+    match level {
+        Level::TRACE | Level::DEBUG => Priority::Low,
+        Level::INFO => Priority::Middle,
+        Level::WARN | Level::ERROR => Priority::High,
     }
 }
 

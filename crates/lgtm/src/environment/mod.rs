@@ -4,6 +4,8 @@
 mod credentials;
 #[cfg(feature = "tempo")]
 mod otlp;
+#[cfg(feature = "spool")]
+mod spool;
 mod value;
 mod variables;
 
@@ -57,6 +59,8 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         })?,
         span_limits: span_limits(&variables)?,
         overflow: variables.parse("LGTM_OVERFLOW", value::OVERFLOW_FORM, value::overflow)?,
+        #[cfg(feature = "spool")]
+        spool: spool::read(&variables)?,
         shutdown_timeout: variables.parse("LGTM_SHUTDOWN_TIMEOUT", value::DURATION_FORM, value::duration)?,
         metrics_addr: variables.parse("LGTM_METRICS_ADDR", value::ADDRESS_FORM, value::address)?.flatten(),
         console: variables.parse("LGTM_CONSOLE", "auto, pretty, json or off", |text| match text {
@@ -70,6 +74,11 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         shutdown_on_signals: variables.parse("LGTM_SHUTDOWN_ON_SIGNALS", "true or false", value::switch)?,
         ..Settings::default()
     };
+    #[cfg(not(feature = "spool"))]
+    if let Some(folder) = variables.text("LGTM_SPOOL_DIR") {
+        let problem = format!("`{folder}` cannot be used: the program was built without the feature `spool`");
+        return Err(Error::environment("LGTM_SPOOL_DIR", problem, "lgtm-telemetry with the feature `spool`"));
+    }
     if settings.disabled == Some(true) {
         // Nothing is sent: where to need not be right.
         return Ok(settings);

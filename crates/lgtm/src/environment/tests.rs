@@ -185,6 +185,16 @@ mod all_signals {
         ("LGTM_OVERFLOW", "drop_oldest", "block:<time>"),
         ("LGTM_OVERFLOW", "block", "block:<time>"),
         ("LGTM_OVERFLOW", "block:5", "block:<time>"),
+        ("LGTM_SPOOL_DIR", "Cargo.toml", "a folder that this process may create"),
+        ("LGTM_SPOOL_MAX_BYTES", "12", "512MiB"),
+        ("LGTM_SPOOL_MAX_BYTES", "5TB", "512MiB"),
+        ("LGTM_SPOOL_MAX_BYTES", "99999999999GiB", "512MiB"),
+        ("LGTM_SPOOL_MAX_BYTES", "512MiB", "LGTM_SPOOL_DIR beside it"),
+        ("LGTM_SPOOL_MAX_AGE", "forever", "30m, 6h or 7d"),
+        ("LGTM_SPOOL_MAX_AGE", "31d", "up to 30 days"),
+        ("LGTM_SPOOL_MAX_AGE", "6h", "LGTM_SPOOL_DIR beside it"),
+        ("LGTM_SPOOL_DURABLE", "yes", "true or false"),
+        ("LGTM_SPOOL_DURABLE", "true", "LGTM_SPOOL_DIR beside it"),
         ("LGTM_SHUTDOWN_TIMEOUT", "5", "500ms, 5s or 1m"),
         ("LGTM_SHUTDOWN_TIMEOUT", "0s", "500ms, 5s or 1m"),
         ("LGTM_SHUTDOWN_TIMEOUT", "99999999999999999999s", "500ms, 5s or 1m"),
@@ -351,6 +361,23 @@ fn good_values_arrive() {
     assert_eq!(settings.console, Some(Console::Json));
     assert_eq!(settings.log_filter, Some(Directives::parse("warn,shop=debug").unwrap()));
     assert_eq!(settings.span_filter, Some(Directives::parse("off").unwrap()));
+}
+
+#[cfg(feature = "spool")]
+#[test]
+fn a_spool_is_where_how_large_how_old_and_how_safe() {
+    let spool = |variables: &[(&str, &str)]| settings(variables).unwrap().spool;
+    assert_eq!(spool(&[("LGTM_SPOOL_DURABLE", "false")]), None);
+    let defaults = spool(&[("LGTM_SPOOL_DIR", "/var/lib/shop/spool")]).unwrap();
+    assert_eq!(defaults, lgtm_core::SpoolOptions::new("/var/lib/shop/spool"));
+    let all = spool(&[
+        ("LGTM_SPOOL_DIR", "spool"),
+        ("LGTM_SPOOL_MAX_BYTES", "2 GiB"),
+        ("LGTM_SPOOL_MAX_AGE", "7d"),
+        ("LGTM_SPOOL_DURABLE", "true"),
+    ])
+    .unwrap();
+    assert_eq!((all.max_bytes, all.max_age, all.durable), (2 << 30, Duration::from_secs(7 * 24 * 3600), true));
 }
 
 #[test]

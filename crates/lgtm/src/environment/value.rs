@@ -11,23 +11,61 @@ use crate::error::Error;
 
 pub(super) const URL_FORM: &str = "a URL such as http://localhost:3100 or https://user:password@host";
 pub(super) const DURATION_FORM: &str = "a time above zero with its unit, such as 500ms, 5s or 1m";
+#[cfg(feature = "spool")]
+pub(super) const AGE_FORM: &str = "a time above zero with its unit, such as 30m, 6h or 7d, up to 30 days";
+#[cfg(feature = "spool")]
+pub(super) const BYTES_FORM: &str = "a number of bytes, such as 512MiB, of at least 1MiB";
 pub(super) const OVERFLOW_FORM: &str = "drop_newest, or block:<time> such as block:5s";
 pub(super) const ADDRESS_FORM: &str =
     "off, or host:port with an IP address or localhost, such as 127.0.0.1:9090 or [::]:9090";
 
-/// A whole number with the unit ms, s or m.
+const DAY: u64 = 24 * 60 * 60;
+
+/// A whole number with the unit ms, s, m or h, up to a day.
 pub(super) fn duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|character: char| !character.is_ascii_digit())?;
-    let (number, unit) = text.split_at_checked(digits)?;
-    let number: u64 = number.parse().ok()?;
-    let duration = match unit {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.checked_mul(60)?),
+    // A day bounds it: later sums with the clock must not overflow.
+    time(text).filter(|time| *time <= Duration::from_secs(DAY))
+}
+
+/// The same with the unit d too, up to 30 days.
+#[cfg(feature = "spool")]
+pub(super) fn age(text: &str) -> Option<Duration> {
+    time(text).filter(|time| *time <= Duration::from_secs(30 * DAY))
+}
+
+fn time(text: &str) -> Option<Duration> {
+    let (number, unit) = number_and_unit(text)?;
+    let seconds = match unit {
+        "ms" => return Some(Duration::from_millis(number)).filter(|time| *time > Duration::ZERO),
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => DAY,
         _ => return None,
     };
-    // A day bounds it: later sums with the clock must not overflow.
-    (Duration::ZERO < duration && duration <= Duration::from_secs(24 * 60 * 60)).then_some(duration)
+    Some(Duration::from_secs(number.checked_mul(seconds)?)).filter(|time| *time > Duration::ZERO)
+}
+
+/// A whole number of bytes, with or without the unit KiB, MiB or GiB.
+#[cfg(feature = "spool")]
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    if let Ok(bytes) = text.parse() {
+        return Some(bytes);
+    }
+    let (number, unit) = number_and_unit(text)?;
+    let shift = match unit {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(digits)?;
+    Some((number.parse().ok()?, unit.trim_start()))
 }
 
 /// `true` or `false`, in any case.

@@ -39,6 +39,14 @@ struct Plan {
     encode_panics: u32,
     classify_panics: u32,
     flushes: u32,
+    spool: Option<Spool>,
+}
+
+/// A disk behind the memory.
+#[derive(Clone, Copy, Debug)]
+struct Spool {
+    max_bytes: u64,
+    durable: bool,
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
@@ -50,24 +58,32 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop_oneof![Just(None), (1_u64..30).prop_map(|millis| Some(Duration::from_millis(millis)))],
         (0_u32..8, 0_u32..8),
         0_u32..4,
+        prop::option::of(
+            (2_000_u64..100_000, any::<bool>()).prop_map(|(max_bytes, durable)| Spool { max_bytes, durable }),
+        ),
     )
         .prop_map(
-            |(faults, (threads, items), (queue_items, queue_bytes), block, give_up_after, panics, flushes)| Plan {
-                faults,
-                threads,
-                items,
-                queue_items,
-                queue_bytes,
-                block,
-                give_up_after,
-                encode_panics: panics.0,
-                classify_panics: panics.1,
-                flushes,
+            |(faults, (threads, items), (queue_items, queue_bytes), block, give_up_after, panics, flushes, spool)| {
+                Plan {
+                    faults,
+                    threads,
+                    items,
+                    queue_items,
+                    queue_bytes,
+                    block,
+                    give_up_after,
+                    encode_panics: panics.0,
+                    classify_panics: panics.1,
+                    flushes,
+                    spool,
+                }
             },
         )
 }
 
 fn runs_true(plan: Plan) {
+    #[cfg(feature = "spool")]
+    let folder = tempfile::tempdir().unwrap();
     let server = Server::start(plan.faults);
     let signal = Numbers::default();
     // A panic while classifying would lose what the server has stored: the counts say lost, the server says delivered.
@@ -85,7 +101,14 @@ fn runs_true(plan: Plan) {
     if let Some(after) = plan.give_up_after {
         options.retry.give_up_after = after;
     }
-    let pipeline = start_signal(signal, server.endpoint(), options);
+    #[cfg(feature = "spool")]
+    if let Some(Spool { max_bytes, durable }) = plan.spool {
+        let mut spool = crate::SpoolOptions::new(folder.path());
+        spool.max_bytes = max_bytes;
+        spool.durable = durable;
+        options.spool = Some(spool);
+    }
+    let pipeline = start_signal(signal, server.endpoint(), options.clone());
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sampler = scope.spawn(|| {
@@ -114,14 +137,28 @@ fn runs_true(plan: Plan) {
             flush(&pipeline);
         }
         callers.into_iter().for_each(|caller| caller.join().unwrap());
-        end(&pipeline);
+        pipeline.begin_shutdown(soon());
+        assert!(pipeline.wait_ended(soon()), "no end: {}", pipeline.report());
         done.store(true, Ordering::Relaxed);
         sampler.join().unwrap();
     });
 
     let report = pipeline.report();
+    assert_adds_up(&report);
     assert_eq!(report.admitted, plan.threads * plan.items, "{report}");
+    // What is not settled lies on disk, and the next start has it.
+    assert_eq!(report.pending, report.spooled, "{report}");
+    assert!(report.spooled == 0 || plan.spool.is_some());
     assert_eq!(pipeline.queue().pending_bytes(), 0, "{report}");
+    #[cfg(feature = "spool")]
+    let report = if plan.spool.is_some() {
+        server.recover();
+        let next = end(&start(server.endpoint(), options));
+        assert_eq!((next.recovered, next.delivered, next.lost()), (report.spooled, report.spooled, 0), "{next}");
+        crate::SignalReport { delivered: report.delivered + next.delivered, ..report }
+    } else {
+        report
+    };
     let stored = server.stored();
     if lossy_panic {
         assert!(stored.len() as u64 >= report.delivered, "{report}");

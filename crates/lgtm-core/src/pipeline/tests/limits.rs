@@ -32,6 +32,28 @@ fn a_full_queue_drops_the_newest_and_counts_it() {
 }
 
 #[test]
+fn errors_and_warnings_find_room_where_debug_lines_find_none() {
+    use crate::pipeline::Priority::{High, Low, Middle};
+    // Bounds in items; and in bytes, of which each item here has 116.
+    for (bytes, items) in [(1 << 20, 80), (80 * 116, 100_000)] {
+        let server = Server::start([]).otherwise(Answer::Held);
+        let pipeline = start(server.endpoint(), bounded(bytes, items));
+        let fill = |priority| {
+            let text = format!("7:{}", "x".repeat(98));
+            let admit = || pipeline.queue().admit_at(priority, 0, 0, |into| into.extend_from_slice(text.as_bytes()));
+            (0..200).filter(|_| admit()).count()
+        };
+        assert_eq!((fill(Low), fill(Low)), (60, 0));
+        assert_eq!((fill(Middle), fill(Middle), fill(Low)), (10, 0, 0));
+        assert_eq!((fill(High), fill(High)), (10, 0));
+        let report = pipeline.report();
+        assert_eq!((report.pending, dropped_for(&report, DropReason::QueueFull)), (80, report.admitted - 80));
+        server.release(1000);
+        assert_eq!(end(&pipeline).delivered, 80);
+    }
+}
+
+#[test]
 fn bytes_and_items_never_exceed_the_bounds_and_all_of_both_comes_back() {
     // The second with advances in the shards, where the bound in items binds first; the third likewise with bytes.
     for (bytes, items, length) in [(64 << 10, 1000, 300), (64 << 20, 20_000, 20), (4 << 20, 200_000, 1000)] {
@@ -242,6 +264,9 @@ fn stream_and_timestamp_reach_the_encoder() {
                 let number = u64::from(item.stream) + item.timestamp + item.payload.len() as u64;
                 body.extend_from_slice(format!("{number}\n").as_bytes());
             }
+        }
+        fn halve(&mut self, _: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
+            None
         }
         fn classify(&self, _: &Reply) -> Verdict {
             Verdict::delivered()

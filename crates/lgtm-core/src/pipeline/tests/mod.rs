@@ -6,4 +6,6 @@ mod grpc;
 mod lifecycle;
 mod limits;
 mod replies;
+#[cfg(feature = "spool")]
+mod spool;
 mod support;

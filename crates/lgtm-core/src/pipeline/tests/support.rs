@@ -105,6 +105,11 @@ impl Server {
         *self.state.otherwise.lock() = answer;
     }
 
+    /// Forgets what is left of the script.
+    pub(super) fn recover(&self) {
+        self.state.script.lock().clear();
+    }
+
     /// Answers one request that is held, or the next that will be.
     pub(super) fn release(&self, requests: usize) {
         self.state.released.add_permits(requests);
@@ -304,6 +309,12 @@ impl Signal for Numbers {
             body.extend_from_slice(item.payload);
             body.push(b'\n');
         }
+    }
+
+    fn halve(&mut self, body: &[u8]) -> Option<[(Vec<u8>, usize); 2]> {
+        let lines: Vec<_> = body.split_inclusive(|byte| *byte == b'\n').collect();
+        let (one, other) = lines.split_at(lines.len() / 2);
+        (lines.len() > 1).then(|| [one, other].map(|half| (half.concat(), half.len())))
     }
 
     fn classify(&self, reply: &Reply) -> Verdict {
