@@ -64,11 +64,22 @@ impl Server {
     /// Starts Loki; `None` if it is not there.
     #[must_use]
     pub fn loki() -> Option<Self> {
+        Self::loki_with("auth_enabled: false", "")
+    }
+
+    /// Starts a Loki that wants a tenant, and takes no more than 10 KiB a second of it, 20 KiB at once; `None` if it is not
+    /// there.
+    #[must_use]
+    pub fn strict_loki() -> Option<Self> {
+        Self::loki_with("auth_enabled: true", ", ingestion_rate_mb: 0.009765625, ingestion_burst_size_mb: 0.01953125")
+    }
+
+    fn loki_with(more: &str, limits: &str) -> Option<Self> {
         let program = find("loki")?;
         let folder = TempDir::new().expect("a folder");
         let [http, grpc] = free_ports();
         let config = folder.path().join("loki.yaml");
-        std::fs::write(&config, loki_config(folder.path(), http, grpc)).expect("a configuration");
+        std::fs::write(&config, loki_config(folder.path(), [http, grpc], more, limits)).expect("a configuration");
         let mut command = Command::new(program);
         command.arg(format!("-config.file={}", config.display()));
         Some(Self::start("loki", folder, command, &[http]))
@@ -200,10 +211,10 @@ fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     listeners.map(|listener| listener.local_addr().expect("its address").port())
 }
 
-fn loki_config(folder: &Path, http: u16, grpc: u16) -> String {
+fn loki_config(folder: &Path, [http, grpc]: [u16; 2], more: &str, limits: &str) -> String {
     let folder = folder.display();
     format!(
-        "auth_enabled: false
+        "{more}
 server: {{http_listen_address: 127.0.0.1, http_listen_port: {http}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}
 common:
   instance_addr: 127.0.0.1
@@ -214,7 +225,7 @@ common:
 schema_config:
   configs: [{{from: 2024-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {{prefix: index_, period: 24h}}}}]
 ingester: {{lifecycler: {{min_ready_duration: 1s}}}}
-limits_config: {{allow_structured_metadata: true, volume_enabled: true, reject_old_samples_max_age: 168h}}
+limits_config: {{allow_structured_metadata: true, volume_enabled: true, reject_old_samples_max_age: 168h{limits}}}
 analytics: {{reporting_enabled: false}}
 "
     )

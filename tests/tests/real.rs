@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use lgtm_core::pipeline::Pipeline;
 use lgtm_core::protobuf::{length_tag, put_bytes};
-use lgtm_core::{Endpoint, Identity, SignalReport, unix_nanos};
+use lgtm_core::{Endpoint, ErrorType, Identity, SignalReport, unix_nanos};
 use lgtm_loki::Format;
 use lgtm_mimir::RemoteWrite;
 use lgtm_query::{
@@ -58,6 +58,42 @@ mod loki {
             what_there_is_can_be_asked_and_followed(&server, &loki).await?;
             refused_lines_are_counted(&server, &loki).await
         })
+    }
+
+    /// Without a tenant nothing is taken and nothing lost; with one, what is over the limits arrives in smaller parts.
+    #[test]
+    fn a_strict_server_gets_what_it_takes_and_no_more() -> Outcome {
+        let Some(server) = Server::strict_loki() else { return Ok(()) };
+        runtime().block_on(server.ready());
+        let endpoint = || Endpoint::parse(server.url());
+        let begin = |endpoint, service: &str| {
+            let (_layer, pipeline) =
+                lgtm_loki::builder().endpoint(endpoint).identity(Identity::new(service)).build()?;
+            let now = unix_nanos();
+            let line = |number: u64| format!("{number} {}", "x".repeat(1000));
+            (0..60).for_each(|number| admit(&pipeline, now + number, &line(number)));
+            let flush = pipeline.begin_flush();
+            Ok::<_, Box<dyn Error>>((pipeline, flush))
+        };
+        let errors =
+            |report: &SignalReport, error| report.errors.iter().find(|(known, _)| *known == error).map(|(_, n)| *n);
+
+        let (pipeline, flush) = begin(endpoint()?, "real-no-tenant")?;
+        assert!(!pipeline.wait_flushed(&flush, Instant::now() + Duration::from_secs(3)), "{}", pipeline.report());
+        let report = pipeline.report();
+        println!("no tenant: {report}");
+        assert_eq!((report.pending, errors(&report, ErrorType::Unauthorized)), (60, Some(1)), "{report}");
+        pipeline.begin_shutdown(Instant::now() + PATIENCE);
+        assert!(pipeline.wait_ended(Instant::now() + PATIENCE / 2));
+        assert_eq!(errors(&pipeline.report(), ErrorType::Unauthorized), Some(2), "{}", pipeline.report());
+
+        let (pipeline, flush) = begin(endpoint()?.tenant("shop"), "real-strict")?;
+        assert!(pipeline.wait_flushed(&flush, Instant::now() + PATIENCE), "{}", pipeline.report());
+        let report = pipeline.report();
+        println!("small limits: {report}");
+        assert_eq!((report.delivered, report.lost()), (60, 0), "{report}");
+        assert!(errors(&report, ErrorType::TooLarge) >= Some(2), "{report}");
+        Ok(())
     }
 
     fn pipeline(server: &Server, service: &str) -> Result<(lgtm_loki::Layer, Pipeline), Box<dyn Error>> {

@@ -143,7 +143,7 @@ impl Signal for Push {
         let Reply::Http { status, retry_after, body, .. } = reply else {
             return Verdict::Rejected { error: ErrorType::Other, message: "not an HTTP answer".to_owned() };
         };
-        classify(*status, *retry_after, body)
+        reply.redirect().unwrap_or_else(|| classify(*status, *retry_after, body))
     }
 }
 
@@ -161,12 +161,13 @@ fn classify(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Verdict 
             Some(rejected) => Verdict::Delivered { rejected, message: message() },
             None => rejected(ErrorType::Rejected),
         },
-        401 | 403 => rejected(ErrorType::Unauthorized),
+        401 | 403 | 407 => retry(ErrorType::Unauthorized),
         413 => Verdict::Split { message: message() },
+        429 if is_over_the_rate(body) => Verdict::Split { message: message() },
         429 => retry(ErrorType::RateLimited),
         408 => retry(ErrorType::Timeout),
         500..=599 => retry(ErrorType::Server),
-        300..=499 => rejected(ErrorType::Rejected),
+        402..=499 => rejected(ErrorType::Rejected),
         _ => rejected(ErrorType::Other),
     }
 }
@@ -198,6 +199,17 @@ fn refused(body: &[u8]) -> Option<u64> {
         0 => ENTRY_ERRORS.iter().any(|error| text.contains(error)).then_some(1),
         refused => Some(refused),
     }
+}
+
+/// Whether Loki refuses several lines that are more than a second of the tenant's rate: the burst may be no larger, and then
+/// they never fit. One such line is left to the burst.
+///
+/// It says `(limit: 4194304 bytes/sec) while attempting to ingest '1000' lines totaling '5000000' bytes`.
+fn is_over_the_rate(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    let number = |before| text.split_once(before).and_then(|(_, rest)| leading_number(rest));
+    let (limit, lines, bytes) = (number("(limit: "), number("to ingest '"), number("totaling '"));
+    limit.zip(bytes).is_some_and(|(limit, bytes)| bytes > limit) && lines.is_some_and(|lines| lines > 1)
 }
 
 fn leading_number(text: &str) -> Option<u64> {
@@ -325,18 +337,18 @@ mod tests {
     fn answers_are_classified_as_loki_means_them() {
         let of = |status, body: &str| classify(status, None, body.as_bytes());
         assert_eq!(of(204, ""), Verdict::delivered());
-        for (status, expected) in [
-            (260, ErrorType::Rejected),
-            (400, ErrorType::Rejected),
-            (401, ErrorType::Unauthorized),
-            (403, ErrorType::Unauthorized),
-            (422, ErrorType::Rejected),
-            (302, ErrorType::Rejected),
-        ] {
+        for (status, expected) in [(260, ErrorType::Rejected), (400, ErrorType::Rejected), (422, ErrorType::Rejected)] {
             let verdict = of(status, "no");
             assert!(matches!(verdict, Verdict::Rejected { error, .. } if error == expected), "{status}: {verdict:?}");
         }
-        for (status, expected) in [(429, ErrorType::RateLimited), (500, ErrorType::Server), (503, ErrorType::Server)] {
+        for (status, expected) in [
+            (401, ErrorType::Unauthorized),
+            (403, ErrorType::Unauthorized),
+            (407, ErrorType::Unauthorized),
+            (429, ErrorType::RateLimited),
+            (500, ErrorType::Server),
+            (503, ErrorType::Server),
+        ] {
             let verdict = classify(status, Some(Duration::from_secs(3)), b"");
             assert!(
                 matches!(verdict, Verdict::Retry { error, after: Some(pause), .. } if error == expected && pause.as_secs() == 3),

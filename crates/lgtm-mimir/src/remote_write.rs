@@ -271,7 +271,7 @@ pub(crate) fn classify(reply: &Reply) -> Verdict {
     let Reply::Http { status, retry_after, body, .. } = reply else {
         return Verdict::Rejected { error: ErrorType::Other, message: "not an HTTP answer".to_owned() };
     };
-    classify_status(*status, *retry_after, body)
+    reply.redirect().unwrap_or_else(|| classify_status(*status, *retry_after, body))
 }
 
 fn classify_status(status: u16, after: Option<Duration>, body: &[u8]) -> Verdict {
@@ -281,14 +281,16 @@ fn classify_status(status: u16, after: Option<Duration>, body: &[u8]) -> Verdict
     match status {
         // 202 is Mimir's answer to the second of a high-availability pair: the first has delivered it.
         200..=299 => Verdict::delivered(),
-        401 | 403 => rejected(ErrorType::Unauthorized),
+        401 | 403 | 407 => retry(ErrorType::Unauthorized),
         408 => retry(ErrorType::Timeout),
         413 => Verdict::Split { message: message() },
+        // Cortex says so of a request that it has not looked into.
+        400 if body.starts_with(b"received message larger than max") => Verdict::Split { message: message() },
         // 529 is Mimir's "too many requests" where it is configured not to use 429.
         429 | 529 => retry(ErrorType::RateLimited),
         500..=599 => retry(ErrorType::Server),
-        // 400 among them: its good samples are stored, it must never be sent again.
-        300..=499 => rejected(ErrorType::Rejected),
+        // Any other 400 among them: its good samples are stored, it must never be sent again.
+        400..=499 => rejected(ErrorType::Rejected),
         _ => rejected(ErrorType::Other),
     }
 }
@@ -305,7 +307,6 @@ mod tests {
                 assert_eq!((after, message), (Duration::from_secs(3), format!("{status} why")));
                 error.as_str()
             }
-            Verdict::Rejected { error: ErrorType::Unauthorized, .. } => "refused: unauthorized",
             Verdict::Rejected { error: ErrorType::Rejected, .. } => "refused",
             Verdict::Split { .. } => "split",
             _ => "other",
@@ -314,10 +315,9 @@ mod tests {
             (200, "delivered"),
             (202, "delivered"),
             (204, "delivered"),
-            (302, "refused"),
             (400, "refused"),
-            (401, "refused: unauthorized"),
-            (403, "refused: unauthorized"),
+            (401, "unauthorized"),
+            (403, "unauthorized"),
             (404, "refused"),
             (408, "timeout"),
             (413, "split"),

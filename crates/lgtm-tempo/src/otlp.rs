@@ -118,7 +118,9 @@ impl Signal for Otlp {
 
     fn classify(&self, reply: &Reply) -> Verdict {
         match reply {
-            Reply::Http { status, retry_after, body, .. } => classify_http(*status, *retry_after, body),
+            Reply::Http { status, retry_after, body, .. } => {
+                reply.redirect().unwrap_or_else(|| classify_http(*status, *retry_after, body))
+            }
             Reply::Grpc { code, message, retry_delay, body, .. } => classify_grpc(*code, message, *retry_delay, body),
             _ => Verdict::Rejected { error: ErrorType::Other, message: "an unknown kind of answer".to_owned() },
         }
@@ -135,18 +137,19 @@ fn classify_http(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Ver
         413 => Verdict::Split { message: message() },
         // What Tempo says when a request is over its limit.
         400 if contains(body, b"request body too large") => Verdict::Split { message: message() },
-        401 | 403 => rejected(ErrorType::Unauthorized),
+        401 | 403 | 407 => retry(ErrorType::Unauthorized),
         429 => retry(ErrorType::RateLimited),
         502..=504 => retry(ErrorType::Server),
         // The specification lists what may be sent again; 500 is not among it.
         500..=599 => rejected(ErrorType::Server),
-        300..=499 => rejected(ErrorType::Rejected),
+        400..=499 => rejected(ErrorType::Rejected),
         _ => rejected(ErrorType::Other),
     }
 }
 
 /// Section "OTLP/gRPC Response"; the numbers are gRPC's status codes.
 fn classify_grpc(code: i32, message: &str, retry_delay: Option<Duration>, body: &[u8]) -> Verdict {
+    let http_status = status_of_proxy(message);
     let message = || format!("gRPC status {code} {}", excerpt(message.as_bytes()));
     let rejected = |error| Verdict::Rejected { error, message: message() };
     let retry = |error| Verdict::Retry { error, after: retry_delay, message: message() };
@@ -157,11 +160,21 @@ fn classify_grpc(code: i32, message: &str, retry_delay: Option<Duration>, body: 
         8 => rejected(ErrorType::RateLimited),
         4 => retry(ErrorType::Timeout),
         1 | 10 | 11 | 14 | 15 => retry(ErrorType::Server),
-        7 | 16 => rejected(ErrorType::Unauthorized),
+        7 | 16 => retry(ErrorType::Unauthorized),
         3 => rejected(ErrorType::Rejected),
+        2 if http_status == Some(413) => Verdict::Split { message: message() },
+        2 if http_status.is_some_and(|status| (300..400).contains(&status)) => {
+            let redirect = "; redirects are not followed: set the endpoint's URL to the final address";
+            Verdict::Rejected { error: ErrorType::Rejected, message: message() + redirect }
+        }
         2 | 12 | 13 => rejected(ErrorType::Server),
         _ => rejected(ErrorType::Other),
     }
+}
+
+/// The HTTP status of an answer that is no gRPC, as tonic puts it into its own status' message.
+fn status_of_proxy(message: &str) -> Option<u16> {
+    message.strip_prefix("grpc-status header missing, mapped from HTTP status code ")?.trim().parse().ok()
 }
 
 /// `ExportTraceServiceResponse.partial_success`: the number of refused spans, and why.
@@ -229,7 +242,11 @@ mod tests {
             let verdict = classify_http(status, Some(Duration::from_secs(5)), b"");
             assert!(matches!(verdict, Verdict::Retry { after: Some(pause), .. } if pause.as_secs() == 5), "{status}");
         }
-        for status in [302, 400, 401, 403, 404, 415, 500, 501] {
+        for status in [401, 403, 407] {
+            let verdict = classify_http(status, None, b"");
+            assert!(matches!(verdict, Verdict::Retry { error: ErrorType::Unauthorized, .. }), "{status}");
+        }
+        for status in [400, 404, 415, 500, 501] {
             assert!(matches!(classify_http(status, None, b""), Verdict::Rejected { .. }), "{status}");
         }
         for (status, body) in [(413, ""), (400, "request body too large")] {
@@ -243,8 +260,22 @@ mod tests {
         for code in [1, 4, 10, 11, 14, 15] {
             assert!(matches!(classify_grpc(code, "", None, b""), Verdict::Retry { .. }), "{code}");
         }
-        for code in [2, 3, 5, 6, 7, 8, 9, 12, 13, 16] {
+        for code in [7, 16] {
+            let verdict = classify_grpc(code, "", None, b"");
+            assert!(matches!(verdict, Verdict::Retry { error: ErrorType::Unauthorized, .. }), "{code}");
+        }
+        for code in [2, 3, 5, 6, 8, 9, 12, 13] {
             assert!(matches!(classify_grpc(code, "", None, b""), Verdict::Rejected { .. }), "{code}");
+        }
+        for (status, is_split, is_refused) in [(413, true, false), (302, false, true), (500, false, false)] {
+            let message = format!("grpc-status header missing, mapped from HTTP status code {status}");
+            let verdict = classify_grpc(2, &message, None, b"");
+            assert_eq!(matches!(verdict, Verdict::Split { .. }), is_split, "{status}");
+            assert_eq!(
+                matches!(verdict, Verdict::Rejected { error: ErrorType::Rejected, .. }),
+                is_refused,
+                "{status}: {verdict:?}"
+            );
         }
         let delay = Some(Duration::from_millis(700));
         assert!(matches!(classify_grpc(8, "", delay, b""), Verdict::Retry { after, .. } if after == delay));

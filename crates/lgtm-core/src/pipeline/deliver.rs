@@ -20,6 +20,7 @@ use super::http::{HttpDelivery, NoAnswer};
 use super::lane::{Lane, Request, Retry, lanes};
 use super::queue::Queue;
 use super::retry::RetryPolicy;
+use super::warnings::Warnings;
 use super::{Signal, diagnostics};
 use crate::accounting::{DropReason, ErrorType};
 use crate::spool::{End, Spool};
@@ -63,8 +64,7 @@ pub(super) struct Task<S> {
     pub(super) retry: RetryPolicy,
     /// The address, for warnings.
     pub(super) address: String,
-    /// Since when the backend fails: one warning when it begins, one when it ends.
-    pub(super) failing: Option<Instant>,
+    pub(super) warnings: Warnings,
     /// The shutdown gave up: what is left is dropped without a try.
     pub(super) abandoned: bool,
     /// Chunks that no batch has yet.
@@ -340,6 +340,9 @@ impl<S: Signal> Task<S> {
                 accounting.export_failure.fetch_add(items as u64, Ordering::Relaxed);
                 self.failed(&format!("does not take {} ({error}): {message}", self.signal.kind().items()));
                 self.publish();
+                let after = self.retry.least(error, after);
+                // A shutdown has no time until credentials are mended.
+                let unreachable = unreachable || error == ErrorType::Unauthorized;
                 let again = Retry { attempt: request.attempt, first: request.first, after, unreachable };
                 request.attempt = request.attempt.saturating_add(1);
                 lane.request = Some(request);
@@ -449,7 +452,7 @@ impl<S: Signal> Task<S> {
                     self.abandoned = true;
                     return Next::GiveUp(DropReason::Shutdown);
                 }
-                if !tried.ending && (asked.is_none() || !in_time) {
+                if !tried.ending && (asked.is_none() || unreachable || !in_time) {
                     return Next::Again;
                 }
             }
@@ -493,18 +496,16 @@ impl<S: Signal> Task<S> {
     }
 
     fn failed(&mut self, what: &str) {
-        if self.failing.is_none() {
-            self.failing = Some(Instant::now());
-            diagnostics::warn(&format!("{} at {} {what}", self.signal.kind().exporter(), self.address));
+        if let Some(more) = self.warnings.failed(Instant::now()) {
+            diagnostics::warn(&format!("{} at {} {what}{more}", self.signal.kind().exporter(), self.address));
         }
     }
 
     fn recovered(&mut self) {
-        if let Some(since) = self.failing.take() {
-            let seconds = since.elapsed().as_secs();
+        if let Some(after) = self.warnings.recovered(Instant::now()) {
             let dropped = self.queue.accounting.dropped();
             diagnostics::warn(&format!(
-                "{} at {} takes {} again after {seconds} s; dropped so far: {dropped}",
+                "{} at {} takes {} again {after}; dropped so far: {dropped}",
                 self.signal.kind().exporter(),
                 self.address,
                 self.signal.kind().items()

@@ -1,22 +1,22 @@
 //! gRPC delivery of messages that are encoded already. Worker thread.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::Uri;
 use http::uri::PathAndQuery;
 use hyper_rustls::HttpsConnector;
+use parking_lot::Mutex;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Code, ConnectError, Request, Status};
+use tonic::{ConnectError, Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::answer::Reply;
 use super::connect::{self, OverTls, Route};
-use super::http::{NoAnswer, chain_of, is_tls};
+use super::http::{NoAnswer, chain_of, is_timeout, is_tls};
 use crate::accounting::ErrorType;
 use crate::endpoint::{Endpoint, EndpointError};
 
@@ -29,8 +29,9 @@ enum OverTlsOrNot {
 pub(super) struct GrpcDelivery {
     endpoint: tonic::transport::Endpoint,
     connector: OverTlsOrNot,
-    /// Connected at the first request: that needs the worker's runtime.
-    channel: OnceLock<Channel>,
+    /// Connected at the first request: that needs the worker's runtime. After a request without an answer in time there is none:
+    /// nobody may be at the other end any more, and TCP takes a quarter of an hour to find that out.
+    channel: Mutex<Option<Channel>>,
     path: PathAndQuery,
     metadata: MetadataMap,
     timeout: Duration,
@@ -53,7 +54,6 @@ impl GrpcDelivery {
         let target = tonic::transport::Endpoint::from_shared(address.to_string())
             .map_err(failed)?
             .origin(origin)
-            .timeout(endpoint.timeout)
             .connect_timeout(endpoint.timeout.min(Duration::from_secs(5)))
             .user_agent(concat!("lgtm/", env!("CARGO_PKG_VERSION")))
             .map_err(failed)?;
@@ -61,7 +61,7 @@ impl GrpcDelivery {
         Ok(Self {
             endpoint: target,
             connector,
-            channel: OnceLock::new(),
+            channel: Mutex::new(None),
             path: PathAndQuery::from_static(path),
             metadata: MetadataMap::from_headers(endpoint.header_map()?),
             timeout: endpoint.timeout,
@@ -69,41 +69,58 @@ impl GrpcDelivery {
     }
 
     pub(super) async fn send(&self, body: Bytes) -> Result<Reply, NoAnswer> {
-        let channel = self.channel.get_or_init(|| match &self.connector {
-            OverTlsOrNot::Over(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
-            OverTlsOrNot::Not(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
-        });
-        let channel = channel.clone();
-        let mut client = Grpc::new(channel);
-        let call = async {
-            client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
-            let mut request = Request::new(body);
-            *request.metadata_mut() = self.metadata.clone();
-            client.unary(request, self.path.clone(), Raw).await
-        };
-        match tokio::time::timeout(self.timeout, call).await {
-            Ok(Ok(answer)) => Ok(Reply::Grpc {
-                code: 0,
-                message: String::new(),
-                retry_delay: None,
-                body: answer.into_inner().to_vec(),
-            }),
-            Ok(Err(status)) => transport_error(&status).map_or_else(
-                || {
-                    Ok(Reply::Grpc {
-                        code: status.code() as i32,
-                        message: status.message().to_owned(),
-                        retry_delay: status.get_details_retry_info().and_then(|info| info.retry_delay),
-                        body: Vec::new(),
-                    })
-                },
-                Err,
-            ),
-            Err(_) => {
-                Err(NoAnswer { error: ErrorType::Timeout, message: "no answer in time".to_owned(), unreachable: false })
+        let answer = async {
+            match self.call(body.clone()).await {
+                // At once, on a new connection: a server that ends its connections in good order is no failure.
+                Err(status) if is_not_processed(&status) => self.call(body).await,
+                answer => answer,
             }
+        };
+        let Ok(answer) = tokio::time::timeout(self.timeout, answer).await else {
+            self.channel.lock().take();
+            let message = "no answer in time".to_owned();
+            return Err(NoAnswer { error: ErrorType::Timeout, message, unreachable: false });
+        };
+        match answer {
+            Ok(body) => Ok(Reply::Grpc { code: 0, message: String::new(), retry_delay: None, body: body.to_vec() }),
+            Err(status) => match transport_error(&status).or_else(|| unreadable(&status)) {
+                Some(lost) => Err(lost),
+                None => Ok(Reply::Grpc {
+                    code: status.code() as i32,
+                    message: status.message().to_owned(),
+                    retry_delay: status.get_details_retry_info().and_then(|info| info.retry_delay),
+                    body: Vec::new(),
+                }),
+            },
         }
     }
+
+    fn channel(&self) -> Channel {
+        let connect = || match &self.connector {
+            OverTlsOrNot::Over(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
+            OverTlsOrNot::Not(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
+        };
+        self.channel.lock().get_or_insert_with(connect).clone()
+    }
+
+    async fn call(&self, body: Bytes) -> Result<Bytes, Status> {
+        let mut client = Grpc::new(self.channel());
+        client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+        let mut request = Request::new(body);
+        *request.metadata_mut() = self.metadata.clone();
+        client.unary(request, self.path.clone(), Raw).await.map(tonic::Response::into_inner)
+    }
+}
+
+/// Whether the server said that it has not looked at the request: GOAWAY without an error, or a stream refused (RFC 9113,
+/// sections 6.8 and 8.7).
+fn is_not_processed(status: &Status) -> bool {
+    chain_of(status).iter().filter_map(|cause| cause.downcast_ref::<h2::Error>()).any(|error| {
+        let reason = error.reason();
+        error.is_remote()
+            && (error.is_go_away() && reason == Some(h2::Reason::NO_ERROR)
+                || error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 /// A status that tonic made itself because the connection failed has the cause as its source.
@@ -113,13 +130,30 @@ fn transport_error(status: &Status) -> Option<NoAnswer> {
     let message = causes.last()?.to_string();
     let error = if causes.iter().any(|cause| is_tls(*cause)) {
         ErrorType::Tls
-    } else if status.code() == Code::DeadlineExceeded || status.code() == Code::Cancelled {
+    } else if causes.iter().any(|cause| is_timeout(*cause)) {
         ErrorType::Timeout
     } else {
         ErrorType::Connect
     };
     let unreachable = causes.iter().any(|cause| cause.downcast_ref::<ConnectError>().is_some());
     Some(NoAnswer { error, message, unreachable })
+}
+
+/// A status that tonic made itself because what came is no whole answer: a proxy has cut it short, or it is not gRPC. Whether the
+/// backend has the items is unknown.
+fn unreadable(status: &Status) -> Option<NoAnswer> {
+    let message = status.message();
+    let own = [
+        "protocol error: ",
+        "Unexpected EOF decoding stream.",
+        "Missing response message.",
+        "Error, decoded message length too large",
+    ];
+    own.iter().any(|own| message.starts_with(own)).then(|| NoAnswer {
+        error: ErrorType::Other,
+        message: message.to_owned(),
+        unreachable: false,
+    })
 }
 
 /// Passes bytes through.

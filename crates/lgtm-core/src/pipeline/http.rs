@@ -123,12 +123,14 @@ fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 
 fn no_answer(error: &hyper_util::client::legacy::Error) -> NoAnswer {
     let chain = chain_of(error);
-    let timed_out = |cause: &&(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    let not_http = |cause: &&(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
     };
     let kind = if chain.iter().any(|cause| is_tls(*cause)) {
         ErrorType::Tls
-    } else if chain.iter().any(timed_out) {
+    } else if chain.iter().any(not_http) {
+        ErrorType::Other
+    } else if chain.iter().any(|cause| is_timeout(*cause)) {
         ErrorType::Timeout
     } else {
         ErrorType::Connect
@@ -142,6 +144,11 @@ fn no_answer(error: &hyper_util::client::legacy::Error) -> NoAnswer {
 pub(super) fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<rustls::Error>().is_some()
         || cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref).is_some_and(|inner| is_tls(inner))
+}
+
+/// The bound on connecting.
+pub(super) fn is_timeout(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
 pub(super) fn chain_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Vec<&'a (dyn std::error::Error + 'static)> {

@@ -15,6 +15,7 @@ mod queue;
 mod retry;
 mod spill;
 mod tls;
+mod warnings;
 mod worker;
 
 use std::collections::VecDeque;
@@ -41,6 +42,7 @@ use control::Control;
 use deliver::{Delivery, Task};
 use grpc::GrpcDelivery;
 use http::HttpDelivery;
+use warnings::Warnings;
 
 /// What a signal crate gives to its pipeline. All methods run on the worker.
 pub trait Signal: Send + 'static {
@@ -227,7 +229,7 @@ impl Pipeline {
             batch_limits: batch,
             retry: options.retry,
             address: address.to_string(),
-            failing: None,
+            warnings: Warnings::default(),
             abandoned: false,
             waiting: VecDeque::new(),
             unsettled: 0,

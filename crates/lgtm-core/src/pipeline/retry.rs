@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::accounting::ErrorType;
+
 /// The schedule of tries.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -13,6 +15,9 @@ pub struct RetryPolicy {
     pub max: Duration,
     /// A batch is given up this long after its first try. Default: 10 min.
     pub give_up_after: Duration,
+    /// The least pause while the backend takes neither these credentials nor this tenant: items wait until that is mended, and
+    /// nobody is hammered. Neither jitter nor a flush makes it shorter; a shutdown has one last try. Default: 60 s.
+    pub probe: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -21,11 +26,18 @@ impl Default for RetryPolicy {
             initial: Duration::from_millis(500),
             max: Duration::from_secs(30),
             give_up_after: Duration::from_secs(600),
+            probe: Duration::from_secs(60),
         }
     }
 }
 
 impl RetryPolicy {
+    /// The least pause after a failure of this kind, where the backend has `asked` for one or not.
+    #[must_use]
+    pub fn least(&self, error: ErrorType, asked: Option<Duration>) -> Option<Duration> {
+        if error == ErrorType::Unauthorized { asked.max(Some(self.probe)) } else { asked }
+    }
+
     /// The pause before try number `attempt` + 1 (the first try is number 1), where `random` lies between 0 and 1. What the
     /// backend asked for is the least.
     #[must_use]
@@ -53,6 +65,10 @@ mod tests {
             prop_assert!(pause >= Duration::from_millis(50));
             let asked = Duration::from_secs(asked);
             prop_assert!(policy.pause(attempt, Some(asked), random) >= asked.min(policy.give_up_after));
+            let probe = policy.least(ErrorType::Unauthorized, Some(asked));
+            prop_assert!(policy.pause(attempt, probe, random) >= policy.probe.max(asked).min(policy.give_up_after));
+            prop_assert_eq!(policy.least(ErrorType::Server, Some(asked)), Some(asked));
+            prop_assert_eq!(policy.least(ErrorType::Unauthorized, None), Some(policy.probe));
         }
     }
 }

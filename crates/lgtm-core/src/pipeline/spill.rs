@@ -60,7 +60,7 @@ impl<S: Signal> Task<S> {
         self.round = None;
         let Some(spool) = self.spool.clone() else { return };
         let state = spool.state().await;
-        let ending = self.control.deadline().is_some() && self.failing.is_some();
+        let ending = self.control.deadline().is_some() && self.warnings.is_failing();
         if state.holds_any || spool.is_durable() || ending {
             self.spill(&mut [], &mut Batch::empty()).await;
         }
