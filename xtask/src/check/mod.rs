@@ -11,6 +11,7 @@ mod members;
 mod metric_names;
 mod metrics_page;
 mod packages;
+mod promises;
 mod readme;
 mod sources;
 mod tools;
@@ -118,6 +119,7 @@ const CHECKS: &[Check] = &[
     ("metric names", metric_names::check),
     ("commands in documents", readme::check),
     ("links in documents", links::check),
+    ("tests in documents", promises::check),
     ("deploy: files", deploy::files::check),
     ("deploy: compose", deploy::compose::check),
     ("deploy: configurations", deploy::configurations::check),
