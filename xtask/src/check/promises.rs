@@ -28,7 +28,10 @@ pub(super) fn check(workspace: &Workspace) -> Result<(), Failure> {
         }
         let missing = named.into_iter().filter(|(_, file, test)| !is_there(&sources, file, *test));
         findings.extend(missing.map(|(line, file, test)| {
-            format!("{page}:{line}: there is no `{file}`{}", test.map(|test| format!(" with `fn {test}`")).unwrap_or_default())
+            format!(
+                "{page}:{line}: there is no `{file}`{}",
+                test.map(|test| format!(" with `fn {test}`")).unwrap_or_default()
+            )
         }));
     }
     Failure::unless_empty(findings, remedy)

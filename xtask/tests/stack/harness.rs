@@ -75,6 +75,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 pub(crate) struct Stack {
     folder: TempDir,
     offset: u16,
+    /// The command that has started it.
+    up: Vec<String>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -93,15 +95,20 @@ impl Stack {
         // A test that has failed has ended its stack all the same.
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a folder");
-        let stack = Self { folder, offset: free_offset(least), _alone: alone };
-        let offset = stack.offset.to_string();
-        let mut arguments = vec!["stack", "up", "--runtime", "process", "--port-offset", &offset, "--profile", profile];
-        let without = without.join(",");
+        let offset = free_offset(least);
+        let mut up: Vec<String> =
+            ["stack", "up", "--runtime", "process", "--profile", profile].map(str::to_owned).into();
+        up.extend(["--port-offset".to_owned(), offset.to_string()]);
         if !without.is_empty() {
-            arguments.extend(["--without", &without]);
+            up.extend(["--without".to_owned(), without.join(",")]);
         }
-        assert!(stack.xtask(&arguments).ok, "the stack starts");
+        let stack = Self { folder, offset, up, _alone: alone };
+        assert!(stack.go().ok, "the stack starts");
         stack
+    }
+
+    fn go(&self) -> Said {
+        self.xtask(&self.up.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     pub(crate) fn xtask(&self, arguments: &[&str]) -> Said {
@@ -119,8 +126,7 @@ impl Stack {
     /// # Panics
     /// If that does not succeed.
     pub(crate) fn start_again(&self, service: &str) {
-        let offset = self.offset.to_string();
-        let again = self.xtask(&["stack", "up", "--runtime", "process", "--port-offset", &offset]);
+        let again = self.go();
         assert!(again.ok && again.errors.contains(&format!("started again: {service}")), "{}", again.errors);
     }
 

@@ -12,7 +12,7 @@ fn backends_that_are_killed_and_come_back_lose_nothing() {
     if !are_there(PROGRAMS) {
         return;
     }
-    let stack = Stack::up(OFFSET, "full", &["alertmanager", "node-exporter"]);
+    let stack = Stack::up(OFFSET, "full", &["alertmanager", "node-exporter", "storefront", "inventory", "alerts"]);
     let demo = stack.begin(&["demo", "--against", "stack", "--spool", "--for", "90s"]);
     for service in ["loki", "tempo", "prometheus"] {
         std::thread::sleep(Duration::from_secs(8));
