@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::catalogue;
 use crate::current::TraceContext;
 use crate::pipeline::Queue;
+use crate::suppress::suppressed;
 
 /// What keeps a trace that the head sampler leaves out.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -322,7 +323,13 @@ pub fn await_decision(sink: &Arc<dyn ExemplarSink>, exemplar: WaitingExemplar) {
 }
 
 /// Decides every trace of which spans wait for this queue: nothing waits beyond the end of the program.
+///
+/// The end has a deadline: what finds the queue full now is dropped, also where callers wait for space.
 pub(crate) fn decide_all(queue: &Queue) {
+    suppressed(|| decide_all_now(queue));
+}
+
+fn decide_all_now(queue: &Queue) {
     let now = crate::clock::unix_nanos();
     for shard in TRACES.iter() {
         let traces: Vec<_> = shard.lock().values().filter_map(Weak::upgrade).collect();

@@ -30,7 +30,7 @@ pub(crate) fn run(name: &str) {
         "init twice" => init_twice(),
         "subscriber set" => subscriber_set(),
         "recorder set" => recorder_set(),
-        other => panic!("no program `{other}`"),
+        other => assert!(crate::waits::program(other), "no program `{other}`"),
     }
 }
 

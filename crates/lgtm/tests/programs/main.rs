@@ -15,6 +15,7 @@ mod errors;
 mod harness;
 mod lifecycle;
 mod signals;
+mod waits;
 
 /// Not a test of its own: the entry of the child processes.
 #[test]
