@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tracing_core::dispatcher::WeakDispatch;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Interest, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
@@ -40,6 +41,8 @@ pub struct Attachment {
     limits: Option<Limits>,
     keep: Option<KeepRules>,
     attached: OnceLock<Attached>,
+    /// The subscriber, as far as it is known.
+    dispatch: OnceLock<WeakDispatch>,
 }
 
 struct Attached {
@@ -62,7 +65,15 @@ impl Attachment {
     /// A tie that is not attached yet. The first sampler on a registry decides for all its layers.
     #[must_use]
     pub fn new(role: Role, sampler: Option<Sampler>) -> Self {
-        Self { role, sampler, id_source: None, limits: None, keep: None, attached: OnceLock::new() }
+        Self {
+            role,
+            sampler,
+            id_source: None,
+            limits: None,
+            keep: None,
+            attached: OnceLock::new(),
+            dispatch: OnceLock::new(),
+        }
     }
 
     /// Bounds of the registry's spans. The first ones on a registry count. Without: [`Limits::default`].
@@ -88,6 +99,7 @@ impl Attachment {
 
     /// Attaches to the registry of this subscriber: for `Layer::on_register_dispatch`.
     pub fn register(&self, dispatch: &Dispatch) {
+        let _ = self.dispatch.set(dispatch.downgrade());
         if let Some(store) = store::find_or_create_store(dispatch) {
             let _ = self.attached.get_or_init(|| self.attach(store));
         }
@@ -118,7 +130,11 @@ impl Attachment {
 
     #[cold]
     fn attach_late(&self) -> &Attached {
-        let store = tracing_core::dispatcher::get_default(store::find_or_create_store);
+        let store = tracing_core::dispatcher::get_default(|dispatch| {
+            let store = store::find_or_create_store(dispatch)?;
+            let _ = self.dispatch.set(dispatch.downgrade());
+            Some(store)
+        });
         self.attached.get_or_init(|| self.attach(store.unwrap_or_else(|| Arc::new(SpanStore::new()))))
     }
 
@@ -143,11 +159,13 @@ impl Attachment {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Attached { store, bit } = self.attached()?;
+        let unopened = Unopened { dispatch: &self.dispatch, id };
         let kind = store.open(*bit, attributes, id, || {
             // By way of the new span: the context of a filtered layer does not look up a parent that is hidden from it.
             let known = |id: &u64| store.with(*id, |_| ()).is_some();
             context.span(id)?.scope().skip(1).map(|span| span.id().into_u64()).find(known)
         });
+        std::mem::forget(unopened);
         if self.id_source.is_some() {
             store.await_ids(id.into_u64());
         }
@@ -273,6 +291,21 @@ impl Attachment {
         let shown = use_context(&context);
         store.with(span, |record| record.log = context);
         Some(shown)
+    }
+}
+
+/// A span whose fields are being shown. If that panics the program never gets the span, and nobody would close it: it would
+/// keep its ancestors open for ever.
+struct Unopened<'a> {
+    dispatch: &'a OnceLock<WeakDispatch>,
+    id: &'a Id,
+}
+
+impl Drop for Unopened<'_> {
+    fn drop(&mut self) {
+        if let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) {
+            dispatch.try_close(self.id.clone());
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub(crate) fn run(name: &str) {
         "init twice" => init_twice(),
         "subscriber set" => subscriber_set(),
         "recorder set" => recorder_set(),
-        other => assert!(crate::waits::program(other), "no program `{other}`"),
+        "guard dropped inside" => crate::hostile::guard_dropped_inside(),
+        other => assert!(crate::waits::program(other) || crate::hostile::program(other), "no program `{other}`"),
     }
 }
 

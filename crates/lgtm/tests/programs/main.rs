@@ -13,6 +13,7 @@
 mod children;
 mod errors;
 mod harness;
+mod hostile;
 mod lifecycle;
 mod signals;
 mod waits;
