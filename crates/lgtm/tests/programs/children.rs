@@ -30,6 +30,7 @@ pub(crate) fn run(name: &str) {
         "init twice" => init_twice(),
         "subscriber set" => subscriber_set(),
         "recorder set" => recorder_set(),
+        "recorder that logs" => crate::hostile::recorder_that_logs(),
         "guard dropped inside" => crate::hostile::guard_dropped_inside(),
         other => assert!(crate::waits::program(other) || crate::hostile::program(other), "no program `{other}`"),
     }

@@ -161,6 +161,55 @@ pub(crate) fn guard_dropped_inside() {
     say(&begin.elapsed().as_millis().to_string());
 }
 
+/// A recorder that tells of everything that it is asked.
+struct Telling;
+
+struct TellingHandle;
+
+impl metrics::CounterFn for TellingHandle {
+    fn increment(&self, by: u64) {
+        tracing::info!(by, "counted");
+    }
+
+    fn absolute(&self, to: u64) {
+        tracing::info!(to, "counted");
+    }
+}
+
+impl metrics::Recorder for Telling {
+    fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        let name = key.name();
+        tracing::info_span!("registering", name).in_scope(|| tracing::info!(queue = name, "registered"));
+        metrics::Counter::from_arc(Arc::new(TellingHandle))
+    }
+
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
+
+/// Everything that lgtm itself counts on the program's threads passes by a recorder that logs.
+pub(crate) fn recorder_that_logs() {
+    metrics::set_global_recorder(Telling).unwrap();
+    let telemetry = lgtm::builder().without_metrics().log_label_from_field("queue", 1).init().unwrap();
+    for queue in ["mail", "print", "fax"] {
+        tracing::info_span!("job", otel.kind = "consumer").in_scope(|| tracing::info!(queue, "taken"));
+    }
+    // A line that is cut is counted.
+    tracing::info!(text = "x".repeat(400_000), "long");
+    say(&telemetry.shutdown().json());
+}
+
 fn messages(store: &Store) -> Vec<String> {
     let logs = store.logs();
     logs.iter().map(|entry| entry.json().unwrap()["message"].as_str().unwrap().to_owned()).collect()
@@ -270,6 +319,22 @@ fn a_debug_implementation_that_drops_the_guard_ends_telemetry_and_the_program_go
     assert!(took < Duration::from_secs(60), "{took:?}");
     // The line that was being shown came too late.
     assert_eq!(messages(stack.store()), ["before"]);
+}
+
+#[test]
+fn a_recorder_that_logs_and_opens_spans_makes_no_loop_and_holds_nothing_up() {
+    let stack = backends();
+    let finished = run("recorder that logs", &Addresses::of(&stack).with(&[("LGTM_SHUTDOWN_TIMEOUT", "60s")]));
+    assert!(finished.success, "{}", finished.stderr);
+    let report = finished.report();
+    for signal in ["logs", "spans"] {
+        assert_eq!(report[signal]["delivered"], report[signal]["admitted"], "{report}");
+    }
+    let messages = messages(stack.store());
+    let said = |text: &str| messages.iter().filter(|message| *message == text).count();
+    assert_eq!((said("taken"), said("long")), (3, 1));
+    // Of what lgtm counts itself it tells nothing, or that would be counted again.
+    assert_eq!((said("registered"), said("counted")), (0, 3), "{messages:?}");
 }
 
 #[test]
