@@ -193,32 +193,45 @@ pub struct SpanRecord {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BusyAndIdle {
     /// Nanoseconds inside.
-    pub busy: u64,
+    busy: u64,
     /// Nanoseconds outside.
-    pub idle: u64,
-    /// When the span was entered or left last: nanoseconds since the Unix epoch.
-    pub turned: u64,
+    idle: u64,
+    /// When the span was entered or left last, on the clock that is never set.
+    turned: u64,
     /// How often it is entered now: threads may be in it at once.
     entered: u32,
+}
+
+impl BusyAndIdle {
+    fn pass(&mut self) {
+        let now = clock::monotonic_nanos();
+        let passed = now.saturating_sub(self.turned);
+        self.turned = self.turned.max(now);
+        if self.entered > 0 {
+            self.busy += passed;
+        } else {
+            self.idle += passed;
+        }
+    }
+
+    /// Nanoseconds inside and outside, until now.
+    #[must_use]
+    pub fn until_now(mut self) -> (u64, u64) {
+        self.pass();
+        (self.busy, self.idle)
+    }
 }
 
 impl SpanRecord {
     /// From here on the time inside and outside the span is measured.
     pub fn begin_turns(&mut self) {
-        self.busy_and_idle = Some(BusyAndIdle { turned: self.start, ..BusyAndIdle::default() });
+        self.busy_and_idle = Some(BusyAndIdle { turned: clock::monotonic_nanos(), ..BusyAndIdle::default() });
     }
 
     /// The span is entered, or left.
     pub fn turn(&mut self, enters: bool) {
         let Some(times) = &mut self.busy_and_idle else { return };
-        let now = clock::unix_nanos();
-        let passed = now.saturating_sub(times.turned);
-        times.turned = times.turned.max(now);
-        if times.entered > 0 {
-            times.busy += passed;
-        } else {
-            times.idle += passed;
-        }
+        times.pass();
         times.entered = if enters { times.entered + 1 } else { times.entered.saturating_sub(1) };
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::catalogue;
+use crate::clock;
 use crate::current::TraceContext;
 use crate::pipeline::Queue;
 use crate::suppress::suppressed;
@@ -328,14 +329,13 @@ pub(crate) fn decide_all(queue: &Queue) {
 }
 
 fn decide_all_now(queue: &Queue) {
-    let now = crate::clock::unix_nanos();
     for shard in TRACES.iter() {
         let traces: Vec<_> = shard.lock().values().filter_map(Weak::upgrade).collect();
         for trace in traces {
             let waits_here =
                 trace.waiting.lock().spans.iter().any(|span| std::ptr::eq(Arc::as_ptr(&span.queue), queue));
             if waits_here {
-                trace.decide_early(now);
+                trace.decide_early(clock::end_of(trace.start));
             }
         }
     }

@@ -32,7 +32,10 @@ pub(crate) fn run(name: &str) {
         "recorder set" => recorder_set(),
         "recorder that logs" => crate::hostile::recorder_that_logs(),
         "guard dropped inside" => crate::hostile::guard_dropped_inside(),
-        other => assert!(crate::waits::program(other) || crate::hostile::program(other), "no program `{other}`"),
+        other => {
+            let known = crate::waits::program(other) || crate::hostile::program(other) || crate::clocks::program(other);
+            assert!(known, "no program `{other}`");
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod children;
+mod clocks;
 mod errors;
 mod harness;
 mod hostile;
