@@ -44,7 +44,7 @@ impl Known {
     fn handle<T: Default>(&self, key: &Key, kind: Kind, pick: fn(&Value) -> Option<Arc<T>>) -> Arc<T> {
         self.keys.fetch_add(1, Ordering::Relaxed);
         // The default is exposed nowhere; it would take a name that changes its type.
-        self.families.place(key, kind).and_then(|place| pick(&place.series.value)).unwrap_or_default()
+        self.families.place_again(key, kind).and_then(|place| pick(&place.series.value)).unwrap_or_default()
     }
 }
 

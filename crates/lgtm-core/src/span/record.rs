@@ -30,7 +30,7 @@ pub struct Limits {
     pub links: u32,
     /// Bytes of one attribute's value; longer ones are cut at a character's boundary. Default, and at most: 128 KiB.
     pub value_bytes: usize,
-    /// Bytes of all attributes of a span or event, and of all events of a span. Default: 256 KiB each.
+    /// Bytes of all attributes of a span or event, of all events of a span, and of all its links. Default: 256 KiB each.
     pub span_bytes: usize,
 }
 
@@ -294,13 +294,19 @@ impl SpanRecord {
         self.event_count += 1;
     }
 
-    /// Appends one encoded link unless the limit is reached; then counts it.
+    /// Appends one encoded link unless a limit is reached; then counts it.
     pub fn push_link(&mut self, limits: &Limits, write: impl FnOnce(&mut Vec<u8>)) {
         if self.link_count >= limits.links {
             self.dropped_links += 1;
             return;
         }
+        let before = self.links.len();
         write(&mut self.links);
+        if self.links.len() > limits.span_bytes {
+            self.links.truncate(before);
+            self.dropped_links += 1;
+            return;
+        }
         self.link_count += 1;
     }
 
