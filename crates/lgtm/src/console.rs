@@ -78,7 +78,7 @@ struct Careful<L, N> {
     join: Join,
 }
 
-/// Goes before the thread-locals of layer and registry do: those that came last go first.
+/// Goes before the thread-locals that were in use when it came into use itself: those that came last go first.
 struct Alive;
 
 impl Drop for Alive {
@@ -86,21 +86,29 @@ impl Drop for Alive {
 }
 
 thread_local! {
+    /// Beside the registry's, which come into use with the first span, and beside the layer's, with the first event.
     static ALIVE: Alive = const { Alive };
-    /// Whether the thread has used its own [`ALIVE`].
-    static USED: Cell<bool> = const { Cell::new(false) };
+    static ALIVE_WITH_EVENTS: Alive = const { Alive };
+    /// Whether the thread has used its own of the two.
+    static USED: Cell<[bool; 2]> = const { Cell::new([false; 2]) };
 }
 
-/// Layer and registry have come into use on this thread.
-fn mark_used() {
-    if !USED.with(|used| used.replace(true)) {
+/// The registry, or the layer too, has come into use on this thread.
+fn mark_used(by_event: bool) {
+    let [span, event] = USED.get();
+    if by_event && !event {
+        let _ = ALIVE_WITH_EVENTS.try_with(|_| ());
+        USED.set([span, true]);
+    } else if !by_event && !span {
         let _ = ALIVE.try_with(|_| ());
+        USED.set([true, event]);
     }
 }
 
 /// Whether the calling thread is past the end of its thread-locals.
 fn is_over() -> bool {
-    USED.with(Cell::get) && ALIVE.try_with(|_| ()).is_err()
+    let [span, event] = USED.get();
+    (span && ALIVE.try_with(|_| ()).is_err()) || (event && ALIVE_WITH_EVENTS.try_with(|_| ()).is_err())
 }
 
 impl<S, L, N> Layer<S> for Careful<L, N>
@@ -115,7 +123,7 @@ where
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         self.layer.on_new_span(attributes, id, context);
-        mark_used();
+        mark_used(false);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
@@ -133,7 +141,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if !is_over() {
             self.layer.on_event(event, context);
-            mark_used();
+            mark_used(true);
             if let Some(panic) = PANIC.try_with(Cell::take).ok().flatten() {
                 resume_unwind(panic);
             }

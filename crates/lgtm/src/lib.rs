@@ -90,7 +90,9 @@
 //! [`Telemetry`] is the guard. It sends what is left when it is dropped, also while a panic unwinds: logs and spans first,
 //! then the metrics a last time, so that the last losses are in them; it returns by its deadline (default 5 s) even if nobody
 //! answers. [`Telemetry::shutdown`] does the same and says what became of everything. `std::process::exit` runs no
-//! destructors: call it after the shutdown.
+//! destructors: without a shutdown before it, what was recorded in the last second is lost, and what a slow backend has not taken.
+//! A handler that runs at exit may end telemetry, log and count; it may not open spans, nor may a thread-local while it is
+//! destroyed: the registry of tracing-subscriber panics there.
 //!
 //! A panic is an event of level ERROR with the target `panic`, before the program's own hook runs ([`Builder::panics`]). With
 //! `panic = "abort"` that is the end: the hook flushes then, for at most a second.

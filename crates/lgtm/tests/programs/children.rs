@@ -33,8 +33,9 @@ pub(crate) fn run(name: &str) {
         "recorder that logs" => crate::hostile::recorder_that_logs(),
         "guard dropped inside" => crate::hostile::guard_dropped_inside(),
         other => {
-            let known = crate::waits::program(other) || crate::hostile::program(other) || crate::clocks::program(other);
-            assert!(known, "no program `{other}`");
+            let programs =
+                [crate::waits::program, crate::hostile::program, crate::clocks::program, crate::ends::program];
+            assert!(programs.iter().any(|program| program(other)), "no program `{other}`");
         }
     }
 }

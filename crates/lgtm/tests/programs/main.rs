@@ -12,6 +12,7 @@
 
 mod children;
 mod clocks;
+mod ends;
 mod errors;
 mod harness;
 mod hostile;
