@@ -56,7 +56,7 @@ fn a_line_of_any_size_is_within_lokis_bound_and_says_that_it_is_cut() {
 #[test]
 fn an_identity_of_any_length_leaves_room_for_the_line() {
     let mut settings = settings();
-    let mut identity = Identity::new(&"s".repeat(100_000));
+    let mut identity = Identity::new("s".repeat(100_000));
     identity.service_version = Some("v".repeat(100_000));
     identity.service_instance_id = "i".repeat(100_000);
     identity.environment = Some("e".repeat(100_000));
