@@ -68,6 +68,12 @@ impl Exemplars {
         }
     }
 
+    pub(crate) fn restart(&self) {
+        for place in self.places.get().into_iter().flatten() {
+            *place.0.lock() = Kept::default();
+        }
+    }
+
     /// The newest exemplar of a bucket.
     pub(crate) fn newest(&self, bucket: usize) -> Option<Exemplar> {
         self.places.get()?.get(bucket)?.0.lock().newest

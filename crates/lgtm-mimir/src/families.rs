@@ -71,6 +71,15 @@ impl Value {
 }
 
 impl Value {
+    /// As if nothing had been recorded.
+    pub(crate) fn restart(&self) {
+        match self {
+            Self::Counter(counter) => counter.restart(),
+            Self::Gauge(gauge) => gauge.restart(),
+            Self::Histogram(histogram) => histogram.restart(),
+        }
+    }
+
     /// How many hold the value: the series itself, keys that lead to it, handles of the program.
     pub(crate) fn holders(&self) -> usize {
         match self {

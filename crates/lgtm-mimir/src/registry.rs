@@ -84,6 +84,14 @@ impl Registry {
         self
     }
 
+    /// As if nothing had been recorded; the series and the program's handles to them stay.
+    pub(crate) fn restart(&self) {
+        self.expired.lock().clear();
+        for family in self.families().all() {
+            family.series().iter().for_each(|series| series.value.restart());
+        }
+    }
+
     /// What has expired since this was asked last.
     pub(crate) fn take_expired(&self) -> Vec<Expired> {
         std::mem::take(&mut *self.expired.lock())

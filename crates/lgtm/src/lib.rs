@@ -97,7 +97,9 @@
 //! A panic is an event of level ERROR with the target `panic`, before the program's own hook runs ([`Builder::panics`]). With
 //! `panic = "abort"` that is the end: the hook flushes then, for at most a second.
 //!
-//! A child of `fork` is inert: it sends nothing, and its flush and shutdown return at once.
+//! A child of `fork` is inert: it sends nothing of the parent's, and its flush and shutdown return at once. [`init`] in the child
+//! begins telemetry anew, with ids, an instance and counts of its own; sampler, span limits, buckets and console stay the
+//! parent's. Fork while no other thread of the program records: a lock that one holds stays locked in the child.
 //!
 //! ```no_run
 //! # async fn serve() {}
@@ -151,6 +153,7 @@
 )]
 
 mod builder;
+mod chain;
 mod compose;
 mod config;
 #[cfg(feature = "console")]

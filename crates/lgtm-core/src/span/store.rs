@@ -160,7 +160,8 @@ impl SpanStore {
             overflow.count.store(spans.len(), Ordering::Relaxed);
         }
         self.exporters.fetch_and(!bit, Ordering::Relaxed);
-        self.attached.fetch_and(!bit, Ordering::Relaxed);
+        let attached = self.attached.fetch_and(!bit, Ordering::Relaxed) & !bit;
+        current::forget_all_detached(self.id, attached);
     }
 
     #[inline]

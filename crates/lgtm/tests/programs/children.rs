@@ -35,7 +35,12 @@ pub(crate) fn run(name: &str) {
         other => {
             let programs =
                 [crate::waits::program, crate::hostile::program, crate::clocks::program, crate::ends::program];
-            assert!(programs.iter().any(|program| program(other)), "no program `{other}`");
+            let mut known = programs.iter().any(|program| program(other));
+            #[cfg(unix)]
+            {
+                known = known || crate::forks::program(other);
+            }
+            assert!(known, "no program `{other}`");
         }
     }
 }

@@ -15,6 +15,8 @@ mod children;
 mod clocks;
 mod ends;
 mod errors;
+#[cfg(unix)]
+mod forks;
 mod harness;
 mod hostile;
 mod lifecycle;
