@@ -149,6 +149,15 @@ fn forget_detached(stack: &mut Vec<Entry>, store: u32, attached: u32) {
     }
 }
 
+/// Takes everything off the calling thread's stack that only layers have entered that are gone.
+pub(crate) fn forget_all_detached(store: u32, attached: u32) {
+    let _ = STACK.try_with(|stack| {
+        let Ok(mut stack) = stack.try_borrow_mut() else { return };
+        stack.retain(|entry| entry.store != store || entry.layers & attached != 0);
+        TOP.with(|top| top.set(stack.last().and_then(|entry| entry.trace)));
+    });
+}
+
 /// The innermost span of this registry on the calling thread: the registry's id, and its trace.
 #[inline]
 pub(crate) fn innermost(store: u32) -> Option<(u64, Option<TraceContext>)> {

@@ -34,6 +34,11 @@ fn with_generator<R>(draw: impl FnOnce(&mut SmallRng) -> R) -> R {
     }
 }
 
+/// The calling thread draws from a new seed: after a `fork` two processes would else draw the same ids.
+pub(crate) fn seed_anew() {
+    let _ = GENERATOR.try_with(|cell| cell.replace(None));
+}
+
 fn seed() -> SmallRng {
     SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| SmallRng::seed_from_u64(fastrand::u64(..)))
 }

@@ -42,7 +42,6 @@ pub enum StartError {
 }
 
 /// Settings of a [`Devstack`] before it starts.
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct DevstackBuilder {
     ports: Ports,
@@ -51,6 +50,18 @@ pub struct DevstackBuilder {
     limits: Limits,
     scripts: Vec<(Endpoint, Vec<Reply>)>,
     targets: Vec<ScrapeTarget>,
+    on_thread_start: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl std::fmt::Debug for DevstackBuilder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("DevstackBuilder")
+            .field("ports", &self.ports)
+            .field("address", &self.address)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for DevstackBuilder {
@@ -62,6 +73,7 @@ impl Default for DevstackBuilder {
             limits: Limits::default(),
             scripts: Vec::new(),
             targets: Vec::new(),
+            on_thread_start: None,
         }
     }
 }
@@ -102,6 +114,16 @@ impl DevstackBuilder {
     /// Scrapes a target regularly, as [`Devstack::add_scrape_target`] does.
     pub fn scrape_target(mut self, target: ScrapeTarget) -> Self {
         self.targets.push(target);
+        self
+    }
+
+    /// Runs first on the thread of [`start_blocking`](Self::start_blocking). Defaults to nothing.
+    ///
+    /// For programs that send to a stack in their own process: the libraries under it log too, and each line that is sent
+    /// makes more of them. `lgtm_core::suppress_this_thread` keeps these out. Without it a full queue that makes its callers
+    /// wait makes the stack wait for itself.
+    pub fn on_thread_start(mut self, run: impl FnOnce() + Send + 'static) -> Self {
+        self.on_thread_start = Some(Box::new(run));
         self
     }
 
@@ -174,11 +196,15 @@ impl DevstackBuilder {
     ///
     /// # Errors
     /// If the thread, its runtime or a listener cannot be made.
-    pub fn start_blocking(self) -> Result<Devstack, StartError> {
+    pub fn start_blocking(mut self) -> Result<Devstack, StartError> {
+        let on_thread_start = self.on_thread_start.take();
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("lgtm-devstack".to_owned())
             .spawn(move || {
+                if let Some(run) = on_thread_start {
+                    run();
+                }
                 let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                     Ok(runtime) => runtime,
                     Err(error) => {

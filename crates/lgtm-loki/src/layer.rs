@@ -41,6 +41,11 @@ impl Layer {
         Self { attachment: Attachment::new(Role::Observer, None), queue, identity, streams, format, max_line_bytes }
     }
 
+    /// The layer sees nothing from now on. For a child that was forked: its layers are the parent's.
+    pub fn retire(&self) {
+        self.attachment.retire();
+    }
+
     fn admit(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
         with_buffer(|text| {
             match self.format {

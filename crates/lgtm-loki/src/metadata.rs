@@ -2,7 +2,7 @@
 
 use lgtm_core::callsite::remembered;
 use lgtm_core::protobuf::{field_length, length_tag, put_bytes, put_varint};
-use lgtm_core::span::Origin;
+use lgtm_core::span::{Origin, cut};
 use lgtm_core::{Identity, TraceContext};
 use tracing_core::Metadata;
 
@@ -10,12 +10,16 @@ const STRUCTURED_METADATA: u8 = length_tag(3);
 const NAME: u8 = length_tag(1);
 const VALUE: u8 = length_tag(2);
 
+/// Longest value of the program's identity: a line with more than 64 KiB of metadata is refused.
+const MAX_VALUE_BYTES: usize = 2048;
+
 /// What is the same for every line.
 pub(crate) fn of_identity(identity: &Identity) -> Vec<u8> {
     let mut buffer = Vec::new();
-    pair(&mut buffer, b"service_instance_id", identity.service_instance_id.as_bytes());
+    let value = |value: &str| cut(value, MAX_VALUE_BYTES).as_bytes().to_vec();
+    pair(&mut buffer, b"service_instance_id", &value(&identity.service_instance_id));
     if let Some(version) = &identity.service_version {
-        pair(&mut buffer, b"service_version", version.as_bytes());
+        pair(&mut buffer, b"service_version", &value(version));
     }
     buffer
 }

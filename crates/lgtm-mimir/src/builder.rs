@@ -13,6 +13,7 @@ use crate::buckets::{BucketRules, DEFAULT_BUCKETS, Matcher, NativeRules};
 use crate::families::{Families, Kind, Limits};
 use crate::mimir::Mimir;
 use crate::push::{Push, RemoteWrite, Sending};
+use crate::recorder::Recorder;
 use crate::registry::Registry;
 use crate::remote_write;
 use crate::scrape::Scrape;
@@ -116,9 +117,18 @@ pub struct Builder {
     name_series_limit: Option<usize>,
     expire_after: Option<Duration>,
     options: PipelineOptions,
+    restart: Option<Recorder>,
 }
 
 impl Builder {
+    /// Goes on with a recorder that is in place already, from zero: for a child that was forked, where the global recorder and
+    /// the program's handles are the parent's. Its buckets, limits and expiry stay. Defaults to a new one.
+    #[must_use]
+    pub fn restart(mut self, recorder: Recorder) -> Self {
+        self.restart = Some(recorder);
+        self
+    }
+
     /// The upper bounds of every histogram's buckets; `+Inf` is implied. Each bucket is a time series of each label set.
     /// Defaults to Prometheus' buckets: 5 ms to 10 s, in seconds.
     #[must_use]
@@ -262,8 +272,10 @@ impl Builder {
         let native = NativeRules::new(&self.native)?;
         let families = Families::new(rules, Limits { series, series_of_name }).with_native(native);
         describe_own(&families);
-        let registry = Registry::new(families, series).with_expiry(self.expire_after, self.push.is_some());
-        let registry = Arc::new(registry);
+        let registry = match &self.restart {
+            Some(recorder) => recorder.restarted(),
+            None => Arc::new(Registry::new(families, series).with_expiry(self.expire_after, self.push.is_some())),
+        };
 
         let mut worker = self.worker;
         let mut needed = || match &worker {

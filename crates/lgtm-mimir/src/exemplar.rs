@@ -7,6 +7,8 @@ use lgtm_core::span::undecided::{ExemplarSink, WaitingExemplar, await_decision};
 use lgtm_core::{SpanId, TraceContext, TraceId};
 use parking_lot::Mutex;
 
+use crate::push::FUTURE;
+
 /// One sample and the span it was recorded in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Exemplar {
@@ -66,6 +68,12 @@ impl Exemplars {
         }
     }
 
+    pub(crate) fn restart(&self) {
+        for place in self.places.get().into_iter().flatten() {
+            *place.0.lock() = Kept::default();
+        }
+    }
+
     /// The newest exemplar of a bucket.
     pub(crate) fn newest(&self, bucket: usize) -> Option<Exemplar> {
         self.places.get()?.get(bucket)?.0.lock().newest
@@ -75,7 +83,9 @@ impl Exemplars {
     /// that is not, and with it the whole request.
     pub(crate) fn unpushed(&self, bucket: usize) -> Option<Exemplar> {
         let mut kept = self.places.get()?.get(bucket)?.0.lock();
-        let newest = kept.newest.filter(|newest| newest.timestamp > kept.pushed)?;
+        // One that was further ahead than backends take says nothing of what is refused now: the clock has been set right.
+        let is_new = |time: i64| time > kept.pushed || kept.pushed.saturating_sub(time) > FUTURE;
+        let newest = kept.newest.filter(|newest| is_new(newest.timestamp))?;
         kept.pushed = newest.timestamp;
         Some(newest)
     }
@@ -114,6 +124,16 @@ mod tests {
         exemplars.offer(0, trace(), 4.0, 12);
         assert_eq!(exemplars.unpushed(0).map(|exemplar| exemplar.value), Some(4.0));
         assert_eq!(exemplars.newest(1), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_far_ahead_stops_no_exemplars_once_it_is_set_right() {
+        let exemplars = Exemplars::new(1);
+        exemplars.offer(0, trace(), 1.0, 1_000 + 60 * 60 * 1000);
+        assert!(exemplars.unpushed(0).is_some());
+        exemplars.offer(0, trace(), 2.0, 2_000);
+        assert_eq!(exemplars.unpushed(0).map(|exemplar| exemplar.value), Some(2.0));
+        assert_eq!(exemplars.unpushed(0), None);
     }
 
     #[test]

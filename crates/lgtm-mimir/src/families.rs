@@ -71,6 +71,15 @@ impl Value {
 }
 
 impl Value {
+    /// As if nothing had been recorded.
+    pub(crate) fn restart(&self) {
+        match self {
+            Self::Counter(counter) => counter.restart(),
+            Self::Gauge(gauge) => gauge.restart(),
+            Self::Histogram(histogram) => histogram.restart(),
+        }
+    }
+
     /// How many hold the value: the series itself, keys that lead to it, handles of the program.
     pub(crate) fn holders(&self) -> usize {
         match self {
@@ -225,14 +234,34 @@ impl Families {
     /// The series that this key's samples belong to; none if the name cannot be exposed with this type.
     /// Keys that become equal are one series.
     pub(crate) fn place(&self, key: &Key, kind: Kind) -> Option<Place> {
+        self.place_counting(key, kind, true)
+    }
+
+    /// As [`Families::place`], for a key whose excess was counted just now.
+    pub(crate) fn place_again(&self, key: &Key, kind: Kind) -> Option<Place> {
+        self.place_counting(key, kind, false)
+    }
+
+    fn place_counting(&self, key: &Key, kind: Kind, counts: bool) -> Option<Place> {
         let family = self.family(&naming::metric_name(key.name()), kind)?;
-        let (labels, left_out) = naming::labels(key.labels(), kind);
-        if left_out > 0 {
+        let (labels, excess) = naming::labels(key.labels(), kind);
+        if counts && (excess.is_cut || key.name().len() > naming::MAX_NAME_BYTES) {
+            self.refusals.refuse(Refusal::LengthLimit, || {
+                format!(
+                    "a series of metric `{}` has a name of more than {} bytes or a label's value of more than {}: the rest is cut",
+                    family.name,
+                    naming::MAX_NAME_BYTES,
+                    naming::MAX_VALUE_BYTES
+                )
+            });
+        }
+        if counts && excess.labels > 0 {
             self.refusals.refuse(Refusal::LabelLimit, || {
                 format!(
-                    "a series of metric `{}` has more than {} labels: {left_out} are cut",
+                    "a series of metric `{}` has more than {} labels: {} are cut",
                     family.name,
-                    naming::MAX_LABELS
+                    naming::MAX_LABELS,
+                    excess.labels
                 )
             });
         }

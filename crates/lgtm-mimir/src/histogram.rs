@@ -68,6 +68,17 @@ impl Histogram {
         self.counts.iter().fold(0, |total, count| total.saturating_add(count.load(Ordering::Relaxed)))
     }
 
+    pub(crate) fn restart(&self) {
+        for count in &self.counts {
+            count.store(0, Ordering::Relaxed);
+        }
+        self.sum.store(0, Ordering::Relaxed);
+        self.exemplars.restart();
+        if let Some(native) = &self.native {
+            native.restart();
+        }
+    }
+
     pub(crate) fn newest_exemplar(&self, bucket: usize) -> Option<Exemplar> {
         self.exemplars.newest(bucket)
     }

@@ -36,10 +36,21 @@ pub(crate) fn label_name(name: &str) -> String {
     }
 }
 
-/// The labels of a key as a series of this kind carries them, and how many had to be left out.
-pub(crate) fn labels<'a>(given: impl Iterator<Item = &'a Label>, kind: Kind) -> (Labels, usize) {
+/// What does not fit into the bounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Excess {
+    /// Labels that are left out.
+    pub(crate) labels: usize,
+    /// Whether a name or value is cut.
+    pub(crate) is_cut: bool,
+}
+
+/// The labels of a key as a series of this kind carries them, and what had to be left out.
+pub(crate) fn labels<'a>(given: impl Iterator<Item = &'a Label>, kind: Kind) -> (Labels, Excess) {
+    let mut excess = Excess::default();
     let mut given: Vec<(String, &str, &str)> = given
         .map(|label| {
+            excess.is_cut |= label.key().len() > MAX_NAME_BYTES || label.value().len() > MAX_VALUE_BYTES;
             let mut name = label_name(label.key());
             // A histogram's buckets are told apart by `le`: the user's label steps aside, as Prometheus does it.
             if name == OVERFLOW_LABEL || (kind == Kind::Histogram && name == "le") {
@@ -72,12 +83,14 @@ pub(crate) fn labels<'a>(given: impl Iterator<Item = &'a Label>, kind: Kind) -> 
     }
     for (_, value) in &mut labels {
         let length = cut(value, MAX_VALUE_BYTES).len();
+        // Joined ones may be too long together.
+        excess.is_cut |= length < value.len();
         value.truncate(length);
     }
     labels.retain(|(_, value)| !value.is_empty());
-    let left_out = labels.len().saturating_sub(MAX_LABELS);
+    excess.labels = labels.len().saturating_sub(MAX_LABELS);
     labels.truncate(MAX_LABELS);
-    (labels, left_out)
+    (labels, excess)
 }
 
 /// Escapes backslashes and line feeds, and quotes where asked.
@@ -163,8 +176,8 @@ mod tests {
     fn lengths_and_numbers_are_bounded() {
         let long = "é".repeat(2000);
         let given: Vec<_> = (0..100).map(|index| Label::new(format!("l{index}"), long.clone())).collect();
-        let (labels, left_out) = labels(given.iter(), Kind::Gauge);
-        assert_eq!((labels.len(), left_out), (MAX_LABELS, 36));
+        let (labels, excess) = labels(given.iter(), Kind::Gauge);
+        assert_eq!((labels.len(), excess), (MAX_LABELS, Excess { labels: 36, is_cut: true }));
         assert!(labels.iter().all(|(_, value)| value.len() == MAX_VALUE_BYTES));
         assert_eq!(metric_name(&"n".repeat(9000)).len(), MAX_NAME_BYTES);
     }

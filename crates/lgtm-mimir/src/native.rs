@@ -35,6 +35,12 @@ pub(crate) struct Buckets {
 }
 
 impl Native {
+    pub(crate) fn restart(&self) {
+        let mut state = self.0.lock();
+        let Self(new) = Self::new(state.max_buckets);
+        *state = new.into_inner();
+    }
+
     pub(crate) fn new(max_buckets: usize) -> Self {
         Self(Mutex::new(State {
             max_buckets,

@@ -25,6 +25,9 @@ use crate::remote_write2;
 
 /// How often type, help and unit are sent.
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);
+/// How far ahead of the backend's clock a sample may be, in milliseconds: Prometheus' bound, and the default of Mimir's
+/// `creation_grace_period`. Samples that were further ahead were not taken.
+pub(crate) const FUTURE: i64 = 10 * 60 * 1000;
 /// The NaN that means "no more samples": Prometheus Remote-Write 1.0, "Stale markers".
 const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// The metric that carries the resource's attributes.
@@ -111,9 +114,18 @@ impl Push {
         compress(&self.request, &mut self.snappy, body);
     }
 
+    /// Notes that the wall clock was far ahead and has been set right, if it has.
+    fn forget_future(&mut self, now: i64) {
+        if self.collected_at.saturating_sub(now) > FUTURE {
+            self.collected_at = now.saturating_sub(3);
+        }
+    }
+
     fn collect_at(&mut self, queue: &Queue, now: i64, last: bool) {
-        // Two samples of a series never share a timestamp, and none goes back, whatever the clock does; between two collections
-        // there is room for the marker of a series that has expired, and for the zero of one that begins again.
+        self.forget_future(now);
+        // Two samples of a series never share a timestamp, and none goes back, whatever the clock does, unless those before were of
+        // a future that no backend takes; between two collections there is room for the marker of a series that has expired, and
+        // for the zero of one that begins again.
         let timestamp = now.max(self.collected_at + 3);
         let keep_metadata = self.version.get() == RemoteWrite::Two;
         let mut round = Round {

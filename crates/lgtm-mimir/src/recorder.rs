@@ -21,6 +21,12 @@ impl Recorder {
         Self { registry }
     }
 
+    /// The registry, with nothing recorded.
+    pub(crate) fn restarted(&self) -> Arc<Registry> {
+        self.registry.restart();
+        Arc::clone(&self.registry)
+    }
+
     fn describe(&self, name: &KeyName, kind: Kind, unit: Option<Unit>, help: &str) {
         self.registry.families().describe(name.as_str(), kind, unit, help);
     }

@@ -20,17 +20,20 @@ pub(crate) enum Refusal {
     TypeConflict,
     /// A series has too many labels: the last ones are cut.
     LabelLimit,
+    /// A name or a label's value is too long: its end is cut.
+    LengthLimit,
     /// A histogram's sample is NaN: it is left out.
     NotANumber,
 }
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::SeriesLimit,
         Self::NameSeriesLimit,
         Self::NameLimit,
         Self::TypeConflict,
         Self::LabelLimit,
+        Self::LengthLimit,
         Self::NotANumber,
     ];
 
@@ -42,6 +45,7 @@ impl Refusal {
             Self::NameLimit => "name_limit",
             Self::TypeConflict => "type_conflict",
             Self::LabelLimit => "label_limit",
+            Self::LengthLimit => "length_limit",
             Self::NotANumber => "not_a_number",
         }
     }

@@ -44,7 +44,7 @@ impl Known {
     fn handle<T: Default>(&self, key: &Key, kind: Kind, pick: fn(&Value) -> Option<Arc<T>>) -> Arc<T> {
         self.keys.fetch_add(1, Ordering::Relaxed);
         // The default is exposed nowhere; it would take a name that changes its type.
-        self.families.place(key, kind).and_then(|place| pick(&place.series.value)).unwrap_or_default()
+        self.families.place_again(key, kind).and_then(|place| pick(&place.series.value)).unwrap_or_default()
     }
 }
 
@@ -82,6 +82,14 @@ impl Registry {
         self.idle = after.map(|after| Mutex::new(Idle::new(after)));
         self.pushes = pushes;
         self
+    }
+
+    /// As if nothing had been recorded; the series and the program's handles to them stay.
+    pub(crate) fn restart(&self) {
+        self.expired.lock().clear();
+        for family in self.families().all() {
+            family.series().iter().for_each(|series| series.value.restart());
+        }
     }
 
     /// What has expired since this was asked last.

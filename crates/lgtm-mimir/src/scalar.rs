@@ -14,6 +14,12 @@ impl Counter {
     }
 }
 
+impl Counter {
+    pub(crate) fn restart(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 impl CounterFn for Counter {
     #[inline]
     fn increment(&self, value: u64) {
@@ -36,6 +42,10 @@ pub(crate) struct Gauge {
 impl Gauge {
     pub(crate) fn value(&self) -> f64 {
         f64::from_bits(self.bits.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn restart(&self) {
+        self.bits.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn take_touched(&self) -> bool {

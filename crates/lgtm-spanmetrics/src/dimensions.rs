@@ -2,9 +2,9 @@
 
 use std::sync::OnceLock;
 
-use lgtm_core::Identity;
 use lgtm_core::catalogue::{SPANS_CREATED_TOTAL, SPANS_DURATION_SECONDS};
 use lgtm_core::span::SpanKind;
+use lgtm_core::{Identity, suppressed};
 use metrics::{Counter, Histogram};
 
 /// The handles of one kind.
@@ -28,7 +28,8 @@ impl Dimensions {
     #[inline]
     pub(crate) fn of(&self, kind: SpanKind) -> Option<&Series> {
         let series = self.kinds.get(kind as usize - 1)?;
-        Some(series.get_or_init(|| self.look_up(kind)))
+        // The recorder is the program's: a span that it opens meanwhile would wait for this one.
+        Some(series.get_or_init(|| suppressed(|| self.look_up(kind))))
     }
 
     #[cold]

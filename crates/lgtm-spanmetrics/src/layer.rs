@@ -22,6 +22,13 @@ impl std::fmt::Debug for Layer {
     }
 }
 
+impl Layer {
+    /// The layer sees nothing from now on. For a child that was forked: its layers are the parent's.
+    pub fn retire(&self) {
+        self.attachment.retire();
+    }
+}
+
 /// A layer that counts and times the spans of this service.
 #[must_use]
 pub fn layer(identity: &Identity) -> Layer {

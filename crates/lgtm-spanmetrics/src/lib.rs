@@ -21,7 +21,8 @@
 //! # Limits
 //!
 //! The labels are closed: one service name, five kinds. A span's kind is known from its fields at its opening; a kind that
-//! is recorded later shows in its duration but not in the count of created spans.
+//! is recorded later shows in its duration but not in the count of created spans. A recorder may log while it counts, but not
+//! open spans: they would be counted too, without end.
 
 mod dimensions;
 mod layer;

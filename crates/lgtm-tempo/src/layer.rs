@@ -30,6 +30,11 @@ impl Layer {
         Self { attachment, queue, detail, bounds: limits.filter(Limits::are_below_default) }
     }
 
+    /// The layer sees nothing from now on. For a child that was forked: its layers are the parent's.
+    pub fn retire(&self) {
+        self.attachment.retire();
+    }
+
     /// Adds the event to its span, or to the nearest ancestor that is exported.
     fn add_event(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
         let limits = self.attachment.limits();

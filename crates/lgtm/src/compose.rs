@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use lgtm_core::pipeline::PipelineOptions;
 use lgtm_core::{Identity, Worker};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tracing_core::{Dispatch, Subscriber, dispatcher};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::chain::{self, Chain, Signals};
 use crate::config::Config;
 use crate::error::Error;
-use crate::filter::Filter;
+use crate::filter::{Filter, Filters};
 use crate::guard::Telemetry;
 use crate::optional::Optional;
 use crate::settings::{Console, Destination, Settings};
@@ -23,6 +25,17 @@ pub(crate) const MEMORY_BUDGET: usize = 64 * 1024 * 1024;
 
 /// The process in which telemetry runs; 0: in none. A forked child is another one.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
+
+/// What this process has for good. A child that was forked has it too, and goes on with it.
+struct Installed {
+    /// Retires the layers and puts these in their place.
+    replace: fn(Signals) -> bool,
+    filters: Filters,
+    #[cfg(feature = "mimir")]
+    recorder: Option<lgtm_mimir::Recorder>,
+}
+
+static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
 
 /// Holds the claim on the process until it is certain; a start that fails gives it back.
 struct Claim {
@@ -72,8 +85,18 @@ struct Parts<'a> {
     worker: Worker,
     telemetry: Telemetry,
     layers: Layers,
-    /// Whether the recorder becomes the global one.
-    installs: bool,
+    recorders: Recorders,
+}
+
+/// What becomes of the recorder.
+enum Recorders {
+    /// It is the program's to install.
+    Leave,
+    /// It becomes the global one.
+    Install,
+    /// The global one is the parent's, and starts again.
+    #[cfg(feature = "mimir")]
+    Restart(lgtm_mimir::Recorder),
 }
 
 /// Starts everything that the settings choose.
@@ -84,24 +107,80 @@ pub(crate) fn start(
     runtime: Option<Handle>,
 ) -> Result<Telemetry, Error> {
     let mut claim = Claim::take()?;
+    let mut installed = INSTALLED.lock();
+    if let Some(installed) = &mut *installed {
+        let telemetry = start_again(installed, settings, config, extra.is_some(), runtime)?;
+        claim.keep = true;
+        return Ok(telemetry);
+    }
     let filter = filter(settings);
     let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT), filter.handle(), config);
     #[cfg_attr(not(feature = "opentelemetry"), expect(unused_mut, reason = "the other front door is taken out"))]
-    let (telemetry, mut layers) = start_parts(settings, telemetry, runtime, true)?;
+    let (telemetry, mut layers) = start_parts(settings, telemetry, runtime, Recorders::Install)?;
     let console = settings.console.unwrap_or_default();
     #[cfg(feature = "opentelemetry")]
     let extra = match (layers.opentelemetry.take(), extra) {
         (Some(door), Some(extra)) => Some(Box::new(door.and_then(extra)) as Extra),
         (door, extra) => door.or(extra),
     };
-    match extra {
+    let replace = match extra {
         Some(extra) => install(tracing_subscriber::registry().with(extra), filter, layers, console)?,
         None => install(tracing_subscriber::registry(), filter, layers, console)?,
-    }
+    };
+    *installed = Some(Installed {
+        replace,
+        filters: telemetry.filters(),
+        #[cfg(feature = "mimir")]
+        recorder: telemetry.recorder(),
+    });
+    drop(installed);
     if !settings.without_panics {
         crate::panic::record(telemetry.running());
     }
     claim.keep = true;
+    Ok(telemetry)
+}
+
+/// Starts everything that the settings choose in a child that was forked: what is installed is the parent's.
+fn start_again(
+    installed: &mut Installed,
+    settings: &Settings,
+    config: Config,
+    has_layer: bool,
+    runtime: Option<Handle>,
+) -> Result<Telemetry, Error> {
+    #[cfg(feature = "opentelemetry")]
+    let has_layer = has_layer || settings.opentelemetry;
+    if has_layer {
+        let problem = "a child that was forked has its parent's subscriber".to_owned();
+        return Err(Error::Setting {
+            setting: "layer",
+            problem,
+            accepted: "init() without further layers in the child",
+        });
+    }
+    // Before the identity and the first ids: those of the parent must not come again.
+    (installed.replace)(Signals::default());
+    let timeout = settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT);
+    let telemetry = Telemetry::new(timeout, installed.filters.clone(), config);
+    #[cfg(feature = "mimir")]
+    let recorders = installed.recorder.clone().map_or(Recorders::Install, Recorders::Restart);
+    #[cfg(not(feature = "mimir"))]
+    let recorders = Recorders::Install;
+    let (telemetry, layers) = start_parts(settings, telemetry, runtime, recorders)?;
+    if !(installed.replace)(layers.into()) {
+        return Err(Error::SubscriberAlreadySet);
+    }
+    installed
+        .filters
+        .set(&settings.log_filter.clone().unwrap_or_default(), &settings.span_filter.clone().unwrap_or_default());
+    #[cfg(feature = "mimir")]
+    if installed.recorder.is_none() {
+        installed.recorder = telemetry.recorder();
+    }
+    if !settings.without_panics {
+        crate::panic::record(telemetry.running());
+    }
     Ok(telemetry)
 }
 
@@ -122,7 +201,7 @@ where
     }
     let filter = filter(settings);
     let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT), filter.handle(), config);
-    let (telemetry, layers) = start_parts(settings, telemetry, runtime, false)?;
+    let (telemetry, layers) = start_parts(settings, telemetry, runtime, Recorders::Leave)?;
     let layer = Optional(None::<tracing_subscriber::layer::Identity>);
     #[cfg(feature = "tempo")]
     let layer = layer.and_then(Optional(layers.tempo));
@@ -143,14 +222,14 @@ fn start_parts(
     settings: &Settings,
     telemetry: Telemetry,
     runtime: Option<Handle>,
-    installs: bool,
+    recorders: Recorders,
 ) -> Result<(Telemetry, Layers), Error> {
     if settings.disabled == Some(true) {
         return Ok((telemetry, Layers::default()));
     }
     let worker = Worker::spawn().map_err(Error::Worker)?;
     let identity = settings.identity();
-    let mut parts = Parts { settings, identity, worker, telemetry, layers: Layers::default(), installs };
+    let mut parts = Parts { settings, identity, worker, telemetry, layers: Layers::default(), recorders };
     // First: what the others record about themselves must find the recorder.
     #[cfg(feature = "mimir")]
     parts.start_metrics()?;
@@ -259,8 +338,11 @@ impl Parts<'_> {
         if let Some(idle) = self.settings.expire_metrics_after {
             builder = builder.expire_after(idle);
         }
+        if let Recorders::Restart(recorder) = &self.recorders {
+            builder = builder.restart(recorder.clone());
+        }
         let mimir = builder.remote_write(self.settings.remote_write).build()?;
-        if self.installs {
+        if matches!(self.recorders, Recorders::Install) {
             mimir.install().map_err(|_| Error::RecorderAlreadySet)?;
         }
         self.telemetry.set_recorder(mimir.recorder(), mimir.renderer());
@@ -310,7 +392,28 @@ fn file_name(service: &str) -> String {
         .collect()
 }
 
-fn install<B>(base: B, filter: Filter, layers: Layers, console: Console) -> Result<(), Error>
+impl From<Layers> for Signals {
+    fn from(layers: Layers) -> Self {
+        Self {
+            #[cfg(feature = "tempo")]
+            tempo: Optional(layers.tempo),
+            #[cfg(feature = "span-metrics")]
+            span_metrics: Optional(layers.span_metrics),
+            #[cfg(feature = "loki")]
+            loki: Optional(layers.loki),
+        }
+    }
+}
+
+/// An empty chain for this subscriber, and how its layers are replaced.
+fn chain_on<S>(_: &S) -> (Chain<S>, fn(Signals) -> bool)
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    (Chain::default(), chain::replace::<S>)
+}
+
+fn install<B>(base: B, filter: Filter, layers: Layers, console: Console) -> Result<fn(Signals) -> bool, Error>
 where
     B: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
@@ -322,13 +425,15 @@ where
     let subscriber = subscriber.with(Optional(layers.span_metrics));
     #[cfg(feature = "loki")]
     let subscriber = subscriber.with(Optional(layers.loki));
+    let (chain, replace) = chain_on(&subscriber);
     #[cfg(feature = "console")]
-    let subscriber = subscriber.with(Optional(crate::console::layer(console)));
+    let chain = chain.with_console(crate::console::layer(console));
+    let subscriber = subscriber.with(chain);
     dispatcher::set_global_default(Dispatch::new(subscriber)).map_err(|_| Error::SubscriberAlreadySet)?;
     // Records of the `log` crate become events. A program that has a logger of its own keeps it.
     #[cfg(feature = "log")]
     if tracing_log::LogTracer::init().is_err() {
         lgtm_core::warn("the program has a logger of the `log` crate already: its records do not become events");
     }
-    Ok(())
+    Ok(replace)
 }

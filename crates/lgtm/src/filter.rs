@@ -146,6 +146,17 @@ impl Filters {
         self.state.both.load().span.0.clone()
     }
 
+    /// Replaces both.
+    pub(crate) fn set(&self, log: &Directives, span: &Directives) {
+        {
+            let _changing = self.state.changing.lock();
+            let both = Both::new(log, span);
+            self.state.follows_spans.fetch_or(both.events.follows_spans || both.spans.follows_spans, Ordering::Relaxed);
+            self.state.both.store(Arc::new(both));
+        }
+        tracing_core::callsite::rebuild_interest_cache();
+    }
+
     fn change(
         &self,
         setting: &'static str,

@@ -94,23 +94,16 @@
 //! [`Telemetry`] is the guard. It sends what is left when it is dropped, also while a panic unwinds: logs and spans first,
 //! then the metrics a last time, so that the last losses are in them; it returns by its deadline (default 5 s) even if nobody
 //! answers. [`Telemetry::shutdown`] does the same and says what became of everything. `std::process::exit` runs no
-//! destructors: call it after the shutdown.
+//! destructors: without a shutdown before it, what was recorded in the last second is lost, and what a slow backend has not taken.
+//! A handler that runs at exit may end telemetry, log and count; it may not open spans, nor may a thread-local while it is
+//! destroyed: the registry of tracing-subscriber panics there.
 //!
 //! A panic is an event of level ERROR with the target `panic`, before the program's own hook runs ([`Builder::panics`]). With
 //! `panic = "abort"` that is the end: the hook flushes then, for at most a second.
 //!
-//! # When a backend is away
-//!
-//! Items wait in memory (64 MiB for all signals, [`Builder::memory_budget`]). Beyond that the newest are dropped, lines of level DEBUG
-//! and TRACE first, and counted; with [`Overflow::Block`] their threads wait for a set time instead. A spool
-//! ([`Builder::spool`], `LGTM_SPOOL_DIR`) has a disk behind the memory: from half of it on, what waits goes to files, in order, and
-//! so does what is left at the end of the program; the next start sends it first. With `LGTM_SPOOL_DURABLE` everything goes to disk
-//! before it is sent, so that a crash loses at most the last second. What the disk holds is in
-//! [`SignalReport::spooled`]. Requests may arrive twice if the program dies between a backend's answer and its note of it: they
-//! have the same span ids and timestamps then, by which the backends know them. Processes with one configuration have folders of
-//! their own, and take over those of dead ones.
-//!
-//! A child of `fork` is inert: it sends nothing, and its flush and shutdown return at once.
+//! A child of `fork` is inert: it sends nothing of the parent's, and its flush and shutdown return at once. [`init`] in the child
+//! begins telemetry anew, with ids, an instance and counts of its own; sampler, span limits, buckets and console stay the
+//! parent's. Fork while no other thread of the program records: a lock that one holds stays locked in the child.
 //!
 //! ```no_run
 //! # async fn serve() {}
@@ -127,6 +120,17 @@
 //!
 //! Exporting runs on one thread of its own: the program needs no runtime, and a blocked one does not hold telemetry up. One
 //! `lgtm-worker` thread serves all signals.
+//!
+//! # When a backend is away
+//!
+//! Items wait in memory (64 MiB for all signals, [`Builder::memory_budget`]). Beyond that the newest are dropped, lines of level DEBUG
+//! and TRACE first, and counted; with [`Overflow::Block`] their threads wait for a set time instead. A spool
+//! ([`Builder::spool`], `LGTM_SPOOL_DIR`) has a disk behind the memory: from half of it on, what waits goes to files, in order, and
+//! so does what is left at the end of the program; the next start sends it first. With `LGTM_SPOOL_DURABLE` everything goes to disk
+//! before it is sent, so that a crash loses at most the last second. What the disk holds is in
+//! [`SignalReport::spooled`]. Requests may arrive twice if the program dies between a backend's answer and its note of it: they
+//! have the same span ids and timestamps then, by which the backends know them. Processes with one configuration have folders of
+//! their own, and take over those of dead ones.
 //!
 //! # Across services
 //!
@@ -164,6 +168,7 @@
 )]
 
 mod builder;
+mod chain;
 mod compose;
 mod config;
 #[cfg(feature = "console")]

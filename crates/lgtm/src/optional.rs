@@ -11,6 +11,12 @@ use tracing_subscriber::layer::{Context, Layer};
 /// The layer, or nothing in its place.
 pub(crate) struct Optional<L>(pub(crate) Option<L>);
 
+impl<L> Default for Optional<L> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
 impl<S: Subscriber, L: Layer<S>> Layer<S> for Optional<L> {
     fn on_register_dispatch(&self, subscriber: &Dispatch) {
         if let Some(layer) = &self.0 {

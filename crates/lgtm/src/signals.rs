@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -10,15 +11,20 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::guard::Running;
 
+/// The signals with handlers of ours, a bit each from SIGHUP = bit 0.
+static OURS: AtomicU64 = AtomicU64::new(0);
+
 /// From here on SIGTERM and SIGINT end telemetry before they end the process; but one for which the program has a handler
 /// already is left to that.
 pub(crate) fn watch(running: &Arc<Running>) -> io::Result<()> {
-    let caught = caught();
+    // In a child that was forked the handlers are the parent's, and nobody there listens to them.
+    let caught = caught() & !OURS.load(Ordering::SeqCst);
     let free: Vec<_> = [SIGTERM, SIGINT].into_iter().filter(|signal| caught & (1 << (signal - 1)) == 0).collect();
     if free.is_empty() {
         return Ok(());
     }
-    let mut signals = Signals::new(free)?;
+    let mut signals = Signals::new(&free)?;
+    OURS.fetch_or(free.iter().fold(0, |mask, signal| mask | (1 << (signal - 1))), Ordering::SeqCst);
     let running = Arc::downgrade(running);
     // Never told to end: a handler without its thread would swallow the signal.
     std::thread::Builder::new().name("lgtm-signals".to_owned()).spawn(move || {

@@ -45,7 +45,7 @@ pub enum Overflow {
     #[default]
     DropNewest,
     /// The calling thread waits for space, at most this long; then the new item is dropped and counted. Threads that export
-    /// never wait.
+    /// never wait, nor does one that panics. A thread of an asynchronous runtime waits too, and with it its other tasks.
     Block(Duration),
 }
 
@@ -225,7 +225,7 @@ impl Queue {
         let reason = match self.finish(&mut locked, start, stream, timestamp, priority) {
             Ok(()) => return true,
             Err(DropReason::QueueFull) => match self.overflow {
-                Overflow::Block(timeout) if !is_suppressed() => {
+                Overflow::Block(timeout) if !is_suppressed() && !std::thread::panicking() => {
                     let item = locked.bytes.split_off(start);
                     self.make_room(locked);
                     match self.wait_for_space(shard, &item, (stream, timestamp, priority), timeout) {

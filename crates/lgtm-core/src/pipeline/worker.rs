@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::process::Home;
 use crate::suppress::suppress_this_thread;
 
@@ -39,6 +40,7 @@ impl Worker {
             .max_blocking_threads(4)
             .build()?;
         let handle = runtime.handle().clone();
+        handle.spawn(clock::watch());
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         std::thread::Builder::new().name("lgtm-worker".to_owned()).spawn(move || {

@@ -35,7 +35,11 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add
 
 /// Names, values and their properties, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Baggage(Vec<Member>);
+pub struct Baggage {
+    members: Vec<Member>,
+    /// Bytes of all members in the header, a comma for each: headers without end must not cost time without end.
+    bytes: usize,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Member {
@@ -43,6 +47,14 @@ struct Member {
     value: String,
     /// As they came, without the first semicolon.
     properties: Option<String>,
+}
+
+impl Member {
+    /// Bytes in the header, with a comma.
+    fn bytes(&self) -> usize {
+        let value: usize = utf8_percent_encode(&self.value, ENCODED).map(str::len).sum();
+        self.key.len() + 1 + value + self.properties.as_ref().map_or(0, |properties| properties.len() + 1) + 1
+    }
 }
 
 impl Baggage {
@@ -69,7 +81,7 @@ impl Baggage {
     /// The value of a name.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|member| member.key == key).map(|member| member.value.as_str())
+        self.members.iter().find(|member| member.key == key).map(|member| member.value.as_str())
     }
 
     /// Sets a value, replacing one of the same name and its properties. False, and nothing changes, if the name is not a token
@@ -83,38 +95,43 @@ impl Baggage {
         if new.key.is_empty() || !new.key.bytes().all(is_token) {
             return false;
         }
-        let mut members = self.0.clone();
-        members.retain(|member| member.key != new.key);
-        members.push(new);
-        let changed = Self(members);
-        if changed.0.len() > MEMBERS || changed.to_string().len() > BYTES {
+        let known = self.members.iter().position(|member| member.key == new.key);
+        let freed = known.and_then(|place| self.members.get(place)).map_or(0, Member::bytes);
+        let bytes = self.bytes - freed + new.bytes();
+        // The first member has no comma.
+        if self.members.len() + usize::from(known.is_none()) > MEMBERS || bytes - 1 > BYTES {
             return false;
         }
-        *self = changed;
+        if let Some(place) = known {
+            self.members.remove(place);
+        }
+        self.members.push(new);
+        self.bytes = bytes;
         true
     }
 
     /// Removes a name.
     pub fn remove(&mut self, key: &str) {
-        self.0.retain(|member| member.key != key);
+        self.members.retain(|member| member.key != key);
+        self.bytes = self.members.iter().map(Member::bytes).sum();
     }
 
     /// Names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|member| (member.key.as_str(), member.value.as_str()))
+        self.members.iter().map(|member| (member.key.as_str(), member.value.as_str()))
     }
 
     /// Whether there is nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.members.is_empty()
     }
 }
 
 /// As the header's value.
 impl fmt::Display for Baggage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, member) in self.0.iter().enumerate() {
+        for (place, member) in self.members.iter().enumerate() {
             let comma = if place == 0 { "" } else { "," };
             write!(formatter, "{comma}{}={}", member.key, utf8_percent_encode(&member.value, ENCODED))?;
             if let Some(properties) = &member.properties {
@@ -258,6 +275,21 @@ mod tests {
         #[test]
         fn no_header_panics(header: String) {
             let _ = Baggage::parse(&header).to_string();
+        }
+
+        #[test]
+        fn its_length_is_known_and_within_the_bound(given: Vec<(String, String)>, removed: String) {
+            let mut baggage = Baggage::default();
+            for (key, value) in &given {
+                baggage.insert(key, value);
+                baggage.insert(&format!("k{}", key.len()), &value.repeat(20));
+                baggage.add(&format!("{key}={value};{removed}"));
+            }
+            baggage.remove(&removed);
+            baggage.remove("k1");
+            let text = baggage.to_string();
+            prop_assert!(text.len() <= BYTES);
+            prop_assert_eq!(baggage.bytes, if text.is_empty() { 0 } else { text.len() + 1 });
         }
     }
 }

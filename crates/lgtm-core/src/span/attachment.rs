@@ -1,7 +1,9 @@
 //! Ties a layer to the span store of its registry. Caller threads.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use tracing_core::dispatcher::WeakDispatch;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Interest, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
@@ -13,6 +15,7 @@ use super::ids::IdSource;
 use super::record::{Limits, LogContext, SpanRecord};
 use super::store::{self, SpanStore};
 use super::undecided::KeepRules;
+use crate::ids;
 use crate::sampler::Sampler;
 use crate::suppress::is_suppressed;
 
@@ -40,12 +43,21 @@ pub struct Attachment {
     limits: Option<Limits>,
     keep: Option<KeepRules>,
     attached: OnceLock<Attached>,
+    /// The subscriber, as far as it is known.
+    dispatch: OnceLock<WeakDispatch>,
 }
 
 struct Attached {
     store: Arc<SpanStore>,
-    /// 0: no bit was free, the layer sees nothing.
-    bit: u32,
+    /// 0: no bit was free, or the layer is retired; it sees nothing.
+    bit: AtomicU32,
+}
+
+impl Attached {
+    #[inline]
+    fn bit(&self) -> u32 {
+        self.bit.load(Ordering::Relaxed)
+    }
 }
 
 impl std::fmt::Debug for Attachment {
@@ -62,7 +74,15 @@ impl Attachment {
     /// A tie that is not attached yet. The first sampler on a registry decides for all its layers.
     #[must_use]
     pub fn new(role: Role, sampler: Option<Sampler>) -> Self {
-        Self { role, sampler, id_source: None, limits: None, keep: None, attached: OnceLock::new() }
+        Self {
+            role,
+            sampler,
+            id_source: None,
+            limits: None,
+            keep: None,
+            attached: OnceLock::new(),
+            dispatch: OnceLock::new(),
+        }
     }
 
     /// Bounds of the registry's spans. The first ones on a registry count. Without: [`Limits::default`].
@@ -88,6 +108,7 @@ impl Attachment {
 
     /// Attaches to the registry of this subscriber: for `Layer::on_register_dispatch`.
     pub fn register(&self, dispatch: &Dispatch) {
+        let _ = self.dispatch.set(dispatch.downgrade());
         if let Some(store) = store::find_or_create_store(dispatch) {
             let _ = self.attached.get_or_init(|| self.attach(store));
         }
@@ -104,21 +125,39 @@ impl Attachment {
         if let Some(source) = &self.id_source {
             let _ = store.id_source.set(Arc::clone(source));
         }
-        Attached { store, bit }
+        Attached { store, bit: AtomicU32::new(bit) }
     }
 
     #[inline]
-    fn attached(&self) -> Option<&Attached> {
+    fn attached(&self) -> Option<(&SpanStore, u32)> {
         let attached = match self.attached.get() {
             Some(attached) => attached,
             None => self.attach_late(),
         };
-        (attached.bit != 0 && !is_suppressed()).then_some(attached)
+        let bit = attached.bit();
+        (bit != 0 && !is_suppressed()).then_some((&*attached.store, bit))
+    }
+
+    /// The layer sees nothing from now on, and nobody waits for it. For a child that was forked: its layers are the parent's.
+    pub fn retire(&self) {
+        let attached = match self.attached.get() {
+            Some(attached) => attached,
+            None => self.attach_late(),
+        };
+        let bit = attached.bit.swap(0, Ordering::Relaxed);
+        if bit != 0 {
+            attached.store.detach(bit);
+        }
+        ids::seed_anew();
     }
 
     #[cold]
     fn attach_late(&self) -> &Attached {
-        let store = tracing_core::dispatcher::get_default(store::find_or_create_store);
+        let store = tracing_core::dispatcher::get_default(|dispatch| {
+            let store = store::find_or_create_store(dispatch)?;
+            let _ = self.dispatch.set(dispatch.downgrade());
+            Some(store)
+        });
         self.attached.get_or_init(|| self.attach(store.unwrap_or_else(|| Arc::new(SpanStore::new()))))
     }
 
@@ -142,12 +181,14 @@ impl Attachment {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let Attached { store, bit } = self.attached()?;
-        let kind = store.open(*bit, attributes, id, || {
+        let (store, bit) = self.attached()?;
+        let unopened = Unopened { dispatch: &self.dispatch, id };
+        let kind = store.open(bit, attributes, id, || {
             // By way of the new span: the context of a filtered layer does not look up a parent that is hidden from it.
             let known = |id: &u64| store.with(*id, |_| ()).is_some();
             context.span(id)?.scope().skip(1).map(|span| span.id().into_u64()).find(known)
         });
+        std::mem::forget(unopened);
         if self.id_source.is_some() {
             store.await_ids(id.into_u64());
         }
@@ -157,16 +198,16 @@ impl Attachment {
     /// For `Layer::on_record`.
     #[inline]
     pub fn record(&self, id: &Id, values: &Record<'_>) {
-        if let Some(Attached { store, bit }) = self.attached() {
-            store.record(*bit, id, values);
+        if let Some((store, bit)) = self.attached() {
+            store.record(bit, id, values);
         }
     }
 
     /// For `Layer::on_enter`.
     #[inline]
     pub fn enter(&self, id: &Id) {
-        if let Some(Attached { store, bit }) = self.attached() {
-            store.enter(*bit, id);
+        if let Some((store, bit)) = self.attached() {
+            store.enter(bit, id);
         }
     }
 
@@ -174,8 +215,8 @@ impl Attachment {
     #[inline]
     pub fn exit(&self, id: &Id) {
         // Also on a thread that exports: it may not have been one when it entered.
-        if let Some(Attached { store, bit }) = self.attached.get() {
-            store.exit(*bit, id);
+        if let Some(attached) = self.attached.get() {
+            attached.store.exit(attached.bit(), id);
         }
     }
 
@@ -188,29 +229,29 @@ impl Attachment {
     /// For `Layer::on_event`: shows the visited event; `None` on a thread that exports.
     #[inline]
     pub fn event<R>(&self, event: &Event<'_>, show: impl FnOnce(&VisitedEvent) -> R) -> Option<R> {
-        let Attached { store, bit } = self.attached()?;
-        Some(event::visit(store, *bit, event, show))
+        let (store, bit) = self.attached()?;
+        Some(event::visit(store, bit, event, show))
     }
 
     /// For `Layer::on_close`: shows the finished record, once. `use_record` runs under the record's lock: it must neither
     /// block nor call user code.
     #[inline]
     pub fn close<R>(&self, id: &Id, use_record: impl FnOnce(&mut SpanRecord) -> R) -> Option<R> {
-        let Attached { store, bit } = self.attached.get()?;
-        store.close(*bit, id, use_record)
+        let attached = self.attached.get()?;
+        attached.store.close(attached.bit(), id, use_record)
     }
 
     /// Shows the record of an open span, by the registry's id. `use_record` runs under the record's lock: it must neither
     /// block nor call user code, nor look at another record.
     #[inline]
     pub fn with<R>(&self, span: u64, use_record: impl FnOnce(&mut SpanRecord) -> R) -> Option<R> {
-        self.attached()?.store.with(span, use_record)
+        self.attached()?.0.with(span, use_record)
     }
 
     /// An id of this span leaves the process: its parent can no longer be set.
     #[inline]
     pub fn expose(&self, span: u64) {
-        if let Some(Attached { store, .. }) = self.attached() {
+        if let Some((store, _)) = self.attached() {
             store.expose(span);
         }
     }
@@ -225,10 +266,10 @@ impl Attachment {
         build: impl FnOnce(&mut LogContext, &mut dyn FnMut(VisitSpan<'_>)),
         use_context: impl FnOnce(&LogContext) -> R,
     ) -> Option<R> {
-        let Attached { store, bit } = self.attached()?;
+        let (store, bit) = self.attached()?;
         let mut use_context = Some(use_context);
         let cached = store.with(span, |record| {
-            if store.is_fresh(*bit, record) {
+            if store.is_fresh(bit, record) {
                 return use_context.take().map(|show| show(&record.log));
             }
             if !std::mem::replace(&mut record.log.asked, true) {
@@ -240,14 +281,14 @@ impl Attachment {
         if cached.is_some() {
             return cached;
         }
-        self.make_log_context(store, *bit, span, build, use_context?)
+        self.make_log_context(store, bit, span, build, use_context?)
     }
 
     /// Shows a span and its ancestors, from the leaf to the root. `visit` runs under a record's lock: it must neither block
     /// nor call user code, nor look at another record.
     pub fn ancestry(&self, span: u64, visit: VisitSpan<'_>) {
-        if let Some(Attached { store, bit }) = self.attached() {
-            walk(store, *bit, span, false, visit);
+        if let Some((store, bit)) = self.attached() {
+            walk(store, bit, span, false, visit);
         }
     }
 
@@ -276,6 +317,21 @@ impl Attachment {
     }
 }
 
+/// A span whose fields are being shown. If that panics the program never gets the span, and nobody would close it: it would
+/// keep its ancestors open for ever.
+struct Unopened<'a> {
+    dispatch: &'a OnceLock<WeakDispatch>,
+    id: &'a Id,
+}
+
+impl Drop for Unopened<'_> {
+    fn drop(&mut self) {
+        if let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) {
+            dispatch.try_close(self.id.clone());
+        }
+    }
+}
+
 /// Shows a span and its ancestors, from the leaf to the root, as far as this layer sees them: a filter may hide some.
 fn walk(store: &SpanStore, bit: u32, span: u64, logged: bool, visit: VisitSpan<'_>) {
     let mut next = span;
@@ -297,10 +353,10 @@ fn walk(store: &SpanStore, bit: u32, span: u64, logged: bool, visit: VisitSpan<'
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        if let Some(Attached { store, bit }) = self.attached.get()
-            && *bit != 0
+        if let Some(attached) = self.attached.get()
+            && attached.bit() != 0
         {
-            store.detach(*bit);
+            attached.store.detach(attached.bit());
         }
     }
 }

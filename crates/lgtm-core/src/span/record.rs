@@ -30,7 +30,7 @@ pub struct Limits {
     pub links: u32,
     /// Bytes of one attribute's value; longer ones are cut at a character's boundary. Default, and at most: 128 KiB.
     pub value_bytes: usize,
-    /// Bytes of all attributes of a span or event, and of all events of a span. Default: 256 KiB each.
+    /// Bytes of all attributes of a span or event, of all events of a span, and of all its links. Default: 256 KiB each.
     pub span_bytes: usize,
 }
 
@@ -193,32 +193,45 @@ pub struct SpanRecord {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BusyAndIdle {
     /// Nanoseconds inside.
-    pub busy: u64,
+    busy: u64,
     /// Nanoseconds outside.
-    pub idle: u64,
-    /// When the span was entered or left last: nanoseconds since the Unix epoch.
-    pub turned: u64,
+    idle: u64,
+    /// When the span was entered or left last, on the clock that is never set.
+    turned: u64,
     /// How often it is entered now: threads may be in it at once.
     entered: u32,
+}
+
+impl BusyAndIdle {
+    fn pass(&mut self) {
+        let now = clock::monotonic_nanos();
+        let passed = now.saturating_sub(self.turned);
+        self.turned = self.turned.max(now);
+        if self.entered > 0 {
+            self.busy += passed;
+        } else {
+            self.idle += passed;
+        }
+    }
+
+    /// Nanoseconds inside and outside, until now.
+    #[must_use]
+    pub fn until_now(mut self) -> (u64, u64) {
+        self.pass();
+        (self.busy, self.idle)
+    }
 }
 
 impl SpanRecord {
     /// From here on the time inside and outside the span is measured.
     pub fn begin_turns(&mut self) {
-        self.busy_and_idle = Some(BusyAndIdle { turned: self.start, ..BusyAndIdle::default() });
+        self.busy_and_idle = Some(BusyAndIdle { turned: clock::monotonic_nanos(), ..BusyAndIdle::default() });
     }
 
     /// The span is entered, or left.
     pub fn turn(&mut self, enters: bool) {
         let Some(times) = &mut self.busy_and_idle else { return };
-        let now = clock::unix_nanos();
-        let passed = now.saturating_sub(times.turned);
-        times.turned = times.turned.max(now);
-        if times.entered > 0 {
-            times.busy += passed;
-        } else {
-            times.idle += passed;
-        }
+        times.pass();
         times.entered = if enters { times.entered + 1 } else { times.entered.saturating_sub(1) };
     }
 
@@ -281,13 +294,19 @@ impl SpanRecord {
         self.event_count += 1;
     }
 
-    /// Appends one encoded link unless the limit is reached; then counts it.
+    /// Appends one encoded link unless a limit is reached; then counts it.
     pub fn push_link(&mut self, limits: &Limits, write: impl FnOnce(&mut Vec<u8>)) {
         if self.link_count >= limits.links {
             self.dropped_links += 1;
             return;
         }
+        let before = self.links.len();
         write(&mut self.links);
+        if self.links.len() > limits.span_bytes {
+            self.links.truncate(before);
+            self.dropped_links += 1;
+            return;
+        }
         self.link_count += 1;
     }
 

@@ -88,6 +88,7 @@ pub(crate) fn find_store(dispatch: &Dispatch) -> Option<Arc<SpanStore>> {
 impl SpanStore {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
+        clock::begin_watch();
         let count = 1 << SLOT_BITS;
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -159,7 +160,8 @@ impl SpanStore {
             overflow.count.store(spans.len(), Ordering::Relaxed);
         }
         self.exporters.fetch_and(!bit, Ordering::Relaxed);
-        self.attached.fetch_and(!bit, Ordering::Relaxed);
+        let attached = self.attached.fetch_and(!bit, Ordering::Relaxed) & !bit;
+        current::forget_all_detached(self.id, attached);
     }
 
     #[inline]
@@ -466,7 +468,7 @@ impl SpanStore {
     fn end_undecided(&self, id: u64) {
         let ended = self.with(id, |record| {
             let trace = record.undecided.clone().filter(|_| record.end == 0)?;
-            record.end = clock::unix_nanos().max(record.start);
+            record.end = clock::end_of(record.start);
             if record.ends_at_source() {
                 return None;
             }
@@ -539,7 +541,7 @@ fn close_record<R>(
         return None;
     }
     if record.end == 0 {
-        record.end = clock::unix_nanos().max(record.start);
+        record.end = clock::end_of(record.start);
     }
     let used = use_record(record);
     Some((used, leave(record, bit)))

@@ -14,8 +14,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::catalogue;
+use crate::clock;
 use crate::current::TraceContext;
 use crate::pipeline::Queue;
+use crate::suppress::suppressed;
 
 /// What keeps a trace that the head sampler leaves out.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -227,11 +229,9 @@ impl UndecidedTrace {
     #[cold]
     fn decide_early(&self, now: u64) {
         if let Some(kept) = self.decide(now) {
-            metrics::counter!(
-                catalogue::SPANS_DECIDED_EARLY_TOTAL,
-                "outcome" => if kept { "kept" } else { "discarded" }
-            )
-            .increment(1);
+            let outcome = if kept { "kept" } else { "discarded" };
+            // The recorder is the program's: what it traces of this may be decided early again.
+            suppressed(|| metrics::counter!(catalogue::SPANS_DECIDED_EARLY_TOTAL, "outcome" => outcome).increment(1));
         }
     }
 
@@ -322,15 +322,20 @@ pub fn await_decision(sink: &Arc<dyn ExemplarSink>, exemplar: WaitingExemplar) {
 }
 
 /// Decides every trace of which spans wait for this queue: nothing waits beyond the end of the program.
+///
+/// The end has a deadline: what finds the queue full now is dropped, also where callers wait for space.
 pub(crate) fn decide_all(queue: &Queue) {
-    let now = crate::clock::unix_nanos();
+    suppressed(|| decide_all_now(queue));
+}
+
+fn decide_all_now(queue: &Queue) {
     for shard in TRACES.iter() {
         let traces: Vec<_> = shard.lock().values().filter_map(Weak::upgrade).collect();
         for trace in traces {
             let waits_here =
                 trace.waiting.lock().spans.iter().any(|span| std::ptr::eq(Arc::as_ptr(&span.queue), queue));
             if waits_here {
-                trace.decide_early(now);
+                trace.decide_early(clock::end_of(trace.start));
             }
         }
     }

@@ -54,6 +54,32 @@ thread_local! {
     static VALUES: RefCell<Values> = const { RefCell::new(Vec::new()) };
 }
 
+/// How often each label of a line had a value over a cap.
+#[derive(Default)]
+struct Over(Vec<u64>);
+
+impl Over {
+    fn add(&mut self, place: usize) {
+        self.0.resize(self.0.len().max(place + 1), 0);
+        if let Some(count) = self.0.get_mut(place) {
+            *count += 1;
+        }
+    }
+
+    /// Says it once, and counts.
+    fn tell(&self, labels: &[FieldLabel]) {
+        for (label, count) in labels.iter().zip(&self.0).filter(|(_, count)| **count > 0) {
+            if !label.told.swap(true, Ordering::Relaxed) {
+                lgtm_core::warn(&format!(
+                    "label `{}` has more values than the {} that are told apart: further ones become `other`",
+                    label.label, label.most_values
+                ));
+            }
+            metrics::counter!(LOGS_LABEL_OVERFLOW_TOTAL, "label" => label.label.clone()).increment(*count);
+        }
+    }
+}
+
 impl FieldLabels {
     /// Fields with the names of their labels and their caps.
     pub(super) fn new(fixed: Labels, labels: Vec<(String, String, usize)>) -> Result<Self, BuildError> {
@@ -102,9 +128,19 @@ impl FieldLabels {
     }
 
     fn number_of(&self, values: &mut Values) -> u32 {
+        let mut over = Over::default();
+        let number = self.find_or_add(values, &mut over);
+        // With no lock held: the recorder is the program's, and may log. What it logs of this would be counted again.
+        if !over.0.is_empty() {
+            lgtm_core::suppressed(|| over.tell(&self.labels));
+        }
+        number
+    }
+
+    fn find_or_add(&self, values: &mut Values, over: &mut Over) -> u32 {
         {
             let known = self.known.read();
-            self.replace_over_cap(&known, values);
+            self.replace_over_cap(&known, values, over);
             if values.iter().all(Vec::is_empty) {
                 return 0;
             }
@@ -114,16 +150,18 @@ impl FieldLabels {
         }
         let mut known = self.known.write();
         // Another thread may have been here in between.
-        self.replace_over_cap(&known, values);
+        self.replace_over_cap(&known, values, over);
         if let Some(number) = known.combinations.get(values) {
             return *number;
         }
         if known.combinations.len() + 1 >= MOST {
             // The last combination stands for all further ones.
-            for (label, value) in self.labels.iter().zip(values.iter_mut()).filter(|(_, value)| !value.is_empty()) {
-                self.over(label, value);
+            for (place, value) in values.iter_mut().enumerate() {
+                if !value.is_empty() {
+                    over.add(place);
+                }
+                OTHER.clone_into(value);
             }
-            values.iter_mut().for_each(|value| OTHER.clone_into(value));
             if let Some(number) = known.combinations.get(values) {
                 return *number;
             }
@@ -143,23 +181,14 @@ impl FieldLabels {
     }
 
     /// Puts `other` in the place of values that are not told apart.
-    fn replace_over_cap(&self, known: &Known, values: &mut Values) {
-        for ((label, value), values) in self.labels.iter().zip(values.iter_mut()).zip(&known.values) {
+    fn replace_over_cap(&self, known: &Known, values: &mut Values, over: &mut Over) {
+        let labels = self.labels.iter().zip(values.iter_mut()).zip(&known.values);
+        for (place, ((label, value), values)) in labels.enumerate() {
             if !value.is_empty() && value != OTHER && values.len() >= label.most_values && !values.contains(value) {
-                self.over(label, value);
+                OTHER.clone_into(value);
+                over.add(place);
             }
         }
-    }
-
-    fn over(&self, label: &FieldLabel, value: &mut Vec<u8>) {
-        if !label.told.swap(true, Ordering::Relaxed) {
-            lgtm_core::warn(&format!(
-                "label `{}` has more values than the {} that are told apart: further ones become `other`",
-                label.label, label.most_values
-            ));
-        }
-        metrics::counter!(LOGS_LABEL_OVERFLOW_TOTAL, "label" => label.label.clone()).increment(1);
-        OTHER.clone_into(value);
     }
 
     pub(super) fn with_labels<R>(&self, combination: usize, level: usize, show: impl FnOnce(&str) -> R) -> R {

@@ -30,7 +30,18 @@ pub(crate) fn run(name: &str) {
         "init twice" => init_twice(),
         "subscriber set" => subscriber_set(),
         "recorder set" => recorder_set(),
-        other => panic!("no program `{other}`"),
+        "recorder that logs" => crate::hostile::recorder_that_logs(),
+        "guard dropped inside" => crate::hostile::guard_dropped_inside(),
+        other => {
+            let programs =
+                [crate::waits::program, crate::hostile::program, crate::clocks::program, crate::ends::program];
+            let mut known = programs.iter().any(|program| program(other));
+            #[cfg(unix)]
+            {
+                known = known || crate::forks::program(other);
+            }
+            assert!(known, "no program `{other}`");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use lgtm_devstack::{Endpoint, Reply};
 
 use crate::harness::{Addresses, PATIENCE, backends, run};
 
-fn assert_conserved(report: &serde_json::Value) {
+pub(crate) fn assert_conserved(report: &serde_json::Value) {
     for (signal, counts) in report.as_object().unwrap() {
         let number = |name: &str| counts[name].as_u64().unwrap();
         let dropped: u64 = counts["dropped"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();

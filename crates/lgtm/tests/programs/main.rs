@@ -7,14 +7,21 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "tests and their programs fail by a panic and speak on standard output"
 )]
 
 mod children;
+mod clocks;
+mod ends;
 mod errors;
+#[cfg(unix)]
+mod forks;
 mod harness;
+mod hostile;
 mod lifecycle;
 mod signals;
+mod waits;
 
 /// Not a test of its own: the entry of the child processes.
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::support::*;
 use crate::accounting::DropReason;
-use crate::pipeline::{Overflow, PipelineOptions};
+use crate::pipeline::{Overflow, Pipeline, PipelineOptions};
 
 /// Bytes before each item.
 const HEADER: usize = 16;
@@ -231,6 +231,33 @@ fn a_thread_that_exports_never_waits() {
 }
 
 #[test]
+fn a_thread_that_panics_never_waits() {
+    /// Admits while its thread unwinds, as a span does that is closed then.
+    struct Late<'a>(&'a Pipeline);
+    impl Drop for Late<'_> {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking());
+            assert!(!admit(self.0.queue(), 2), "there is no space, and nobody to wait for it");
+        }
+    }
+    let server = Server::start([]).otherwise(Answer::Held);
+    let mut options = bounded(1000, 1);
+    options.overflow = Overflow::Block(NEVER);
+    let pipeline = start(server.endpoint(), options);
+    assert!(admit(pipeline.queue(), 1));
+    std::thread::scope(|scope| {
+        let panicked = scope.spawn(|| {
+            let _late = Late(&pipeline);
+            std::panic::resume_unwind(Box::new("scripted"));
+        });
+        assert!(panicked.join().is_err());
+    });
+    assert_eq!(dropped_for(&pipeline.report(), DropReason::QueueFull), 1);
+    server.release(1);
+    assert_eq!(end(&pipeline).delivered, 1);
+}
+
+#[test]
 fn a_writer_that_panics_leaves_nothing_behind() {
     let server = Server::start([]);
     let pipeline = start(server.endpoint(), bounded(10_000, 10));
@@ -252,7 +279,7 @@ fn a_writer_that_panics_leaves_nothing_behind() {
 
 #[test]
 fn stream_and_timestamp_reach_the_encoder() {
-    use crate::pipeline::{Batch, Pipeline, Reply, Signal, Verdict, Worker};
+    use crate::pipeline::{Batch, Reply, Signal, Verdict, Worker};
     struct Labels;
     impl Signal for Labels {
         fn kind(&self) -> crate::SignalKind {
