@@ -44,11 +44,13 @@ pub mod pipeline;
 mod process;
 pub mod propagation;
 pub mod protobuf;
+pub mod redaction;
 pub mod sampler;
 mod scratch;
 mod secret;
 pub mod span;
 mod suppress;
+mod unprintable;
 
 pub use accounting::{DropReason, ErrorType, SignalKind, SignalReport};
 pub use clock::unix_nanos;
@@ -62,3 +64,4 @@ pub use sampler::Sampler;
 pub use scratch::with_buffer;
 pub use secret::Secret;
 pub use suppress::{is_suppressed, suppress_this_thread, suppressed};
+pub use unprintable::is_unprintable;

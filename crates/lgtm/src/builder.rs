@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lgtm_core::Sampler;
 use lgtm_core::pipeline::Overflow;
 use lgtm_core::span::Limits;
+use lgtm_core::{Sampler, redaction};
 use tokio::runtime::Handle;
 use tracing_core::Subscriber;
 use tracing_subscriber::Registry;
@@ -316,6 +316,30 @@ impl Builder {
         self
     }
 
+    /// Fields of these names do not show their values: `[redacted]` stands in logs, spans, their events and links, metric labels
+    /// and on the console instead. For the whole process, beside [the defaults](lgtm_core::redaction::DEFAULTS) such as
+    /// `password`, `token` and `authorization`. A name also stands for all that end with its words:
+    /// [how names match](crate::redaction).
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), lgtm::Error> {
+    /// let telemetry = lgtm::builder().redact(["ssn", "iban"]).without_redacting(["page_token"]).init()?;
+    /// # drop(telemetry);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn redact<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.settings.redaction.extend(names.into_iter().map(|name| (name.into(), true)));
+        self
+    }
+
+    /// Fields of these names show their values, although a shorter name of the list stands for them (`page_token`), or they are
+    /// a default themselves.
+    pub fn without_redacting<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.settings.redaction.extend(names.into_iter().map(|name| (name.into(), false)));
+        self
+    }
+
     /// What standard error shows. Defaults to [`Console::Auto`].
     pub fn console(mut self, console: Console) -> Self {
         self.settings.console = Some(console);
@@ -472,6 +496,10 @@ fn refuse_bad_numbers(settings: &Settings) -> Result<(), Error> {
     {
         let problem = format!("{timeout:?} is too long");
         return Err(Error::Setting { setting: "shutdown_timeout", problem, accepted: "a day at most" });
+    }
+    if let Some((name, _)) = settings.redaction.iter().find(|(name, _)| !redaction::is_name(name)) {
+        let problem = format!("`{name}` is no name of a field");
+        return Err(Error::Setting { setting: "redact", problem, accepted: "names with a letter or digit" });
     }
     if let Some(name) = settings.service_name.as_ref().filter(|name| name.trim().is_empty()) {
         let problem = format!("`{name}` is empty");

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lgtm_core::pipeline::PipelineOptions;
-use lgtm_core::{Identity, Worker};
+use lgtm_core::{Identity, Worker, redaction};
 use tokio::runtime::Handle;
 use tracing_core::{Dispatch, Subscriber, dispatcher};
 use tracing_subscriber::Registry;
@@ -84,6 +84,7 @@ pub(crate) fn start(
     runtime: Option<Handle>,
 ) -> Result<Telemetry, Error> {
     let mut claim = Claim::take()?;
+    redact(settings);
     let filter = filter(settings);
     let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT), filter.handle(), config);
     #[cfg_attr(not(feature = "opentelemetry"), expect(unused_mut, reason = "the other front door is taken out"))]
@@ -120,6 +121,7 @@ where
         let accepted = "init(), or lgtm_tempo's build_opentelemetry() beside layers() with Tempo off";
         return Err(Error::Setting { setting: "opentelemetry", problem, accepted });
     }
+    redact(settings);
     let filter = filter(settings);
     let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT), filter.handle(), config);
     let (telemetry, layers) = start_parts(settings, telemetry, runtime, false)?;
@@ -133,6 +135,17 @@ where
     #[cfg(feature = "console")]
     let layer = layer.and_then(Optional(crate::console::layer(settings.console.unwrap_or(Console::Off))));
     Ok((Box::new(layer.with_filter(filter)), telemetry))
+}
+
+/// Before any callsite comes into use.
+fn redact(settings: &Settings) {
+    for (name, redacted) in &settings.redaction {
+        if *redacted {
+            redaction::redact([name]);
+        } else {
+            redaction::allow([name]);
+        }
+    }
 }
 
 fn filter(settings: &Settings) -> Filter {

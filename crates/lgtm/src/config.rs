@@ -350,6 +350,16 @@ fn rows() -> Vec<Row> {
             |settings| Some(settings.span_filter.clone().unwrap_or_default().to_string()),
         ),
         row(
+            "redact",
+            &["LGTM_REDACT"],
+            |settings| !settings.redaction.is_empty(),
+            |settings| {
+                let name = |(name, redacted): &(String, bool)| format!("{}{name}", if *redacted { "" } else { "-" });
+                let names: Vec<_> = settings.redaction.iter().map(name).collect();
+                (!names.is_empty()).then(|| names.join(","))
+            },
+        ),
+        row(
             "console",
             &["LGTM_CONSOLE"],
             |settings| settings.console.is_some(),

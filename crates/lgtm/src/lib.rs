@@ -60,6 +60,7 @@
 //! | `LGTM_SHUTDOWN_TIMEOUT` | bound on flush and shutdown: `500ms`, `5s`, `1m` | `5s` |
 //! | `LGTM_SHUTDOWN_ON_SIGNALS` | `true`: SIGTERM and Ctrl-C send what is left before they end the process (Unix) | `false` |
 //! | `LGTM_CONSOLE` | what standard error shows: `auto` (pretty on a terminal, else JSON), `pretty`, `json`, `off` | `auto` |
+//! | `LGTM_REDACT` | names of further fields whose values do not show, separated by commas; a `-` in front shows those of a name again: `ssn,-page_token` | none beside `password`, `token`, `authorization`, ... |
 //! | `OTEL_SDK_DISABLED` | `true`: console logs only | `false` |
 //!
 //! - The specific wins over the general: `TEMPO_ENDPOINT` over `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` over
@@ -79,6 +80,13 @@
 //! - [`Config`] prints the effective values and who chose them, without secrets: `println!("{}", telemetry.config())`.
 //! - [`Telemetry::filters`] changes the filters while the program runs.
 //! - The two filters stand before all layers: an event that `RUST_LOG` refuses is neither in Loki nor on its span in Tempo.
+//!
+//! # Secrets
+//!
+//! Fields whose names stand for secrets (`password`, `db.password`, `apiKey`, `http.request.header.authorization`) have the value
+//! `[redacted]` in log lines, spans, span events, links, stream labels, metric labels and on the console: [`redaction`] has the
+//! list and how names match, `LGTM_REDACT` and [`Builder::redact`] change it. Names decide, not values: a message or a URL with a
+//! password in it is sent as it is. Layers of the program's own see everything.
 //!
 //! # Features
 //!
@@ -175,7 +183,7 @@ pub use lgtm_core::pipeline::Overflow;
 pub use lgtm_core::sampler::{Root, Sampler};
 pub use lgtm_core::{
     Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Proxy, Secret, SignalKind, SignalReport,
-    TraceContext, propagation,
+    TraceContext, propagation, redaction,
 };
 #[cfg(feature = "mimir")]
 pub use lgtm_mimir::{Format as MetricsFormat, Matcher, RemoteWrite, Renderer};

@@ -110,6 +110,8 @@ pub(crate) struct Settings {
     pub(crate) log_labels_from_fields: Vec<(String, usize)>,
     pub(crate) log_filter: Option<Directives>,
     pub(crate) span_filter: Option<Directives>,
+    /// Names of fields, and whether their values are left out. Later ones win.
+    pub(crate) redaction: Vec<(String, bool)>,
     pub(crate) console: Option<Console>,
     pub(crate) shutdown_timeout: Option<Duration>,
     pub(crate) memory_budget: Option<usize>,
@@ -171,6 +173,7 @@ impl Settings {
             log_labels_from_fields: [self.log_labels_from_fields, other.log_labels_from_fields].concat(),
             log_filter: self.log_filter.or(other.log_filter),
             span_filter: self.span_filter.or(other.span_filter),
+            redaction: [other.redaction, self.redaction].concat(),
             console: self.console.or(other.console),
             shutdown_timeout: self.shutdown_timeout.or(other.shutdown_timeout),
             memory_budget: self.memory_budget.or(other.memory_budget),

@@ -66,6 +66,7 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
             "off" => Some(Console::Off),
             _ => None,
         })?,
+        redaction: variables.parse("LGTM_REDACT", value::NAMES_FORM, value::names)?.unwrap_or_default(),
         disabled: variables.parse("OTEL_SDK_DISABLED", "true or false", value::switch)?,
         shutdown_on_signals: variables.parse("LGTM_SHUTDOWN_ON_SIGNALS", "true or false", value::switch)?,
         ..Settings::default()

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use lgtm_core::EndpointError;
 use lgtm_core::pipeline::Overflow;
+use lgtm_core::{EndpointError, redaction};
 use percent_encoding::percent_decode_str;
 
 use crate::error::Error;
@@ -14,6 +14,20 @@ pub(super) const DURATION_FORM: &str = "a time above zero with its unit, such as
 pub(super) const OVERFLOW_FORM: &str = "drop_newest, or block:<time> such as block:5s";
 pub(super) const ADDRESS_FORM: &str =
     "off, or host:port with an IP address or localhost, such as 127.0.0.1:9090 or [::]:9090";
+
+pub(super) const NAMES_FORM: &str =
+    "names of fields separated by commas, with a `-` in front of those whose values are shown: ssn,-page_token";
+
+/// Names of fields, and whether their values are left out.
+pub(super) fn names(text: &str) -> Option<Vec<(String, bool)>> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            let (name, redacted) = name.strip_prefix('-').map_or((name, true), |shown| (shown.trim(), false));
+            redaction::is_name(name).then(|| (name.to_owned(), redacted))
+        })
+        .collect()
+}
 
 /// A whole number with the unit ms, s or m.
 pub(super) fn duration(text: &str) -> Option<Duration> {
