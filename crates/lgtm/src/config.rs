@@ -407,17 +407,7 @@ fn endpoint(destination: Option<&Destination>) -> Option<&Endpoint> {
 }
 
 fn address(destination: Option<&Destination>) -> String {
-    // The URL has no credentials any more; some gateways take keys in its query.
-    endpoint(destination).map_or_else(
-        || "off".to_owned(),
-        |endpoint| {
-            let mut url = endpoint.url.clone();
-            if url.query().is_some() {
-                url.set_query(Some("***"));
-            }
-            url.to_string()
-        },
-    )
+    endpoint(destination).map_or_else(|| "off".to_owned(), |endpoint| endpoint.shown_url().to_string())
 }
 
 fn authentication(auth: &Auth) -> Option<String> {

@@ -67,6 +67,9 @@
 //!   `OTEL_EXPORTER_OTLP_ENDPOINT`; `OTEL_TRACES_SAMPLER` over `LGTM_PROFILE`; a signal's credentials over those in its URL
 //!   (`https://user:password@host`), and they over those for all signals. One `LGTM_PASSWORD` serves several signals with user
 //!   names of their own, as in Grafana Cloud.
+//! - Files of secrets, authorities and client certificates are read again when they change, 5 s later at the latest, and at once
+//!   when the backend refuses the old secret: what it refused is sent again with the new one. A file that cannot be used for a
+//!   moment leaves what was read before.
 //! - A protocol together with the usual port of the other one is refused.
 //! - A program is scraped or it pushes: with `LGTM_METRICS_ADDR` alone metrics are not pushed. If `MIMIR_ENDPOINT` is set too,
 //!   both happen: then no scraper may feed the same Mimir, or everything is counted twice.

@@ -222,7 +222,8 @@ impl Settings {
             let _ = endpoint.url.set_port(Some(protocol::usual_port(protocol)));
         }
         if protocol::has_port_of_the_other(endpoint, protocol) {
-            let problem = format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.url);
+            let problem =
+                format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.shown_url());
             let accepted = "Grpc with port 4317, Http with port 4318, or any other port";
             return Err(Error::Setting { setting: "tempo_protocol", problem, accepted });
         }

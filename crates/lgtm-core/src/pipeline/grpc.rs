@@ -11,12 +11,13 @@ use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Code, ConnectError, Request, Status};
+use tonic::{Code, ConnectError, Request, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
 use super::answer::Reply;
 use super::connect::{self, OverTls, Route};
 use super::http::{NoAnswer, chain_of, is_tls};
+use super::renewed::Renewed;
 use crate::accounting::ErrorType;
 use crate::endpoint::{Endpoint, EndpointError};
 
@@ -27,22 +28,53 @@ enum OverTlsOrNot {
 
 /// Sends messages to one method.
 pub(super) struct GrpcDelivery {
+    client: Renewed<GrpcClient>,
+    path: PathAndQuery,
+    timeout: Duration,
+}
+
+/// What is made of the endpoint, its secrets and certificates.
+struct GrpcClient {
     endpoint: tonic::transport::Endpoint,
     connector: OverTlsOrNot,
     /// Connected at the first request: that needs the worker's runtime.
     channel: OnceLock<Channel>,
-    path: PathAndQuery,
     metadata: MetadataMap,
-    timeout: Duration,
 }
 
 impl GrpcDelivery {
     pub(super) fn new(endpoint: &Endpoint, path: &'static str) -> Result<Self, EndpointError> {
+        let client = Renewed::new(endpoint, GrpcClient::new)?;
+        Ok(Self { client, path: PathAndQuery::from_static(path), timeout: endpoint.timeout })
+    }
+
+    /// Sends a request; once more where it was refused with a secret that has changed in the meantime.
+    pub(super) async fn send(&self, body: Bytes) -> Result<Reply, NoAnswer> {
+        const UNAUTHENTICATED: i32 = Code::Unauthenticated as i32;
+        const PERMISSION_DENIED: i32 = Code::PermissionDenied as i32;
+        let client = self.client.current();
+        let reply = client.send(body.clone(), &self.path, self.timeout).await;
+        match &reply {
+            Ok(Reply::Grpc { code: UNAUTHENTICATED | PERMISSION_DENIED, .. }) => {}
+            Err(NoAnswer { error: ErrorType::Tls, .. }) => {}
+            _ => return reply,
+        }
+        match self.client.renewed_since(&client) {
+            Some(renewed) => renewed.send(body, &self.path, self.timeout).await,
+            None => reply,
+        }
+    }
+}
+
+impl GrpcClient {
+    fn new(endpoint: &Endpoint) -> Result<Self, EndpointError> {
         let failed = |error: tonic::transport::Error| EndpointError::Tls(error.to_string());
         let connector = connect::connector(endpoint, connect::Protocol::Http2)?.service;
         let secure = endpoint.url.scheme() == "https";
-        let origin = Uri::try_from(endpoint.url.as_str())
-            .map_err(|error| EndpointError::Url { value: endpoint.url.to_string(), reason: error.to_string() })?;
+        let origin = Uri::try_from(endpoint.url.as_str()).map_err(|error| EndpointError::Url {
+            value: endpoint.shown_url().to_string(),
+            reason: error.to_string(),
+        })?;
         let mut address = endpoint.url.clone();
         if secure {
             // tonic refuses an `https` address whose TLS is not its own: it gets the same address without.
@@ -62,13 +94,11 @@ impl GrpcDelivery {
             endpoint: target,
             connector,
             channel: OnceLock::new(),
-            path: PathAndQuery::from_static(path),
             metadata: MetadataMap::from_headers(endpoint.header_map()?),
-            timeout: endpoint.timeout,
         })
     }
 
-    pub(super) async fn send(&self, body: Bytes) -> Result<Reply, NoAnswer> {
+    async fn send(&self, body: Bytes, path: &PathAndQuery, timeout: Duration) -> Result<Reply, NoAnswer> {
         let channel = self.channel.get_or_init(|| match &self.connector {
             OverTlsOrNot::Over(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
             OverTlsOrNot::Not(connector) => self.endpoint.connect_with_connector_lazy(connector.clone()),
@@ -79,9 +109,9 @@ impl GrpcDelivery {
             client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
             let mut request = Request::new(body);
             *request.metadata_mut() = self.metadata.clone();
-            client.unary(request, self.path.clone(), Raw).await
+            client.unary(request, path.clone(), Raw).await
         };
-        match tokio::time::timeout(self.timeout, call).await {
+        match tokio::time::timeout(timeout, call).await {
             Ok(Ok(answer)) => Ok(Reply::Grpc {
                 code: 0,
                 message: String::new(),
@@ -113,7 +143,7 @@ fn transport_error(status: &Status) -> Option<NoAnswer> {
     let message = causes.last()?.to_string();
     let error = if causes.iter().any(|cause| is_tls(*cause)) {
         ErrorType::Tls
-    } else if status.code() == Code::DeadlineExceeded || status.code() == Code::Cancelled {
+    } else if status.code() == Code::DeadlineExceeded || causes.iter().any(|cause| cause.is::<TimeoutExpired>()) {
         ErrorType::Timeout
     } else {
         ErrorType::Connect

@@ -10,6 +10,7 @@ mod grpc;
 mod http;
 mod proxy;
 mod queue;
+mod renewed;
 mod retry;
 mod tls;
 mod worker;

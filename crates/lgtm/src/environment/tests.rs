@@ -178,8 +178,8 @@ mod all_signals {
         ("LGTM_LOKI_TENANT", "te\u{7f}am", "visible ASCII"),
         ("LGTM_USERNAME", "", ""),
         ("LGTM_LOKI_USERNAME", "me", "password"),
-        ("LGTM_PASSWORD_FILE", "no/such/file", "readable file"),
-        ("LGTM_TEMPO_TOKEN_FILE", "no/such/file", "readable file"),
+        ("LGTM_PASSWORD_FILE", "/no/such/file", "readable file"),
+        ("LGTM_TEMPO_TOKEN_FILE", "/no/such/file", "readable file"),
         ("LGTM_CA_FILE", "no/such/file.pem", "PEM"),
         ("LGTM_MIMIR_CA_FILE", "no/such/file.pem", "PEM"),
         ("LGTM_OVERFLOW", "drop_oldest", "block:<time>"),
@@ -209,7 +209,7 @@ mod all_signals {
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x y=1", "key=value"),
         ("LGTM_PASSWORD", "secret", "user name"),
         ("LGTM_TOKEN", "to\nken", "visible ASCII"),
-        ("LGTM_TOKEN_FILE", "no/such/file", "readable file"),
+        ("LGTM_TOKEN_FILE", "/no/such/file", "readable file"),
         ("LGTM_TEMPO_TOKEN", "to\nken", "visible ASCII"),
         ("LGTM_CLIENT_CERTIFICATE_FILE", "no/such/file.pem", "PEM"),
         ("LGTM_CLIENT_KEY_FILE", "no/such/file.pem", "PEM"),
@@ -232,7 +232,8 @@ mod all_signals {
             }
             let error = result.expect_err(variable).to_string();
             // Secrets and files that are there are not shown.
-            let shown = !variable.ends_with("TOKEN") && !variable.ends_with("PASSWORD") && *value != "Cargo.toml";
+            let secret = ["TOKEN", "PASSWORD", "HEADERS"].iter().any(|end| variable.ends_with(end));
+            let shown = !secret && *value != "Cargo.toml";
             let value = if shown { value.split('=').next().unwrap() } else { "" };
             for part in [*variable, value, *form] {
                 assert!(error.contains(part), "{variable}={value}: `{part}` is not in `{error}`");

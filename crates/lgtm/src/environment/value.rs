@@ -74,7 +74,7 @@ pub(super) fn address(text: &str) -> Option<Option<SocketAddr>> {
 }
 
 /// `key=value` pairs separated by commas, percent-decoded, in the order given. The error names the key or, without one, the
-/// number of the pair: values may be secrets.
+/// number of the pair: values may be secrets, and so may what is no key.
 pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut pairs = Vec::new();
     for (index, pair) in text.split(',').enumerate().filter(|(_, pair)| !pair.trim().is_empty()) {
@@ -82,7 +82,7 @@ pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
         let (key, value) = pair.split_once('=').ok_or_else(|| format!("pair {number} has no `=`"))?;
         let key = decoded(key).filter(|key| !key.is_empty()).ok_or_else(|| format!("pair {number} has no key"))?;
         let value =
-            decoded(value).ok_or_else(|| format!("the value of `{key}` is not UTF-8 after percent-decoding"))?;
+            decoded(value).ok_or_else(|| format!("the value of pair {number} is not UTF-8 after percent-decoding"))?;
         pairs.push((key, value));
     }
     Ok(pairs)
