@@ -51,6 +51,7 @@ mod secret;
 pub mod span;
 mod suppress;
 mod unprintable;
+mod watched;
 
 pub use accounting::{DropReason, ErrorType, SignalKind, SignalReport};
 pub use clock::unix_nanos;
@@ -65,3 +66,4 @@ pub use scratch::with_buffer;
 pub use secret::Secret;
 pub use suppress::{is_suppressed, suppress_this_thread, suppressed};
 pub use unprintable::is_unprintable;
+pub use watched::ExpectedSecret;

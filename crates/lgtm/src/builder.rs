@@ -165,6 +165,15 @@ impl Builder {
         self
     }
 
+    /// Scrapers must show this bearer token. Without one everybody who reaches [`Builder::metrics_addr`] may read: choose a loopback
+    /// address then, or one that only the scraper reaches. One that comes from a file
+    /// ([`Secret::from_file`](crate::Secret::from_file)) is read again when that changes.
+    #[cfg(feature = "mimir")]
+    pub fn metrics_token(mut self, token: impl Into<lgtm_core::Secret>) -> Self {
+        self.settings.metrics_token = Some(token.into());
+        self
+    }
+
     /// How often metrics are pushed; a flush and the shutdown push besides. Defaults to 15 s.
     #[cfg(feature = "mimir")]
     pub fn push_interval(mut self, interval: Duration) -> Self {

@@ -257,6 +257,9 @@ impl Parts<'_> {
         if let Some(address) = address {
             builder = builder.listen(address);
         }
+        if let Some(token) = &self.settings.metrics_token {
+            builder = builder.listen_token(token.clone());
+        }
         if let Some(interval) = self.settings.push_interval {
             builder = builder.push_interval(interval);
         }

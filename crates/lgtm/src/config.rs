@@ -329,6 +329,12 @@ fn rows() -> Vec<Row> {
                 |settings| settings.metrics_addr.map(|address| address.to_string()),
             ),
             row(
+                "metrics_token",
+                &["LGTM_METRICS_TOKEN", "LGTM_METRICS_TOKEN_FILE"],
+                |settings| settings.metrics_token.is_some(),
+                |settings| settings.metrics_token.as_ref().map(|_| "***".to_owned()),
+            ),
+            row(
                 "push_interval",
                 &[],
                 |settings| settings.push_interval.is_some(),

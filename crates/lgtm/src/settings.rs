@@ -8,7 +8,7 @@ use lgtm_core::sampler::{Root, Sampler};
 #[cfg(feature = "tempo")]
 use lgtm_core::span::KeepRules;
 use lgtm_core::span::Limits;
-use lgtm_core::{Endpoint, Identity, Proxy};
+use lgtm_core::{Endpoint, Identity, Proxy, Secret};
 
 #[cfg(feature = "tempo")]
 use crate::error::Error;
@@ -82,6 +82,8 @@ pub(crate) struct Settings {
     /// Where metrics are pushed if neither a destination nor an address to be scraped at is chosen.
     pub(crate) default_mimir: Option<Endpoint>,
     pub(crate) metrics_addr: Option<SocketAddr>,
+    /// What scrapers must show.
+    pub(crate) metrics_token: Option<Secret>,
     pub(crate) push_interval: Option<Duration>,
     pub(crate) buckets: Option<Vec<f64>>,
     #[cfg(feature = "mimir")]
@@ -148,6 +150,7 @@ impl Settings {
             mimir: self.mimir.or(other.mimir),
             default_mimir: self.default_mimir.or(other.default_mimir),
             metrics_addr: self.metrics_addr.or(other.metrics_addr),
+            metrics_token: self.metrics_token.or(other.metrics_token),
             push_interval: self.push_interval.or(other.push_interval),
             buckets: self.buckets.or(other.buckets),
             #[cfg(feature = "mimir")]

@@ -1,24 +1,14 @@
 //! What is made of an endpoint, made anew when a file of it has changed: a secret, an authority, a client certificate or its key.
 //! Worker thread.
-//!
-//! A look at a file asks the file system for its state and reads nothing while that is the same. The path is followed each time:
-//! Kubernetes changes files by pointing a link at another folder.
 
-use std::fs::Metadata;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use crate::diagnostics;
 use crate::endpoint::{Endpoint, EndpointError};
-
-/// Files are looked at no more often, unless the backend has refused what was read of them.
-const CHECK_EVERY: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(5) };
-/// A file that was written so shortly ago may have been written again since, without a trace: it is read.
-const UNSETTLED: Duration = Duration::from_secs(2);
+use crate::watched::{CHECK_EVERY, WatchedFile};
 
 type Make<T> = Box<dyn Fn(&Endpoint) -> Result<T, EndpointError> + Send + Sync>;
 
@@ -32,70 +22,10 @@ struct State<T> {
     /// With the secrets that were read last.
     endpoint: Endpoint,
     current: Arc<T>,
-    files: Vec<File>,
+    files: Vec<WatchedFile>,
     checked: Instant,
     /// Whether what was seen last could not be used, and standard error knows.
     told: bool,
-}
-
-/// A file as it was seen last.
-struct File {
-    path: PathBuf,
-    seen: Option<Seen>,
-    /// Of its content; 0: it could not be read.
-    hash: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    modified: Option<SystemTime>,
-    length: u64,
-    /// Device and inode, where there are such.
-    file: (u64, u64),
-}
-
-impl Seen {
-    fn of(metadata: &Metadata) -> Self {
-        #[cfg(unix)]
-        let file = {
-            use std::os::unix::fs::MetadataExt as _;
-            (metadata.dev(), metadata.ino())
-        };
-        #[cfg(not(unix))]
-        let file = (0, 0);
-        Self { modified: metadata.modified().ok(), length: metadata.len(), file }
-    }
-
-    /// Whether the file was written long enough ago that another change would show.
-    fn is_settled(&self) -> bool {
-        let age = self.modified.and_then(|modified| SystemTime::now().duration_since(modified).ok());
-        age.is_some_and(|age| age > UNSETTLED)
-    }
-}
-
-impl File {
-    fn new(path: PathBuf) -> Self {
-        let mut file = Self { path, seen: None, hash: 0 };
-        file.changes(true);
-        file
-    }
-
-    /// Looks at the file; whether its content is another one than the last time.
-    fn changes(&mut self, reads_anyway: bool) -> bool {
-        // Before it is read: a change in between shows the next time.
-        let seen = std::fs::metadata(&self.path).ok().map(|metadata| Seen::of(&metadata));
-        let is_same = seen == self.seen && seen.is_some_and(|seen| seen.is_settled());
-        if is_same && self.hash != 0 && !reads_anyway {
-            return false;
-        }
-        self.seen = seen;
-        let hash = std::fs::read(&self.path).map_or(0, |content| {
-            let mut hasher = DefaultHasher::new();
-            content.hash(&mut hasher);
-            hasher.finish()
-        });
-        std::mem::replace(&mut self.hash, hash) != hash
-    }
 }
 
 impl<T> Renewed<T> {
@@ -105,7 +35,7 @@ impl<T> Renewed<T> {
     ) -> Result<Self, EndpointError> {
         let paths = endpoint.secret_files().chain(endpoint.certificate_files());
         // Before it is made: what changes in between is seen the next time.
-        let files = paths.map(|path| File::new(path.to_owned())).collect();
+        let files = paths.map(|path| WatchedFile::new(path)).collect();
         let mut endpoint = endpoint.clone();
         // The program may have read its secrets long ago. What cannot be read now stays as it was then.
         let told = endpoint.read_secrets_again().is_err();

@@ -59,6 +59,7 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         overflow: variables.parse("LGTM_OVERFLOW", value::OVERFLOW_FORM, value::overflow)?,
         shutdown_timeout: variables.parse("LGTM_SHUTDOWN_TIMEOUT", value::DURATION_FORM, value::duration)?,
         metrics_addr: variables.parse("LGTM_METRICS_ADDR", value::ADDRESS_FORM, value::address)?.flatten(),
+        metrics_token: variables.secret("LGTM_METRICS_TOKEN")?,
         console: variables.parse("LGTM_CONSOLE", "auto, pretty, json or off", |text| match text {
             "auto" => Some(Console::Auto),
             "pretty" => Some(Console::Pretty),

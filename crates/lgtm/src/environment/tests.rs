@@ -85,6 +85,10 @@ mod all_signals {
         assert_eq!(endpoint(push(&[scraped, pushed])).url.as_str(), "http://mimir:9009/");
         let off = settings(&[("LGTM_METRICS_ADDR", "off")]).unwrap();
         assert!(off.metrics_addr.is_none() && off.default_mimir.is_some(), "it is pushed");
+        for port in ["9464", ":9464", "localhost:9464", "127.0.0.1:9464"] {
+            let addr = settings(&[("LGTM_METRICS_ADDR", port)]).unwrap().metrics_addr;
+            assert_eq!(addr, Some(([127, 0, 0, 1], 9464).into()), "{port}");
+        }
         let addr = settings(&[("LGTM_METRICS_ADDR", "localhost:0")]).unwrap().metrics_addr;
         assert_eq!(addr, Some(([127, 0, 0, 1], 0).into()));
     }
@@ -168,7 +172,10 @@ mod all_signals {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "milliseconds"),
         ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0", "milliseconds"),
         ("MIMIR_ENDPOINT", "mimir", "http://"),
-        ("LGTM_METRICS_ADDR", "9090", "host:port"),
+        ("LGTM_METRICS_ADDR", "70000", "host:port"),
+        ("LGTM_METRICS_ADDR", ":", "host:port"),
+        ("LGTM_METRICS_TOKEN", "", ""),
+        ("LGTM_METRICS_TOKEN_FILE", "/no/such/file", "readable file"),
         ("LGTM_METRICS_ADDR", "http://localhost:9090", "host:port"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),
         ("LGTM_PROFILE", "prod", "development, production or gateway"),

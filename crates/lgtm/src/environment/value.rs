@@ -12,8 +12,7 @@ use crate::error::Error;
 pub(super) const URL_FORM: &str = "a URL such as http://localhost:3100 or https://user:password@host";
 pub(super) const DURATION_FORM: &str = "a time above zero with its unit, such as 500ms, 5s or 1m";
 pub(super) const OVERFLOW_FORM: &str = "drop_newest, or block:<time> such as block:5s";
-pub(super) const ADDRESS_FORM: &str =
-    "off, or host:port with an IP address or localhost, such as 127.0.0.1:9090 or [::]:9090";
+pub(super) const ADDRESS_FORM: &str = "off, a port such as 9090 of the loopback address, or host:port with an IP address or localhost, such as 0.0.0.0:9090 or [::]:9090";
 
 pub(super) const NAMES_FORM: &str =
     "names of fields separated by commas, with a `-` in front of those whose values are shown: ssn,-page_token";
@@ -62,12 +61,14 @@ pub(super) fn overflow(text: &str) -> Option<Overflow> {
     }
 }
 
-/// `host:port`, without asking a name server, or `off`.
+/// `host:port`, without asking a name server, or `off`. A port alone is one of the loopback address: who wants to be read by other
+/// machines says so.
 pub(super) fn address(text: &str) -> Option<Option<SocketAddr>> {
     if text == "off" {
         return Some(None);
     }
-    if let Some(port) = text.strip_prefix("localhost:") {
+    let loopback = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':'));
+    if let Some(port) = loopback.or_else(|| text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text)) {
         return Some(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?)));
     }
     text.parse().ok().map(Some)
