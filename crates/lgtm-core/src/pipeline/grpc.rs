@@ -18,6 +18,7 @@ use super::answer::Reply;
 use super::connect::{self, OverTls, Route};
 use super::http::{NoAnswer, chain_of, is_tls};
 use super::renewed::Renewed;
+use super::scrub::Secrets;
 use crate::accounting::ErrorType;
 use crate::endpoint::{Endpoint, EndpointError};
 
@@ -40,6 +41,7 @@ struct GrpcClient {
     /// Connected at the first request: that needs the worker's runtime.
     channel: OnceLock<Channel>,
     metadata: MetadataMap,
+    secrets: Secrets,
 }
 
 impl GrpcDelivery {
@@ -95,6 +97,7 @@ impl GrpcClient {
             connector,
             channel: OnceLock::new(),
             metadata: MetadataMap::from_headers(endpoint.header_map()?),
+            secrets: Secrets::of(endpoint),
         })
     }
 
@@ -122,7 +125,7 @@ impl GrpcClient {
                 || {
                     Ok(Reply::Grpc {
                         code: status.code() as i32,
-                        message: status.message().to_owned(),
+                        message: self.secrets.scrub(status.message().to_owned()),
                         retry_delay: status.get_details_retry_info().and_then(|info| info.retry_delay),
                         body: Vec::new(),
                     })

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::answer::Reply;
 use super::connect::{self, Route};
 use super::renewed::Renewed;
+use super::scrub::Secrets;
 use crate::accounting::ErrorType;
 use crate::endpoint::{Endpoint, EndpointError};
 
@@ -33,6 +34,7 @@ struct HttpClient {
     client: Client<HttpsConnector<Route>, Full<Bytes>>,
     uri: Uri,
     headers: HeaderMap,
+    secrets: Secrets,
 }
 
 /// A request that got no answer.
@@ -101,7 +103,7 @@ impl HttpClient {
             .pool_idle_timeout(Duration::from_secs(50))
             .pool_max_idle_per_host(2)
             .build(connector.service);
-        Ok(Self { client, uri, headers: map })
+        Ok(Self { client, uri, headers: map, secrets: Secrets::of(endpoint) })
     }
 
     async fn send(
@@ -149,6 +151,9 @@ impl HttpClient {
         };
         // The status is known; a body that breaks off or does not end changes nothing about it.
         let _ = tokio::time::timeout(timeout.saturating_sub(started.elapsed()), read).await;
+        if status >= 300 {
+            answer = self.secrets.scrub_body(answer);
+        }
         Ok(Reply::Http { status, retry_after, headers: head.headers, body: answer })
     }
 }

@@ -12,6 +12,7 @@ mod proxy;
 mod queue;
 mod renewed;
 mod retry;
+mod scrub;
 mod tls;
 mod worker;
 

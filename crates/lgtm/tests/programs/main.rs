@@ -14,6 +14,7 @@ mod children;
 mod errors;
 mod harness;
 mod lifecycle;
+mod secrets;
 mod signals;
 
 /// Not a test of its own: the entry of the child processes.
