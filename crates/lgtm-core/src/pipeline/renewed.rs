@@ -35,7 +35,7 @@ impl<T> Renewed<T> {
     ) -> Result<Self, EndpointError> {
         let paths = endpoint.secret_files().chain(endpoint.certificate_files());
         // Before it is made: what changes in between is seen the next time.
-        let files = paths.map(|path| WatchedFile::new(path)).collect();
+        let files = paths.map(WatchedFile::new).collect();
         let mut endpoint = endpoint.clone();
         // The program may have read its secrets long ago. What cannot be read now stays as it was then.
         let told = endpoint.read_secrets_again().is_err();
