@@ -1,37 +1,110 @@
-//! What is the same for every use of a callsite: bytes, made once a thread, and whether its fields repeat a name. Caller
-//! threads.
+//! What is the same for every use of a callsite: bytes, made once a thread; whether its fields repeat a name, and whether one
+//! has a name that stands for a secret. Caller threads.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use tracing_core::Metadata;
 
-/// Whether any callsite repeats a name: hardly any program has one.
-static ANY_REPEATS: AtomicBool = AtomicBool::new(false);
-/// Their metadata's addresses.
-static REPEATING: RwLock<Option<HashSet<usize>>> = RwLock::new(None);
+use crate::redaction;
 
-/// A callsite comes into use.
-pub(crate) fn register(callsite: &'static Metadata<'static>) {
-    let mut names = HashSet::new();
-    if callsite.fields().iter().all(|field| names.insert(field.name())) {
-        return;
-    }
-    REPEATING.write().get_or_insert_default().insert(std::ptr::from_ref(callsite).addr());
-    ANY_REPEATS.store(true, Ordering::Release);
+/// What sets a callsite apart from most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Special {
+    /// Two fields have one name.
+    pub(crate) repeats: bool,
+    /// A field has a name that stands for a secret.
+    pub(crate) redacts: bool,
 }
 
-/// Whether two fields of this callsite have one name.
+/// Whether any callsite is special: many programs have none.
+static ANY_SPECIAL: AtomicBool = AtomicBool::new(false);
+/// A bit for each special callsite, by its address; others may share it.
+static MAY_BE_SPECIAL: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+/// By their metadata's addresses.
+static SPECIAL: RwLock<Option<HashMap<usize, Special>>> = RwLock::new(None);
+/// Counted on when callsites are to be judged anew.
+static GENERATION: AtomicUsize = AtomicUsize::new(0);
+
+const WORDS: usize = 64;
+
+/// A callsite comes into use, or is judged anew.
+pub(crate) fn register(callsite: &Metadata<'_>) {
+    let mut names = HashSet::new();
+    let mut special = Special::default();
+    for field in callsite.fields() {
+        special.repeats |= !names.insert(field.name());
+        special.redacts |= redaction::is_redacted(field.name());
+    }
+    let address = std::ptr::from_ref(callsite).addr();
+    if special == Special::default() {
+        if ANY_SPECIAL.load(Ordering::Relaxed)
+            && let Some(known) = SPECIAL.write().as_mut()
+        {
+            known.remove(&address);
+        }
+        return;
+    }
+    SPECIAL.write().get_or_insert_default().insert(address, special);
+    let (word, bit) = place_of(address);
+    if let Some(word) = MAY_BE_SPECIAL.get(word) {
+        word.fetch_or(bit, Ordering::Release);
+    }
+    ANY_SPECIAL.store(true, Ordering::Release);
+}
+
+/// Metadata is larger than 64 bytes: the lowest bits say little.
 #[inline]
-pub(crate) fn repeats_a_name(callsite: &Metadata<'_>) -> bool {
-    ANY_REPEATS.load(Ordering::Relaxed) && is_registered(std::ptr::from_ref(callsite).addr())
+fn place_of(address: usize) -> (usize, u64) {
+    let mixed = (address >> 4) ^ (address >> 16);
+    ((mixed >> 6) % WORDS, 1 << (mixed & 63))
+}
+
+/// What sets this callsite apart; `None`: nothing.
+#[inline]
+pub(crate) fn special(callsite: &Metadata<'_>) -> Option<Special> {
+    if !ANY_SPECIAL.load(Ordering::Relaxed) {
+        return None;
+    }
+    let address = std::ptr::from_ref(callsite).addr();
+    let (word, bit) = place_of(address);
+    if MAY_BE_SPECIAL.get(word)?.load(Ordering::Relaxed) & bit == 0 {
+        return None;
+    }
+    look_up(address)
 }
 
 #[cold]
-fn is_registered(callsite: usize) -> bool {
-    REPEATING.read().as_ref().is_some_and(|known| known.contains(&callsite))
+fn look_up(callsite: usize) -> Option<Special> {
+    SPECIAL.read().as_ref()?.get(&callsite).copied()
+}
+
+/// What threads have seen of callsites counts no more.
+pub(crate) fn forget() {
+    GENERATION.fetch_add(1, Ordering::Release);
+}
+
+const SEEN: usize = 128;
+
+thread_local! {
+    /// Callsites that this thread knows to be judged, and of which generation.
+    static SEEN_CALLSITES: [Cell<(usize, usize)>; SEEN] = const { [const { Cell::new((0, 0)) }; SEEN] };
+}
+
+/// Judges a callsite that may be in use before it is registered: that happens while another thread registers it. Such uses ask
+/// whether the callsite is enabled.
+#[inline]
+pub(crate) fn ensure_registered(callsite: &Metadata<'_>) {
+    let seen = (std::ptr::from_ref(callsite).addr(), GENERATION.load(Ordering::Acquire));
+    let known = SEEN_CALLSITES.try_with(|places| {
+        let place = places.get(((seen.0 >> 4) ^ (seen.0 >> 12)) % SEEN)?;
+        (place.replace(seen) == seen).then_some(())
+    });
+    if !matches!(known, Ok(Some(()))) {
+        register(callsite);
+    }
 }
 
 /// Callsites remembered by a thread; others that fall on the same place take turns.
@@ -65,7 +138,7 @@ pub fn remembered<R>(
         if places.is_empty() {
             places.resize_with(PLACES, Remembered::default);
         }
-        // Metadata is larger than 64 bytes: the lowest bits say nothing.
+        // As above.
         let place = ((address >> 4) ^ (address >> 12) ^ (usize::from(what) << 5)) % PLACES;
         let place = places.get_mut(place)?;
         let (make, show) = todo.take()?;

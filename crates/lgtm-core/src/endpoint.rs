@@ -1,6 +1,7 @@
 //! Where a signal goes: URL, tenant, authentication, headers, certificates, proxy, time-out.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,7 +11,11 @@ use url::Url;
 use crate::secret::Secret;
 
 /// A backend's address with everything a request to it needs. `Debug` shows no secret.
-#[derive(Clone, Debug)]
+///
+/// Files are read when the pipeline starts, and again on its worker when they change: secrets ([`Secret::from_file`]), authorities
+/// and client certificates may rotate while the program runs. What cannot be read or used keeps what was read last, and is told on
+/// standard error once.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Endpoint {
     /// The base URL, `http` or `https`, without credentials (those move into [`Endpoint::auth`]).
@@ -32,8 +37,8 @@ pub struct Endpoint {
     pub timeout: Duration,
 }
 
-/// By which proxy requests go.
-#[derive(Clone, Debug, Default)]
+/// By which proxy requests go. `Debug` shows no credentials.
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Proxy {
     /// That of the variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case, as they are when
@@ -45,6 +50,33 @@ pub enum Proxy {
     /// This one: an `http` URL, with credentials if the proxy wants them. Requests over `https`, and gRPC, go through a tunnel
     /// (`CONNECT`).
     At(Url),
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, tenant, auth, headers, ca_file, client_certificate, proxy, timeout } = self;
+        formatter
+            .debug_struct("Endpoint")
+            .field("url", &format_args!("{}", shown(url)))
+            .field("tenant", tenant)
+            .field("auth", auth)
+            .field("headers", headers)
+            .field("ca_file", ca_file)
+            .field("client_certificate", client_certificate)
+            .field("proxy", proxy)
+            .field("timeout", timeout)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => formatter.write_str("Environment"),
+            Self::Direct => formatter.write_str("Direct"),
+            Self::At(url) => write!(formatter, "At({})", shown(url)),
+        }
+    }
 }
 
 /// How requests are authenticated.
@@ -218,6 +250,42 @@ impl Endpoint {
         url
     }
 
+    /// The URL as it may be shown: some gateways take keys in its query.
+    #[must_use]
+    pub fn shown_url(&self) -> Url {
+        shown(&self.url)
+    }
+
+    /// The files that the endpoint's secrets come from.
+    pub(crate) fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        let of_auth = match &self.auth {
+            Auth::Basic { password: secret, .. } | Auth::Bearer(secret) => Some(secret),
+            Auth::None => None,
+        };
+        of_auth.into_iter().chain(self.headers.iter().map(|(_, value)| value)).filter_map(Secret::file)
+    }
+
+    /// The files of certificates and their keys.
+    pub(crate) fn certificate_files(&self) -> impl Iterator<Item = &Path> {
+        let client = self.client_certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.ca_file.iter().chain(client).map(PathBuf::as_path)
+    }
+
+    /// Reads the files of the secrets again. The error names the file; secrets behind it are as they were.
+    pub(crate) fn read_secrets_again(&mut self) -> Result<(), String> {
+        let of_auth = match &mut self.auth {
+            Auth::Basic { password: secret, .. } | Auth::Bearer(secret) => Some(secret),
+            Auth::None => None,
+        };
+        for secret in of_auth.into_iter().chain(self.headers.iter_mut().map(|(_, value)| value)) {
+            if let Err(error) = secret.read_again() {
+                let path = secret.file().unwrap_or(Path::new("")).display();
+                return Err(format!("`{path}` cannot be used ({error})"));
+            }
+        }
+        Ok(())
+    }
+
     /// The headers that every request carries, the secret ones marked as sensitive.
     pub(crate) fn header_map(&self) -> Result<HeaderMap, EndpointError> {
         let mut map = HeaderMap::new();
@@ -249,14 +317,34 @@ fn sensitive(value: &str, what: impl FnOnce() -> String, secret: bool) -> Result
     Ok(value)
 }
 
-/// The text up to the scheme and from the `@` on: what may be shown of a URL that does not parse.
+/// The URL without credentials and without what its query says.
+fn shown(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Both calls fail only for URLs that cannot have credentials.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    if url.query().is_some() {
+        url.set_query(Some("***"));
+    }
+    url.set_fragment(None);
+    url
+}
+
+/// What may be shown of a URL that does not parse: neither credentials nor a query.
 pub(crate) fn without_credentials(text: &str) -> String {
-    match text.rsplit_once('@') {
-        Some((before, after)) => {
-            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-            format!("{scheme}://***@{after}")
-        }
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+    let (at, query) = (text.rfind('@'), text.find(['?', '#']));
+    // What stands between the two may be a password or a key.
+    if at > query && query.is_some() {
+        return format!("{scheme}://***");
+    }
+    let shown = match text.rsplit_once('@') {
+        Some((_, after)) => format!("{scheme}://***@{after}"),
         None => text.to_owned(),
+    };
+    match shown.split_once(['?', '#']) {
+        Some((before, _)) => format!("{before}?***"),
+        None => shown,
     }
 }
 
@@ -295,8 +383,19 @@ mod tests {
             .bearer_token("tok-123")
             .header(HeaderName::from_static("x-key"), "key-456")
             .tenant("team");
-        let shown = format!("{endpoint:?} {}", Endpoint::parse("htt p://user:hunter2@x").unwrap_err());
-        for secret in ["hunter2", "tok-123", "key-456"] {
+        let proxy = Proxy::At("http://me:hunter2@proxy:1".parse().unwrap());
+        let endpoint =
+            Endpoint { url: "https://loki.example/?key=key-456#tok-123".parse().unwrap(), ..endpoint }.proxy(proxy);
+        let wrong = [
+            "htt p://user:hunter2@x",
+            "user:hunter2@x",
+            "htt p://x/?key=key-456",
+            "htt p://user:hun?ter2@x/?key-456",
+            "ftp://user:hunter2@x?key-456",
+        ];
+        let errors: Vec<_> = wrong.iter().map(|text| Endpoint::parse(text).unwrap_err().to_string()).collect();
+        let shown = format!("{endpoint:?} {endpoint:#?} {errors:?}");
+        for secret in ["hunter2", "ter2", "tok-123", "key-456"] {
             assert!(!shown.contains(secret), "{shown}");
         }
         assert!(!format!("{:?}", endpoint.header_map().unwrap()).contains("tok-123"));

@@ -46,6 +46,7 @@ pub mod pipeline;
 mod process;
 pub mod propagation;
 pub mod protobuf;
+pub mod redaction;
 pub mod sampler;
 mod scratch;
 mod secret;
@@ -53,6 +54,8 @@ pub mod span;
 #[cfg_attr(not(feature = "spool"), path = "spool/absent.rs")]
 mod spool;
 mod suppress;
+mod unprintable;
+mod watched;
 
 pub use accounting::{DropReason, ErrorType, SignalKind, SignalReport};
 pub use clock::unix_nanos;
@@ -68,3 +71,5 @@ pub use secret::Secret;
 #[cfg(feature = "spool")]
 pub use spool::{SpoolError, SpoolOptions};
 pub use suppress::{is_suppressed, suppress_this_thread, suppressed};
+pub use unprintable::is_unprintable;
+pub use watched::ExpectedSecret;

@@ -19,6 +19,9 @@ use crate::script::{Endpoint, Reply};
 use crate::store::Store;
 use crate::{routes, server};
 
+/// Bodies that are decompressed and decoded at a time: small ones may become large.
+const DECODED_AT_A_TIME: usize = 2;
+
 /// The stack could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -139,6 +142,7 @@ impl DevstackBuilder {
             store: Store::new(&limits),
             scripts: Arc::default(),
             body_memory: Arc::new(Semaphore::new(body_memory)),
+            decoding: Arc::new(Semaphore::new(DECODED_AT_A_TIME)),
             limits,
         };
         for (endpoint, replies) in self.scripts {
@@ -164,11 +168,12 @@ impl DevstackBuilder {
         let (mimir, mimir_address) = listen("Mimir", self.ports.mimir).await?;
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
-        server::serve(loki, routes::loki(&shared), shutdown.clone(), &tasks);
-        server::serve(otlp_grpc, routes::otlp_grpc(&shared), shutdown.clone(), &tasks);
-        server::serve(otlp_http, routes::otlp_http(&shared), shutdown.clone(), &tasks);
-        server::serve(tempo, routes::tempo(&shared), shutdown.clone(), &tasks);
-        server::serve(mimir, routes::mimir(&shared), shutdown.clone(), &tasks);
+        let serve = |listener, router| server::serve(listener, router, &shared.limits, shutdown.clone(), &tasks);
+        serve(loki, routes::loki(&shared));
+        serve(otlp_grpc, routes::otlp_grpc(&shared));
+        serve(otlp_http, routes::otlp_http(&shared));
+        serve(tempo, routes::tempo(&shared));
+        serve(mimir, routes::mimir(&shared));
         let stack = Devstack {
             shared,
             addresses: Addresses {

@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) scripts: Arc<Scripts>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) body_memory: Arc<Semaphore>,
+    /// A permit for each body that may be decoded now.
+    pub(crate) decoding: Arc<Semaphore>,
 }
 
 #[derive(Clone, Copy, Debug)]

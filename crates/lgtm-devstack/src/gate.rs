@@ -64,7 +64,7 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
         return response;
     }
     let Some(reply) = shared.scripts.next(endpoint) else {
-        let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+        let response = handle(&shared, next, Request::from_parts(parts, Body::from(body))).await;
         received.answer = answer_of(endpoint, &response);
         shared.store.record_request(received);
         return response;
@@ -75,20 +75,20 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
         ReplyKind::PartialSuccess { rejected_spans, message } => {
             if matches!(endpoint, Endpoint::OtlpGrpc | Endpoint::OtlpHttp) {
                 parts.extensions.insert(PartialSuccess { rejected_spans, message, stored: reply.stored });
-                Outcome::Respond(next.run(Request::from_parts(parts, Body::from(body))).await)
+                Outcome::Respond(handle(&shared, next, Request::from_parts(parts, Body::from(body))).await)
             } else {
                 Outcome::Respond(mistake(&format!("scripted partial success: {endpoint:?} has none")))
             }
         }
         ReplyKind::Normal => {
-            let mut response = next.run(Request::from_parts(parts, Body::from(body))).await;
+            let mut response = handle(&shared, next, Request::from_parts(parts, Body::from(body))).await;
             response.headers_mut().extend(reply.headers);
             Outcome::Respond(response)
         }
         _ => {
             if reply.stored {
                 // Stored under the normal validation; its answer gives way to the scripted one.
-                drop(next.run(Request::from_parts(parts, Body::from(body))).await);
+                drop(handle(&shared, next, Request::from_parts(parts, Body::from(body))).await);
             }
             scripted_outcome(endpoint, reply)
         }
@@ -114,6 +114,12 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
         }
         Outcome::Never => hold(connection).await,
     }
+}
+
+/// Decompresses, decodes and answers when it is this request's turn.
+async fn handle(shared: &Shared, next: Next, request: Request) -> Response {
+    let _turn = shared.decoding.acquire().await;
+    next.run(request).await
 }
 
 enum Outcome {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lgtm_core::catalogue::{CATALOGUE, MetricKind};
 use lgtm_core::pipeline::{Pipeline, PipelineOptions, StartError, Target};
-use lgtm_core::{Endpoint, Identity, Worker};
+use lgtm_core::{Endpoint, Identity, Secret, Worker};
 
 use crate::buckets::{BucketRules, DEFAULT_BUCKETS, Matcher, NativeRules};
 use crate::families::{Families, Kind, Limits};
@@ -111,6 +111,7 @@ pub struct Builder {
     remote_write: RemoteWrite,
     push_lanes: Option<u32>,
     listen: Option<SocketAddr>,
+    listen_token: Option<Secret>,
     identity: Option<Identity>,
     worker: Option<Worker>,
     series_limit: Option<usize>,
@@ -189,11 +190,23 @@ impl Builder {
         self
     }
 
-    /// Serves `GET /metrics` on this address, without authentication or TLS: choose one that only the scraper reaches. Port 0
-    /// takes a free one ([`Mimir::local_addr`]). Defaults to none.
+    /// Serves `GET` and `HEAD` of `/metrics` on this address, without TLS, and without authentication unless
+    /// [`Builder::listen_token`] is set: choose an address that only the scraper reaches, a loopback one where it runs on the same
+    /// machine. Port 0 takes a free one ([`Mimir::local_addr`]). Defaults to none.
+    ///
+    /// 32 connections are served at a time, four answers are in memory at a time; a request's head has 16 KiB and 10 s, an answer
+    /// 30 s.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = Some(address);
+        self
+    }
+
+    /// Scrapers must show this bearer token: `authorization: {credentials_file: ...}` in Prometheus' `scrape_configs`. One that
+    /// comes from a file ([`Secret::from_file`]) is read again when that changes. Defaults to none.
+    #[must_use]
+    pub fn listen_token(mut self, token: impl Into<Secret>) -> Self {
+        self.listen_token = Some(token.into());
         self
     }
 
@@ -284,7 +297,7 @@ impl Builder {
         };
         let scrape = match self.listen {
             Some(address) => {
-                let listening = Scrape::listen(address, Arc::clone(&registry), &needed()?);
+                let listening = Scrape::listen(address, self.listen_token, Arc::clone(&registry), &needed()?);
                 Some(listening.map_err(|source| BuildError::Listen { address, source })?)
             }
             None => None,

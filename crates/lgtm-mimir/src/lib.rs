@@ -86,6 +86,7 @@ mod remote_write2;
 mod renderer;
 mod scalar;
 mod scrape;
+mod sending;
 
 pub use buckets::{DEFAULT_BUCKETS, Matcher};
 pub use builder::{BuildError, Builder, builder};

@@ -5,6 +5,7 @@
 //! are joined with `;`, in the order of their original names (OpenTelemetry, "Prometheus and OpenMetrics
 //! compatibility"). Lengths are bounded: what is longer is cut.
 
+use lgtm_core::redaction::{REDACTED, is_redacted};
 use metrics::Label;
 
 use crate::families::Kind;
@@ -45,7 +46,8 @@ pub(crate) struct Excess {
     pub(crate) is_cut: bool,
 }
 
-/// The labels of a key as a series of this kind carries them, and what had to be left out.
+/// The labels of a key as a series of this kind carries them, and what had to be left out. Where a name stands for a secret, the
+/// value does not show: label sets that differ in it alone are one series.
 pub(crate) fn labels<'a>(given: impl Iterator<Item = &'a Label>, kind: Kind) -> (Labels, Excess) {
     let mut excess = Excess::default();
     let mut given: Vec<(String, &str, &str)> = given
@@ -56,7 +58,7 @@ pub(crate) fn labels<'a>(given: impl Iterator<Item = &'a Label>, kind: Kind) -> 
             if name == OVERFLOW_LABEL || (kind == Kind::Histogram && name == "le") {
                 name.insert_str(0, "exported_");
             }
-            (name, label.key(), label.value())
+            (name, label.key(), if is_redacted(label.key()) { REDACTED } else { label.value() })
         })
         .collect();
     // The sort is stable: of labels given twice under one name the last stays, as in a map.

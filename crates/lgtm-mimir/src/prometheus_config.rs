@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 /// assert!(yaml.contains(r#"job_name: "shop""#));
 /// ```
 ///
-/// Exemplars need Prometheus 2's `--enable-feature=exemplar-storage`.
+/// Where programs want a bearer token ([`Builder::listen_token`](crate::Builder::listen_token)), the job needs
+/// `authorization: {credentials_file: ...}` besides. Exemplars need Prometheus 2's `--enable-feature=exemplar-storage`.
 #[must_use]
 pub fn prometheus_config(job: &str, targets: &[&str], remote_write: Option<&str>) -> String {
     let mut yaml = String::from(

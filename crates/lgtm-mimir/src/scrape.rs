@@ -1,4 +1,5 @@
-//! The scrape endpoint: `GET /metrics`. Worker thread; connections, their age and each answer are bounded.
+//! The scrape endpoint: `GET /metrics`. Worker thread; connections, their age, their requests' heads, each answer's time and the
+//! answers in memory are bounded (`sending.rs` bounds the time).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,26 +7,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::IntoResponse;
 use axum::routing::get;
-use http::HeaderMap;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use lgtm_core::Worker;
+use lgtm_core::{ExpectedSecret, Secret, Worker};
+use subtle::ConstantTimeEq as _;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::registry::Registry;
 use crate::renderer::Renderer;
+use crate::sending::Sending;
 
 /// Connections at a time; more wait in the system's backlog.
 const CONNECTIONS: usize = 32;
 /// The longest that a request's head may take, and the longest between two requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a request's head, and of a body that nobody reads.
+const HEAD_BYTES: usize = 16 * 1024;
+/// Headers of a request.
+const HEADERS: usize = 64;
+/// Answers in memory at a time, of as many bytes as the program's metrics have.
+const ANSWERS: usize = 4;
+/// How long a request waits for its turn; then it is told to come back.
+const TURN: Duration = Duration::from_secs(10);
 /// After this a connection ends with the request that is under way.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
+/// The longest that an answer may take to be sent: who reads nothing holds its place no longer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest that a last answer may take.
 const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// The pause after a connection could not be accepted: usually no file descriptor is free.
@@ -48,7 +63,12 @@ impl Drop for Scrape {
 
 impl Scrape {
     /// Opens the address at once, so that a taken port is the caller's error, and serves it on the worker.
-    pub(crate) fn listen(address: SocketAddr, registry: Arc<Registry>, worker: &Worker) -> io::Result<Self> {
+    pub(crate) fn listen(
+        address: SocketAddr,
+        token: Option<Secret>,
+        registry: Arc<Registry>,
+        worker: &Worker,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -56,7 +76,12 @@ impl Scrape {
             let _runtime = worker.handle().enter();
             tokio::net::TcpListener::from_std(listener)?
         };
-        let routes = Router::new().route("/metrics", get(metrics)).with_state(Renderer::new(registry));
+        let serving = Serving {
+            renderer: Renderer::new(registry),
+            token: token.map(|token| Arc::new(ExpectedSecret::new(token))),
+            turns: Arc::new(Semaphore::new(ANSWERS)),
+        };
+        let routes = Router::new().route("/metrics", get(metrics)).with_state(serving);
         let accept = worker.handle().spawn(accept(listener, routes));
         Ok(Self { address, accept, _worker: worker.clone() })
     }
@@ -92,7 +117,9 @@ async fn serve(stream: TcpStream, routes: Router) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEADERS)
+        .serve_connection(TokioIo::new(Sending::new(stream, ANSWER_TIMEOUT)), TowerToHyperService::new(routes));
     tokio::pin!(connection);
     if tokio::time::timeout(CONNECTION_AGE, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
@@ -100,6 +127,49 @@ async fn serve(stream: TcpStream, routes: Router) {
     }
 }
 
-async fn metrics(State(renderer): State<Renderer>, headers: HeaderMap) -> impl IntoResponse {
-    renderer.respond(&headers)
+/// What requests need.
+#[derive(Clone)]
+struct Serving {
+    renderer: Renderer,
+    token: Option<Arc<ExpectedSecret>>,
+    turns: Arc<Semaphore>,
+}
+
+/// Answers `GET`, and `HEAD` without the body; axum refuses the rest.
+async fn metrics(State(serving): State<Serving>, headers: HeaderMap) -> Response<Body> {
+    if let Some(token) = &serving.token
+        && !token.matches(|token| shows(&headers, token))
+    {
+        return refusal(StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer");
+    }
+    let Ok(Ok(turn)) = tokio::time::timeout(TURN, Arc::clone(&serving.turns).acquire_owned()).await else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER, "10");
+    };
+    serving.renderer.respond(&headers).map(|text| Body::from(Bytes::from_owner(Answer { text, _turn: turn })))
+}
+
+/// Whether the request names itself by this bearer token. Takes as long for a wrong one as for the right one.
+fn shows(headers: &HeaderMap, token: &Secret) -> bool {
+    let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let Some((scheme, given)) = given.split_at_checked(b"Bearer ".len()) else { return false };
+    scheme.eq_ignore_ascii_case(b"Bearer ") && given.ct_eq(token.reveal().as_bytes()).into()
+}
+
+fn refusal(status: StatusCode, header: http::HeaderName, value: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header, HeaderValue::from_static(value));
+    response
+}
+
+/// An answer's text. It has its turn until the last byte has left.
+struct Answer {
+    text: String,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
 }

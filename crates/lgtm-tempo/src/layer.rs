@@ -98,6 +98,10 @@ where
         self.attachment.register_callsite(callsite)
     }
 
+    fn enabled(&self, callsite: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.attachment.enabled(callsite)
+    }
+
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         self.attachment.register(dispatch);
     }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lgtm_core::Sampler;
 use lgtm_core::pipeline::Overflow;
 use lgtm_core::span::Limits;
+use lgtm_core::{Sampler, redaction};
 use tokio::runtime::Handle;
 use tracing_core::Subscriber;
 use tracing_subscriber::Registry;
@@ -167,6 +167,15 @@ impl Builder {
         self
     }
 
+    /// Scrapers must show this bearer token. Without one everybody who reaches [`Builder::metrics_addr`] may read: choose a loopback
+    /// address then, or one that only the scraper reaches. One that comes from a file
+    /// ([`Secret::from_file`](crate::Secret::from_file)) is read again when that changes.
+    #[cfg(feature = "mimir")]
+    pub fn metrics_token(mut self, token: impl Into<lgtm_core::Secret>) -> Self {
+        self.settings.metrics_token = Some(token.into());
+        self
+    }
+
     /// How often metrics are pushed; a flush and the shutdown push besides. Defaults to 15 s.
     #[cfg(feature = "mimir")]
     pub fn push_interval(mut self, interval: Duration) -> Self {
@@ -315,6 +324,30 @@ impl Builder {
     /// Which spans are recorded, as directives of `RUST_LOG`. Defaults to `info`.
     pub fn span_filter(mut self, directives: impl Into<String>) -> Self {
         self.span_filter = Some(directives.into());
+        self
+    }
+
+    /// Fields of these names do not show their values: `[redacted]` stands in logs, spans, their events and links, metric labels
+    /// and on the console instead. For the whole process, beside [the defaults](lgtm_core::redaction::DEFAULTS) such as
+    /// `password`, `token` and `authorization`. A name also stands for all that end with its words:
+    /// [how names match](crate::redaction).
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), lgtm::Error> {
+    /// let telemetry = lgtm::builder().redact(["ssn", "iban"]).without_redacting(["page_token"]).init()?;
+    /// # drop(telemetry);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn redact<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.settings.redaction.extend(names.into_iter().map(|name| (name.into(), true)));
+        self
+    }
+
+    /// Fields of these names show their values, although a shorter name of the list stands for them (`page_token`), or they are
+    /// a default themselves.
+    pub fn without_redacting<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.settings.redaction.extend(names.into_iter().map(|name| (name.into(), false)));
         self
     }
 
@@ -490,6 +523,10 @@ fn refuse_bad_numbers(settings: &Settings) -> Result<(), Error> {
     {
         let problem = format!("{timeout:?} is too long");
         return Err(Error::Setting { setting: "shutdown_timeout", problem, accepted: "a day at most" });
+    }
+    if let Some((name, _)) = settings.redaction.iter().find(|(name, _)| !redaction::is_name(name)) {
+        let problem = format!("`{name}` is no name of a field");
+        return Err(Error::Setting { setting: "redact", problem, accepted: "names with a letter or digit" });
     }
     if let Some(name) = settings.service_name.as_ref().filter(|name| name.trim().is_empty()) {
         let problem = format!("`{name}` is empty");

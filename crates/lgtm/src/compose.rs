@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lgtm_core::pipeline::PipelineOptions;
-use lgtm_core::{Identity, Worker};
+use lgtm_core::{Identity, Worker, redaction};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tracing_core::{Dispatch, Subscriber, dispatcher};
@@ -113,6 +113,7 @@ pub(crate) fn start(
         claim.keep = true;
         return Ok(telemetry);
     }
+    redact(settings);
     let filter = filter(settings);
     let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT), filter.handle(), config);
     #[cfg_attr(not(feature = "opentelemetry"), expect(unused_mut, reason = "the other front door is taken out"))]
@@ -199,6 +200,7 @@ where
         let accepted = "init(), or lgtm_tempo's build_opentelemetry() beside layers() with Tempo off";
         return Err(Error::Setting { setting: "opentelemetry", problem, accepted });
     }
+    redact(settings);
     let filter = filter(settings);
     let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT), filter.handle(), config);
     let (telemetry, layers) = start_parts(settings, telemetry, runtime, Recorders::Leave)?;
@@ -212,6 +214,17 @@ where
     #[cfg(feature = "console")]
     let layer = layer.and_then(Optional(crate::console::layer(settings.console.unwrap_or(Console::Off))));
     Ok((Box::new(layer.with_filter(filter)), telemetry))
+}
+
+/// Before any callsite comes into use.
+fn redact(settings: &Settings) {
+    for (name, redacted) in &settings.redaction {
+        if *redacted {
+            redaction::redact([name]);
+        } else {
+            redaction::allow([name]);
+        }
+    }
 }
 
 fn filter(settings: &Settings) -> Filter {
@@ -322,6 +335,9 @@ impl Parts<'_> {
         }
         if let Some(address) = address {
             builder = builder.listen(address);
+        }
+        if let Some(token) = &self.settings.metrics_token {
+            builder = builder.listen_token(token.clone());
         }
         if let Some(interval) = self.settings.push_interval {
             builder = builder.push_interval(interval);

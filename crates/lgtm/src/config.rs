@@ -329,6 +329,12 @@ fn rows() -> Vec<Row> {
                 |settings| settings.metrics_addr.map(|address| address.to_string()),
             ),
             row(
+                "metrics_token",
+                &["LGTM_METRICS_TOKEN", "LGTM_METRICS_TOKEN_FILE"],
+                |settings| settings.metrics_token.is_some(),
+                |settings| settings.metrics_token.as_ref().map(|_| "***".to_owned()),
+            ),
+            row(
                 "push_interval",
                 &[],
                 |settings| settings.push_interval.is_some(),
@@ -348,6 +354,16 @@ fn rows() -> Vec<Row> {
             &["LGTM_SPAN_FILTER"],
             |settings| settings.span_filter.is_some(),
             |settings| Some(settings.span_filter.clone().unwrap_or_default().to_string()),
+        ),
+        row(
+            "redact",
+            &["LGTM_REDACT"],
+            |settings| !settings.redaction.is_empty(),
+            |settings| {
+                let name = |(name, redacted): &(String, bool)| format!("{}{name}", if *redacted { "" } else { "-" });
+                let names: Vec<_> = settings.redaction.iter().map(name).collect();
+                (!names.is_empty()).then(|| names.join(","))
+            },
         ),
         row(
             "console",
@@ -408,17 +424,7 @@ fn endpoint(destination: Option<&Destination>) -> Option<&Endpoint> {
 }
 
 fn address(destination: Option<&Destination>) -> String {
-    // The URL has no credentials any more; some gateways take keys in its query.
-    endpoint(destination).map_or_else(
-        || "off".to_owned(),
-        |endpoint| {
-            let mut url = endpoint.url.clone();
-            if url.query().is_some() {
-                url.set_query(Some("***"));
-            }
-            url.to_string()
-        },
-    )
+    endpoint(destination).map_or_else(|| "off".to_owned(), |endpoint| endpoint.shown_url().to_string())
 }
 
 fn authentication(auth: &Auth) -> Option<String> {

@@ -36,7 +36,8 @@
 //! | `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS` | `key=value,...`, percent-encoded: headers for traces | none |
 //! | `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT` | bound on one request, in milliseconds | `10000` |
 //! | `MIMIR_ENDPOINT` | Mimir, pushed to by remote write, or `off`; without a path `/api/v1/push` is appended, a path is used as it is (`/api/v1/write` for Prometheus) | `http://localhost:9009` |
-//! | `LGTM_METRICS_ADDR` | `host:port` where metrics can be scraped, at `/metrics`, or `off` | `off` |
+//! | `LGTM_METRICS_ADDR` | where metrics can be scraped, at `/metrics`: a port of the loopback address (`9464`), `host:port` (`0.0.0.0:9464` for other machines), or `off` | `off` |
+//! | `LGTM_METRICS_TOKEN` or `LGTM_METRICS_TOKEN_FILE` | the bearer token that scrapers must show | none |
 //! | `OTEL_TRACES_SAMPLER` | `always_on`, `always_off`, `traceidratio`, `parentbased_always_on`, `parentbased_always_off`, `parentbased_traceidratio` | that of the profile |
 //! | `OTEL_TRACES_SAMPLER_ARG` | the ratio, 0 to 1; looked at only beside a ratio sampler | `1` |
 //! | `LGTM_PROFILE` | `development`: every trace. `production`: one trace in a hundred, and what fails or is slow here. `gateway`: every trace, whatever the parent says | `development` |
@@ -64,12 +65,16 @@
 //! | `LGTM_SHUTDOWN_TIMEOUT` | bound on flush and shutdown: `500ms`, `5s`, `1m` | `5s` |
 //! | `LGTM_SHUTDOWN_ON_SIGNALS` | `true`: SIGTERM and Ctrl-C send what is left before they end the process (Unix) | `false` |
 //! | `LGTM_CONSOLE` | what standard error shows: `auto` (pretty on a terminal, else JSON), `pretty`, `json`, `off` | `auto` |
+//! | `LGTM_REDACT` | names of further fields whose values do not show, separated by commas; a `-` in front shows those of a name again: `ssn,-page_token` | none beside `password`, `token`, `authorization`, ... |
 //! | `OTEL_SDK_DISABLED` | `true`: console logs only | `false` |
 //!
 //! - The specific wins over the general: `TEMPO_ENDPOINT` over `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` over
 //!   `OTEL_EXPORTER_OTLP_ENDPOINT`; `OTEL_TRACES_SAMPLER` over `LGTM_PROFILE`; a signal's credentials over those in its URL
 //!   (`https://user:password@host`), and they over those for all signals. One `LGTM_PASSWORD` serves several signals with user
 //!   names of their own, as in Grafana Cloud.
+//! - Files of secrets, authorities and client certificates are read again when they change, 5 s later at the latest, and at once
+//!   when the backend refuses the old secret: what it refused is sent again with the new one. A file that cannot be used for a
+//!   moment leaves what was read before.
 //! - A protocol together with the usual port of the other one is refused.
 //! - A program is scraped or it pushes: with `LGTM_METRICS_ADDR` alone metrics are not pushed. If `MIMIR_ENDPOINT` is set too,
 //!   both happen: then no scraper may feed the same Mimir, or everything is counted twice.
@@ -83,6 +88,13 @@
 //! - [`Config`] prints the effective values and who chose them, without secrets: `println!("{}", telemetry.config())`.
 //! - [`Telemetry::filters`] changes the filters while the program runs.
 //! - The two filters stand before all layers: an event that `RUST_LOG` refuses is neither in Loki nor on its span in Tempo.
+//!
+//! # Secrets
+//!
+//! Fields whose names stand for secrets (`password`, `db.password`, `apiKey`, `http.request.header.authorization`) have the value
+//! `[redacted]` in log lines, spans, span events, links, stream labels, metric labels and on the console: [`redaction`] has the
+//! list and how names match, `LGTM_REDACT` and [`Builder::redact`] change it. Names decide, not values: a message or a URL with a
+//! password in it is sent as it is. Layers of the program's own see everything.
 //!
 //! # Features
 //!
@@ -195,7 +207,7 @@ pub use lgtm_core::pipeline::Overflow;
 pub use lgtm_core::sampler::{Root, Sampler};
 pub use lgtm_core::{
     Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Proxy, Secret, SignalKind, SignalReport,
-    TraceContext, propagation,
+    TraceContext, propagation, redaction,
 };
 #[cfg(feature = "spool")]
 pub use lgtm_core::{SpoolError, SpoolOptions};

@@ -10,7 +10,7 @@ use lgtm_core::sampler::{Root, Sampler};
 #[cfg(feature = "tempo")]
 use lgtm_core::span::KeepRules;
 use lgtm_core::span::Limits;
-use lgtm_core::{Endpoint, Identity, Proxy};
+use lgtm_core::{Endpoint, Identity, Proxy, Secret};
 
 #[cfg(feature = "tempo")]
 use crate::error::Error;
@@ -84,6 +84,8 @@ pub(crate) struct Settings {
     /// Where metrics are pushed if neither a destination nor an address to be scraped at is chosen.
     pub(crate) default_mimir: Option<Endpoint>,
     pub(crate) metrics_addr: Option<SocketAddr>,
+    /// What scrapers must show.
+    pub(crate) metrics_token: Option<Secret>,
     pub(crate) push_interval: Option<Duration>,
     pub(crate) buckets: Option<Vec<f64>>,
     #[cfg(feature = "mimir")]
@@ -114,6 +116,8 @@ pub(crate) struct Settings {
     pub(crate) log_labels_from_fields: Vec<(String, usize)>,
     pub(crate) log_filter: Option<Directives>,
     pub(crate) span_filter: Option<Directives>,
+    /// Names of fields, and whether their values are left out. Later ones win.
+    pub(crate) redaction: Vec<(String, bool)>,
     pub(crate) console: Option<Console>,
     pub(crate) shutdown_timeout: Option<Duration>,
     pub(crate) memory_budget: Option<usize>,
@@ -150,6 +154,7 @@ impl Settings {
             mimir: self.mimir.or(other.mimir),
             default_mimir: self.default_mimir.or(other.default_mimir),
             metrics_addr: self.metrics_addr.or(other.metrics_addr),
+            metrics_token: self.metrics_token.or(other.metrics_token),
             push_interval: self.push_interval.or(other.push_interval),
             buckets: self.buckets.or(other.buckets),
             #[cfg(feature = "mimir")]
@@ -177,6 +182,7 @@ impl Settings {
             log_labels_from_fields: [self.log_labels_from_fields, other.log_labels_from_fields].concat(),
             log_filter: self.log_filter.or(other.log_filter),
             span_filter: self.span_filter.or(other.span_filter),
+            redaction: [other.redaction, self.redaction].concat(),
             console: self.console.or(other.console),
             shutdown_timeout: self.shutdown_timeout.or(other.shutdown_timeout),
             memory_budget: self.memory_budget.or(other.memory_budget),
@@ -225,7 +231,8 @@ impl Settings {
             let _ = endpoint.url.set_port(Some(protocol::usual_port(protocol)));
         }
         if protocol::has_port_of_the_other(endpoint, protocol) {
-            let problem = format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.url);
+            let problem =
+                format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.shown_url());
             let accepted = "Grpc with port 4317, Http with port 4318, or any other port";
             return Err(Error::Setting { setting: "tempo_protocol", problem, accepted });
         }

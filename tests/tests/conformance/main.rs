@@ -25,6 +25,7 @@ mod logs;
 mod metrics;
 mod names;
 mod propagation;
+mod redaction;
 mod run_time;
 mod sampling;
 mod tracing_opentelemetry;
@@ -52,6 +53,7 @@ fn table() -> Vec<Row> {
         keep::rows(),
         logs::rows(),
         metrics::rows(),
+        redaction::rows(),
         tracing_opentelemetry::rows(),
     ];
     topics.into_iter().flatten().collect()

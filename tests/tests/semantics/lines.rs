@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use lgtm_core::is_unprintable;
 use lgtm_core::span::SpanExt as _;
 use lgtm_loki::Format;
 use lgtm_tests::capture::{Captured, capture};
@@ -33,9 +34,21 @@ fn cases() -> Vec<Case> {
                 .prop_filter("a name", |name| !name.is_empty() && !name.starts_with("otel.") && name.len() < 100),
         ]
     };
-    let value = || prop_oneof![4 => any::<String>(), 1 => "x{500,3000}", 1 => "\"{100,900}"];
+    let hostile = prop_oneof![
+        Just("\n2026-01-01 ERROR shop: forged"),
+        Just("\r\n\u{85}\u{2028}\u{2029}"),
+        Just("\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m"),
+        Just("\0\u{7f}\u{202e}\u{2066}"),
+        Just("\",\"admin\":true,\"x\":\""),
+        Just(" admin=true level=error "),
+        Just("\\\" x=\""),
+        Just(": shop: "),
+        Just("}"),
+    ];
+    let hostile = vec(hostile, 1..4).prop_map(|parts| parts.concat());
+    let value = || prop_oneof![4 => any::<String>(), 2 => hostile.clone(), 1 => "x{500,3000}", 1 => "\"{100,900}"];
     let pairs = || vec((name(), value()), 0..6);
-    let case = (any::<String>(), value(), pairs(), pairs());
+    let case = (prop_oneof![any::<String>(), hostile.clone()], value(), pairs(), pairs());
     let mut runner = TestRunner::deterministic();
     (0..400).map(|_| case.new_tree(&mut runner).expect("a case").current()).collect()
 }
@@ -43,6 +56,8 @@ fn cases() -> Vec<Case> {
 fn lines_of(format: Format, limit: usize, cases: &[Case]) -> Captured {
     let mut settings = settings();
     settings.loki = match (format, limit) {
+        (Format::Text, 1024) => |builder| builder.format(Format::Text).max_line_bytes(1024),
+        (Format::Text, _) => |builder| builder.format(Format::Text),
         (Format::Logfmt, 1024) => |builder| builder.format(Format::Logfmt).max_line_bytes(1024),
         (Format::Logfmt, _) => |builder| builder.format(Format::Logfmt),
         (_, 1024) => |builder| builder.max_line_bytes(1024),
@@ -72,7 +87,7 @@ fn any_json_line_is_one_object_within_its_limit_with_each_name_once() {
         assert_eq!(captured.logs.len(), 3 * cases.len());
         for (entry, case) in captured.logs.iter().zip(cases.iter().flat_map(|case| [case; 3])) {
             let line = &entry.line;
-            assert!(line.len() <= limit, "{} bytes: {line}", line.len());
+            assert!(line.len() <= limit && !line.contains(is_unprintable), "{} bytes: {line:?}", line.len());
             let names = names(line);
             let unique: HashSet<_> = names.iter().collect();
             assert_eq!(unique.len(), names.len(), "{line}");
@@ -121,7 +136,7 @@ fn any_logfmt_line_reads_back_within_its_limit_with_each_name_once() {
         assert_eq!(captured.logs.len(), 3 * cases.len());
         for (entry, case) in captured.logs.iter().zip(cases.iter().flat_map(|case| [case; 3])) {
             let line = &entry.line;
-            assert!(line.len() <= limit && !line.contains('\n'), "{} bytes: {line}", line.len());
+            assert!(line.len() <= limit && !line.contains(is_unprintable), "{} bytes: {line:?}", line.len());
             let pairs = logfmt(line);
             let unique: HashSet<_> = pairs.iter().map(|(name, _)| name).collect();
             assert_eq!(unique.len(), pairs.len(), "{line}");
@@ -132,6 +147,63 @@ fn any_logfmt_line_reads_back_within_its_limit_with_each_name_once() {
             if whole {
                 assert_eq!((value("own"), value("spans")), (Some(case.1.as_str()), Some("outer:inner")), "{line}");
             }
+        }
+    }
+}
+
+#[test]
+fn in_any_line_of_text_each_name_stands_once_and_nothing_else_looks_like_a_field() {
+    let cases = cases();
+    for limit in [1024, 256 * 1024] {
+        let captured = lines_of(Format::Text, limit, &cases);
+        assert_eq!(captured.logs.len(), 3 * cases.len());
+        for (entry, case) in captured.logs.iter().zip(cases.iter().flat_map(|case| [case; 3])) {
+            let line = &entry.line;
+            assert!(line.len() <= limit && !line.contains(is_unprintable), "{} bytes: {line:?}", line.len());
+            let rest = line.strip_prefix("INFO outer:inner: semantics::lines: ").unwrap_or_else(|| panic!("{line}"));
+            // The message: a string where it has what begins a field.
+            let fields = if rest.starts_with('"') {
+                let mut texts = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+                let message = texts.next().expect("a message").unwrap_or_else(|error| panic!("{error}: {line}"));
+                assert!(case.0.starts_with(&message), "{line}");
+                rest.split_at(texts.byte_offset()).1
+            } else {
+                // Up to the first name behind it.
+                let end = rest.find('=').map_or(rest.len(), |equals| rest[..equals].rfind(' ').expect("a name"));
+                assert!(case.0.starts_with(&rest[..end]), "{line}");
+                &rest[end..]
+            };
+            let pairs = logfmt(fields.strip_prefix(' ').unwrap_or(fields));
+            let unique: HashSet<_> = pairs.iter().map(|(name, _)| name).collect();
+            assert_eq!(unique.len(), pairs.len(), "{line}");
+            if pairs.iter().all(|(name, _)| name != "truncated") {
+                assert_eq!(pairs[0], ("own".to_owned(), case.1.clone()), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn neither_names_of_spans_nor_targets_of_records_can_be_taken_for_other_parts_of_a_line() {
+    for format in [Format::Json, Format::Logfmt, Format::Text] {
+        let mut settings = settings();
+        settings.loki = match format {
+            Format::Logfmt => |builder| builder.format(Format::Logfmt),
+            Format::Text => |builder| builder.format(Format::Text),
+            _ => |builder| builder,
+        };
+        let hostile = "x: shop: paid admin=true \"level\":\"error\"\n\u{1b}[2J\u{2028}";
+        let captured = capture(&settings, || {
+            let _span = info_span!("work", otel.name = hostile).entered();
+            info!(name: "event", { log.target = hostile }, "here");
+        });
+        let [entry] = captured.logs.as_slice() else { panic!("{:?}", captured.logs) };
+        let line = &entry.line;
+        assert!(!line.contains(is_unprintable), "{line:?}");
+        match format {
+            Format::Json => assert_eq!(entry.json().expect("JSON")["spans"], serde_json::json!([hostile])),
+            Format::Logfmt => assert!(logfmt(line).contains(&("spans".to_owned(), hostile.to_owned())), "{line}"),
+            _ => assert!(line.starts_with("INFO \"x: shop: paid admin=true \\\"level\\\""), "{line}"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask check`: every rule of the workspace that a machine can check. All of them run, also after a failure; each says its
 //! name, how it went, and what to do about it.
 
+mod deny;
 mod dependencies;
 mod deploy;
 mod features;
@@ -115,6 +116,7 @@ const CHECKS: &[Check] = &[
     ("machine paths", machine_paths::check),
     ("workspace members", members::check),
     ("dependency direction", dependencies::check),
+    ("cargo deny", deny::check),
     ("metrics page", metrics_page::check),
     ("metric names", metric_names::check),
     ("commands in documents", readme::check),

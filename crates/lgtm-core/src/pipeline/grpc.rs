@@ -11,12 +11,14 @@ use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{ConnectError, Request, Status};
+use tonic::{Code, ConnectError, Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::answer::Reply;
 use super::connect::{self, OverTls, Route};
 use super::http::{NoAnswer, chain_of, is_timeout, is_tls};
+use super::renewed::Renewed;
+use super::scrub::Secrets;
 use crate::accounting::ErrorType;
 use crate::endpoint::{Endpoint, EndpointError};
 
@@ -27,23 +29,55 @@ enum OverTlsOrNot {
 
 /// Sends messages to one method.
 pub(super) struct GrpcDelivery {
+    client: Renewed<GrpcClient>,
+    path: PathAndQuery,
+    timeout: Duration,
+}
+
+/// What is made of the endpoint, its secrets and certificates.
+struct GrpcClient {
     endpoint: tonic::transport::Endpoint,
     connector: OverTlsOrNot,
     /// Connected at the first request: that needs the worker's runtime. After a request without an answer in time there is none:
     /// nobody may be at the other end any more, and TCP takes a quarter of an hour to find that out.
     channel: Mutex<Option<Channel>>,
-    path: PathAndQuery,
     metadata: MetadataMap,
-    timeout: Duration,
+    secrets: Secrets,
 }
 
 impl GrpcDelivery {
     pub(super) fn new(endpoint: &Endpoint, path: &'static str) -> Result<Self, EndpointError> {
+        let client = Renewed::new(endpoint, GrpcClient::new)?;
+        Ok(Self { client, path: PathAndQuery::from_static(path), timeout: endpoint.timeout })
+    }
+
+    /// Sends a request; once more where it was refused with a secret that has changed in the meantime.
+    pub(super) async fn send(&self, body: Bytes) -> Result<Reply, NoAnswer> {
+        const UNAUTHENTICATED: i32 = Code::Unauthenticated as i32;
+        const PERMISSION_DENIED: i32 = Code::PermissionDenied as i32;
+        let client = self.client.current();
+        let reply = client.send(body.clone(), &self.path, self.timeout).await;
+        match &reply {
+            Ok(Reply::Grpc { code: UNAUTHENTICATED | PERMISSION_DENIED, .. }) => {}
+            Err(NoAnswer { error: ErrorType::Tls, .. }) => {}
+            _ => return reply,
+        }
+        match self.client.renewed_since(&client) {
+            Some(renewed) => renewed.send(body, &self.path, self.timeout).await,
+            None => reply,
+        }
+    }
+}
+
+impl GrpcClient {
+    fn new(endpoint: &Endpoint) -> Result<Self, EndpointError> {
         let failed = |error: tonic::transport::Error| EndpointError::Tls(error.to_string());
         let connector = connect::connector(endpoint, connect::Protocol::Http2)?.service;
         let secure = endpoint.url.scheme() == "https";
-        let origin = Uri::try_from(endpoint.url.as_str())
-            .map_err(|error| EndpointError::Url { value: endpoint.url.to_string(), reason: error.to_string() })?;
+        let origin = Uri::try_from(endpoint.url.as_str()).map_err(|error| EndpointError::Url {
+            value: endpoint.shown_url().to_string(),
+            reason: error.to_string(),
+        })?;
         let mut address = endpoint.url.clone();
         if secure {
             // tonic refuses an `https` address whose TLS is not its own: it gets the same address without.
@@ -62,21 +96,20 @@ impl GrpcDelivery {
             endpoint: target,
             connector,
             channel: Mutex::new(None),
-            path: PathAndQuery::from_static(path),
             metadata: MetadataMap::from_headers(endpoint.header_map()?),
-            timeout: endpoint.timeout,
+            secrets: Secrets::of(endpoint),
         })
     }
 
-    pub(super) async fn send(&self, body: Bytes) -> Result<Reply, NoAnswer> {
+    async fn send(&self, body: Bytes, path: &PathAndQuery, timeout: Duration) -> Result<Reply, NoAnswer> {
         let answer = async {
-            match self.call(body.clone()).await {
+            match self.call(body.clone(), path).await {
                 // At once, on a new connection: a server that ends its connections in good order is no failure.
-                Err(status) if is_not_processed(&status) => self.call(body).await,
+                Err(status) if is_not_processed(&status) => self.call(body, path).await,
                 answer => answer,
             }
         };
-        let Ok(answer) = tokio::time::timeout(self.timeout, answer).await else {
+        let Ok(answer) = tokio::time::timeout(timeout, answer).await else {
             self.channel.lock().take();
             let message = "no answer in time".to_owned();
             return Err(NoAnswer { error: ErrorType::Timeout, message, unreachable: false });
@@ -87,7 +120,7 @@ impl GrpcDelivery {
                 Some(lost) => Err(lost),
                 None => Ok(Reply::Grpc {
                     code: status.code() as i32,
-                    message: status.message().to_owned(),
+                    message: self.secrets.scrub(status.message().to_owned()),
                     retry_delay: status.get_details_retry_info().and_then(|info| info.retry_delay),
                     body: Vec::new(),
                 }),
@@ -103,12 +136,12 @@ impl GrpcDelivery {
         self.channel.lock().get_or_insert_with(connect).clone()
     }
 
-    async fn call(&self, body: Bytes) -> Result<Bytes, Status> {
+    async fn call(&self, body: Bytes, path: &PathAndQuery) -> Result<Bytes, Status> {
         let mut client = Grpc::new(self.channel());
         client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
         let mut request = Request::new(body);
         *request.metadata_mut() = self.metadata.clone();
-        client.unary(request, self.path.clone(), Raw).await.map(tonic::Response::into_inner)
+        client.unary(request, path.clone(), Raw).await.map(tonic::Response::into_inner)
     }
 }
 

@@ -12,6 +12,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::answer::Reply;
 use super::connect::{self, Route};
+use super::renewed::Renewed;
+use super::scrub::Secrets;
 use crate::accounting::ErrorType;
 use crate::endpoint::{Endpoint, EndpointError};
 
@@ -23,10 +25,16 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 /// hyper's own client, not reqwest: the TLS feature of reqwest that takes an explicit provider would reach into the program's
 /// own use of reqwest and make its clients panic.
 pub(super) struct HttpDelivery {
+    client: Renewed<HttpClient>,
+    timeout: Duration,
+}
+
+/// What is made of the endpoint, its secrets and certificates.
+struct HttpClient {
     client: Client<HttpsConnector<Route>, Full<Bytes>>,
     uri: Uri,
     headers: HeaderMap,
-    timeout: Duration,
+    secrets: Secrets,
 }
 
 /// A request that got no answer.
@@ -41,6 +49,38 @@ pub(super) struct NoAnswer {
 impl HttpDelivery {
     pub(super) fn new(
         endpoint: &Endpoint,
+        default_path: &'static str,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Self, EndpointError> {
+        let protocol_headers = headers.to_vec();
+        let make = move |endpoint: &Endpoint| HttpClient::new(endpoint, default_path, &protocol_headers);
+        Ok(Self { client: Renewed::new(endpoint, make)?, timeout: endpoint.timeout })
+    }
+
+    /// Sends a request; once more where it was refused with a secret that has changed in the meantime.
+    pub(super) async fn send(
+        &self,
+        body: Bytes,
+        attempt: u32,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Reply, NoAnswer> {
+        let client = self.client.current();
+        let reply = client.send(body.clone(), attempt, headers, self.timeout).await;
+        match &reply {
+            Ok(Reply::Http { status: 401 | 403, .. }) => {}
+            Err(NoAnswer { error: ErrorType::Tls, .. }) => {}
+            _ => return reply,
+        }
+        match self.client.renewed_since(&client) {
+            Some(renewed) => renewed.send(body, attempt, headers, self.timeout).await,
+            None => reply,
+        }
+    }
+}
+
+impl HttpClient {
+    fn new(
+        endpoint: &Endpoint,
         default_path: &str,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Self, EndpointError> {
@@ -50,8 +90,10 @@ impl HttpDelivery {
         }
         map.insert(USER_AGENT, HeaderValue::from_static(concat!("lgtm/", env!("CARGO_PKG_VERSION"))));
         let url = endpoint.url_with_default_path(default_path);
-        let uri = Uri::try_from(url.as_str())
-            .map_err(|error| EndpointError::Url { value: url.to_string(), reason: error.to_string() })?;
+        let uri = Uri::try_from(url.as_str()).map_err(|error| EndpointError::Url {
+            value: endpoint.shown_url().to_string(),
+            reason: error.to_string(),
+        })?;
         let connector = connect::connector(endpoint, connect::Protocol::Http1)?;
         if let Some(authorization) = connector.proxy_authorization {
             map.insert(PROXY_AUTHORIZATION, authorization);
@@ -61,14 +103,15 @@ impl HttpDelivery {
             .pool_idle_timeout(Duration::from_secs(50))
             .pool_max_idle_per_host(2)
             .build(connector.service);
-        Ok(Self { client, uri, headers: map, timeout: endpoint.timeout })
+        Ok(Self { client, uri, headers: map, secrets: Secrets::of(endpoint) })
     }
 
-    pub(super) async fn send(
+    async fn send(
         &self,
         body: Bytes,
         attempt: u32,
         headers: &[(HeaderName, HeaderValue)],
+        timeout: Duration,
     ) -> Result<Reply, NoAnswer> {
         let started = Instant::now();
         let mut request = Request::new(Full::new(body));
@@ -82,7 +125,7 @@ impl HttpDelivery {
             // Mimir scales its Retry-After by it.
             request.headers_mut().insert("retry-attempt", HeaderValue::from(attempt - 1));
         }
-        let response = match tokio::time::timeout(self.timeout, self.client.request(request)).await {
+        let response = match tokio::time::timeout(timeout, self.client.request(request)).await {
             Ok(answer) => answer.map_err(|error| no_answer(&error))?,
             Err(_) => {
                 let message = "no answer in time".to_owned();
@@ -107,7 +150,10 @@ impl HttpDelivery {
             }
         };
         // The status is known; a body that breaks off or does not end changes nothing about it.
-        let _ = tokio::time::timeout(self.timeout.saturating_sub(started.elapsed()), read).await;
+        let _ = tokio::time::timeout(timeout.saturating_sub(started.elapsed()), read).await;
+        if status >= 300 {
+            answer = self.secrets.scrub_body(answer);
+        }
         Ok(Reply::Http { status, retry_after, headers: head.headers, body: answer })
     }
 }

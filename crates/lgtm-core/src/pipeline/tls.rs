@@ -1,10 +1,11 @@
-//! The TLS client of an endpoint: who is trusted, and by which certificate this client names itself. Runs once, at the start.
+//! The TLS client of an endpoint: who is trusted, and by which certificate this client names itself. TLS 1.2 at least. Made at the
+//! start, and on the worker when a file of it has changed.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_platform_verifier::Verifier;
 
@@ -28,7 +29,7 @@ pub(super) fn config(endpoint: &Endpoint) -> Result<ClientConfig, EndpointError>
     let Some((certificate, key)) = &endpoint.client_certificate else { return Ok(builder.with_no_client_auth()) };
     let refuse = |path: &Path, reason: String| EndpointError::ClientCertificate { path: path.to_owned(), reason };
     let chain = certificates(certificate).map_err(|reason| refuse(certificate, reason))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| refuse(key, error.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| refuse(key, reason(&error)))?;
     builder.with_client_auth_cert(chain, private).map_err(|error| refuse(certificate, error.to_string()))
 }
 
@@ -41,6 +42,15 @@ fn authorities(endpoint: &Endpoint) -> Result<Vec<CertificateDer<'static>>, Endp
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = std::fs::read(path).map_err(|error| error.to_string())?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let all = all.map_err(|error| error.to_string())?;
+    let all = all.map_err(|error| reason(&error))?;
     if all.is_empty() { Err("it has no certificate".to_owned()) } else { Ok(all) }
+}
+
+/// Why a file is no PEM file; nothing that stands in it.
+fn reason(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "no items found".to_owned(),
+        _ => "not well formed".to_owned(),
+    }
 }

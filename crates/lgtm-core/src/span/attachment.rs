@@ -174,6 +174,13 @@ impl Attachment {
         Interest::always()
     }
 
+    /// For `Layer::enabled`: a callsite may be used while another thread still registers it; then it is judged here.
+    #[inline]
+    pub fn enabled(&self, callsite: &Metadata<'_>) -> bool {
+        crate::callsite::ensure_registered(callsite);
+        true
+    }
+
     /// For `Layer::on_new_span`: creates the record, or joins it.
     /// Gives the span's kind; `None` on a thread that exports.
     #[inline]

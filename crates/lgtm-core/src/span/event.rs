@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use tracing_core::{Event, Metadata};
 
 use super::fields::{EVENT_ATTRIBUTE, Exception, FieldVisitor, Origin, Visited};
+use super::redact;
 use super::store::{SpanStore, context_of_event};
 use crate::callsite;
 use crate::clock;
@@ -109,9 +110,10 @@ pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: imp
         if is_log_record(event.metadata()) {
             visited.fields.begin_origin();
         }
-        event.record(&mut FieldVisitor { visited: &mut visited.fields, tag: EVENT_ATTRIBUTE, limits });
-        if callsite::repeats_a_name(event.metadata()) {
-            visited.fields.keep_last();
+        let mut visitor = FieldVisitor { visited: &mut visited.fields, tag: EVENT_ATTRIBUTE, limits };
+        match callsite::special(event.metadata()) {
+            None => event.record(&mut visitor),
+            Some(special) => redact::visit_special(visitor, special, &|visitor| event.record(visitor)),
         }
         visited.timestamp = clock::unix_nanos();
         let (span, trace) = context_of_event(store, event).unwrap_or((0, None));

@@ -7,6 +7,7 @@ use super::attributes::Value;
 use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, Status};
 use super::link;
 use super::parent::SetParentError;
+use super::redact;
 use super::store::{SpanStore, find_store};
 use crate::current::TraceContext;
 use crate::propagation::{self, Extractor, RemoteParent};
@@ -63,6 +64,8 @@ impl SpanExt for tracing::Span {
 
     fn add_link(&self, to: TraceContext, attributes: &[(&str, Value<'_>)]) {
         with_store(self, |store, id| {
+            let attributes: Vec<_> = attributes.iter().map(|(key, value)| (*key, redact::shown(key, *value))).collect();
+            let attributes = attributes.as_slice();
             if let Some(source) = store.id_source.get() {
                 source.add_link(self, &to, attributes);
             }
@@ -83,7 +86,7 @@ impl SpanExt for tracing::Span {
     }
 
     fn set_attribute<'a>(&self, key: &str, value: impl Into<Value<'a>>) {
-        let value = value.into();
+        let value = redact::shown(key, value.into());
         with_store(self, |store, id| {
             if let Some(source) = store.id_source.get() {
                 source.set_attribute(self, key, value);

@@ -1,7 +1,7 @@
 //! The one span record that all layers share: whichever layer sees a span first creates it, the others find it.
 //! Caller threads.
 //!
-//! - `fields.rs` visits fields, once for all layers, into OTLP attributes;
+//! - `fields.rs` visits fields, once for all layers, into OTLP attributes; `redact.rs` leaves secrets out;
 //! - `attributes.rs` reads those back, `fit.rs` makes them fit into limits;
 //! - `record.rs` is the record;
 //! - `store.rs` keeps the records beside a registry;
@@ -21,6 +21,7 @@ mod ids;
 mod link;
 mod parent;
 mod record;
+mod redact;
 mod store;
 pub mod undecided;
 

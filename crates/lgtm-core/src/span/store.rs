@@ -16,6 +16,7 @@ use tracing_subscriber::Registry;
 use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, SpanKind, Status, VisitLimits, Visited};
 use super::ids::IdSource;
 use super::record::{Bounds, Limits, SpanRecord};
+use super::redact;
 use super::undecided::{KeepRules, UndecidedTrace};
 use crate::callsite;
 use crate::clock;
@@ -222,9 +223,10 @@ impl SpanStore {
         }
         let mut visited = SCRATCH.try_with(|scratch| scratch.take()).ok().flatten().unwrap_or_default();
         visited.clear();
-        attributes.record(&mut FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() });
-        if callsite::repeats_a_name(attributes.metadata()) {
-            visited.keep_last();
+        let mut visitor = FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() };
+        match callsite::special(attributes.metadata()) {
+            None => attributes.record(&mut visitor),
+            Some(special) => redact::visit_special(visitor, special, &|visitor| attributes.record(visitor)),
         }
         let kind = visited.kind.unwrap_or_default();
         let (parent, inherited) = self.parent_of(attributes, ancestor);
@@ -383,11 +385,20 @@ impl SpanStore {
     /// Fields recorded late. Every layer is told; the one with the lowest bit of those that see the span does it.
     pub(crate) fn record(&self, bit: u32, id: &Id, values: &Record<'_>) {
         let id = id.into_u64();
-        if self.with(id, |record| record.layers & record.layers.wrapping_neg()) != Some(bit) {
+        let seen = self.with(id, |record| (record.layers & record.layers.wrapping_neg(), record.metadata));
+        let Some((first, callsite)) = seen else { return };
+        if first != bit {
             return;
         }
         let limits = self.span_visit();
-        self.merge(id, |visited| values.record(&mut FieldVisitor { visited, tag: SPAN_ATTRIBUTE, limits }), false);
+        let visit = |visited: &mut Visited| {
+            let mut visitor = FieldVisitor { visited, tag: SPAN_ATTRIBUTE, limits };
+            match callsite.and_then(|callsite| callsite::special(callsite)) {
+                None => values.record(&mut visitor),
+                Some(special) => redact::visit_special(visitor, special, &|visitor| values.record(visitor)),
+            }
+        };
+        self.merge(id, visit, false);
     }
 
     /// Merges what `visit` finds into the span's fields; `foreign`: these are not all fields of its macro.

@@ -5,6 +5,7 @@ pub(crate) mod logql;
 pub(crate) mod loki;
 pub(crate) mod parameters;
 pub(crate) mod prometheus;
+mod promql_bounds;
 pub(crate) mod tempo;
 pub(crate) mod trace_json;
 pub(crate) mod traceql;

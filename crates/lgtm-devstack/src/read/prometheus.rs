@@ -13,6 +13,7 @@ use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::{Value, json};
 
 use super::parameters::{Parameters, now_ns};
+use super::promql_bounds;
 use crate::devstack::Shared;
 use crate::store::{Labels, MetricType, Sample, Series};
 
@@ -257,7 +258,12 @@ fn range_of(parameters: &Parameters) -> Result<(i64, i64), Failure> {
 
 fn expression_of(parameters: &Parameters) -> Result<Expr, Failure> {
     let query = parameters.first("query").unwrap_or_default();
-    parser::parse(query).map_err(|error| Failure::bad_data(format!("invalid parameter \"query\": {error}")))
+    parse(query).map_err(|error| Failure::bad_data(format!("invalid parameter \"query\": {error}")))
+}
+
+fn parse(text: &str) -> Result<Expr, String> {
+    promql_bounds::check(text)?;
+    parser::parse(text)
 }
 
 fn selector_of(parameters: &Parameters) -> Result<Selector, Failure> {
@@ -312,8 +318,8 @@ fn label_sets(shared: &Shared, parameters: &Parameters) -> Result<Vec<Labels>, F
     let (start, end) = range_of(parameters)?;
     let mut selectors = Vec::new();
     for text in parameters.all("match[]") {
-        let expression = parser::parse(text)
-            .map_err(|error| Failure::bad_data(format!("invalid parameter \"match[]\": {error}")))?;
+        let expression =
+            parse(text).map_err(|error| Failure::bad_data(format!("invalid parameter \"match[]\": {error}")))?;
         match &expression {
             Expr::VectorSelector(selector) => selectors.push(Selector::new(selector, &expression)?),
             other => return Err(Failure::unsupported(other)),

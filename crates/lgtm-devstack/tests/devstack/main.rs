@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its helpers")]
 
 mod client;
+mod hostile;
 mod lifecycle;
 mod loki;
 mod otlp;

@@ -220,6 +220,22 @@ mod tests {
         assert!(matches!(Streams::new(&identity(), &[], &twice), Err(BuildError::LabelCollision { .. })));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_value_forges_a_label(value in "(\\PC|[\"\\\\,={}\\x00-\\x1f\u{85}\u{2028}]){0,40}") {
+            let streams = Streams::new(&identity(), &[("own".to_owned(), value.clone())], &[]).unwrap();
+            let set = streams.with_labels(2, str::to_owned);
+            let (before, rest) = set.split_once("own=").unwrap();
+            // Of Go's escapes only those are used that JSON has too.
+            let mut strings = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+            let read = strings.next().unwrap().unwrap();
+            let (_, after) = rest.split_at(strings.byte_offset());
+            proptest::prop_assert_eq!(read, value);
+            proptest::prop_assert_eq!(before, r#"{environment="test", level="info", "#);
+            proptest::prop_assert_eq!(after, r#", service="shop", service_name="shop"}"#);
+        }
+    }
+
     #[test]
     fn more_labels_than_loki_takes_are_an_error() {
         let labels: Vec<_> = (0..12).map(|number| (format!("label{number}"), String::new())).collect();

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 
 use lgtm_core::callsite::remembered;
 use lgtm_core::catalogue::LOGS_TRUNCATED_TOTAL;
+use lgtm_core::is_unprintable;
 use lgtm_core::span::{Attributes, LogContext, Origin, SpanRecord, Value, VisitSpan, VisitedEvent};
 use tracing_core::Metadata;
 
@@ -390,33 +391,32 @@ fn string(line: &mut Vec<u8>, text: &[u8]) {
     line.push(b'"');
 }
 
+/// With everything escaped that a reader of lines or a terminal would take for more than text.
 #[inline(never)]
 pub(super) fn escaped(line: &mut Vec<u8>, text: &[u8]) {
-    let is_escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
     line.push(b'"');
-    let mut rest = text;
-    while let Some(place) = rest.iter().position(is_escaped) {
-        let (plain, tail) = rest.split_at(place);
-        line.extend_from_slice(plain);
-        let Some((byte, tail)) = tail.split_first() else { break };
-        match byte {
-            b'"' => line.extend_from_slice(b"\\\""),
-            b'\\' => line.extend_from_slice(b"\\\\"),
-            b'\n' => line.extend_from_slice(b"\\n"),
-            b'\r' => line.extend_from_slice(b"\\r"),
-            b'\t' => line.extend_from_slice(b"\\t"),
-            control => {
-                let digit = |value: u8| b"0123456789abcdef".get(usize::from(value & 15)).copied().unwrap_or(b'0');
-                line.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(control >> 4), digit(*control)]);
+    for character in String::from_utf8_lossy(text).chars() {
+        match character {
+            '"' => line.extend_from_slice(b"\\\""),
+            '\\' => line.extend_from_slice(b"\\\\"),
+            '\n' => line.extend_from_slice(b"\\n"),
+            '\r' => line.extend_from_slice(b"\\r"),
+            '\t' => line.extend_from_slice(b"\\t"),
+            // None of them is beyond the basic plane: four digits do.
+            control if is_unprintable(control) => {
+                let digit = |shift: u32| {
+                    let digit = (u32::from(control) >> shift) as usize & 15;
+                    b"0123456789abcdef".get(digit).copied().unwrap_or(b'0')
+                };
+                line.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
             }
+            plain => line.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes()),
         }
-        rest = tail;
     }
-    line.extend_from_slice(rest);
     line.push(b'"');
 }
 
-/// Whether a byte must be escaped, eight bytes at a time; the last eight overlap what was seen.
+/// Whether a byte may have to be escaped, eight bytes at a time; the last eight overlap what was seen.
 #[inline]
 fn has_escaped(text: &[u8]) -> bool {
     let Some(last) = text.last_chunk::<8>() else { return has_escaped_short(text) };
@@ -444,7 +444,7 @@ fn has_escaped_short(text: &[u8]) -> bool {
     escaped_in(word) != 0
 }
 
-/// Not zero if one of the eight bytes must be escaped.
+/// Not zero if one of the eight bytes must be escaped, or may be part of a character that must: any beyond ASCII.
 #[inline]
 fn escaped_in(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -454,7 +454,9 @@ fn escaped_in(word: u64) -> u64 {
         zero.wrapping_sub(ONES) & !zero
     };
     let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-    (below_space | is(b'"') | is(b'\\')) & HIGH
+    // 0x7f becomes 0x80. UTF-8 has no 0xff, which would carry over.
+    let delete = word.wrapping_add(ONES);
+    (below_space | is(b'"') | is(b'\\') | delete | word) & HIGH
 }
 
 #[cfg(test)]
@@ -467,7 +469,7 @@ mod tests {
         fn any_text_is_one_json_string_that_reads_back(text: String) {
             let mut line = Vec::new();
             string(&mut line, text.as_bytes());
-            prop_assert!(!line.contains(&b'\n'));
+            prop_assert!(!std::str::from_utf8(&line).unwrap().contains(is_unprintable));
             prop_assert_eq!(serde_json::from_slice::<String>(&line).unwrap(), text);
         }
 

@@ -1,11 +1,13 @@
 //! Shape: lines in logfmt and as text. Caller threads; appends to reused buffers.
 //!
 //! The same fields as in JSON, under the same rules: the event wins over its spans, the leaf over the root; a field that is
-//! named like one of the line's own gets the prefix `field_`.
+//! named like one of the line's own gets the prefix `field_`. No text can be taken for another line, field or name: in a line of
+//! text a message with `=` or `"` stands in quotes.
 
 use std::cell::RefCell;
 use std::io::Write as _;
 
+use lgtm_core::is_unprintable;
 use lgtm_core::span::{Attributes, Value, VisitedEvent};
 use tracing_core::Metadata;
 
@@ -61,11 +63,15 @@ pub(crate) fn write(
         parts.span_ends.push(parts.spans.len());
     });
     let names = |line: &mut Vec<u8>| {
-        for (place, name) in pieces(&parts.spans, &parts.span_ends).rev().enumerate() {
+        for (place, span) in pieces(&parts.spans, &parts.span_ends).rev().enumerate() {
             if place > 0 {
                 line.push(b':');
             }
-            line.extend_from_slice(name);
+            match style {
+                // The joined names are one value, escaped as such.
+                Style::Logfmt => line.extend_from_slice(span),
+                Style::Text => name(line, span),
+            }
         }
     };
     let compose = |line: &mut Vec<u8>, message: &str, room: usize| {
@@ -130,9 +136,9 @@ fn head(line: &mut Vec<u8>, style: Style, callsite: &Metadata<'_>, event: &Visit
             text(line, message.as_bytes());
         }
         Style::Text => {
-            line.extend_from_slice(target.as_bytes());
+            name(line, target.as_bytes());
             line.extend_from_slice(b": ");
-            line.extend_from_slice(message.as_bytes());
+            words(line, message.as_bytes());
         }
     }
 }
@@ -160,9 +166,11 @@ impl Parts {
             self.keys.extend_from_slice(b"field_");
         }
         // What would end a key, or begin a value.
-        self.keys.extend(
-            key.iter().map(|byte| if *byte <= b' ' || matches!(byte, b'=' | b'"' | 0x7f) { b'_' } else { *byte }),
-        );
+        for character in String::from_utf8_lossy(key).chars() {
+            let ends = character.is_whitespace() || is_unprintable(character) || matches!(character, '=' | '"');
+            let clean = if ends { '_' } else { character };
+            self.keys.extend_from_slice(clean.encode_utf8(&mut [0; 4]).as_bytes());
+        }
         let (known, clean) = self.keys.split_at(start);
         if pieces(known, &self.key_ends).any(|known| known == clean) {
             self.keys.truncate(start);
@@ -200,9 +208,32 @@ fn pieces<'a>(text: &'a [u8], ends: &'a [usize]) -> impl DoubleEndedIterator<Ite
 /// A value, in quotes where it would not be read as one else.
 fn text(line: &mut Vec<u8>, value: &[u8]) {
     let plain = |byte: &u8| *byte > b' ' && !matches!(byte, b'=' | b'"' | b'\\' | 0x7f);
-    if !value.is_empty() && value.iter().all(plain) {
+    if !value.is_empty() && value.iter().all(plain) && !has_unprintable(value) {
         line.extend_from_slice(value);
     } else {
         escaped(line, value);
     }
+}
+
+/// Text for people, in quotes where it could be taken for a field or a part of the line of its own.
+fn words(line: &mut Vec<u8>, text: &[u8]) {
+    let separates = |byte: &u8| matches!(byte, b'=' | b'"');
+    if text.iter().any(separates) || has_unprintable(text) {
+        escaped(line, text);
+    } else {
+        line.extend_from_slice(text);
+    }
+}
+
+/// A name in front of the message: `: ` would end it.
+fn name(line: &mut Vec<u8>, text: &[u8]) {
+    if text.windows(2).any(|pair| pair == b": ") || text.ends_with(b":") {
+        escaped(line, text);
+    } else {
+        words(line, text);
+    }
+}
+
+fn has_unprintable(text: &[u8]) -> bool {
+    text.iter().any(|byte| !(b' '..0x7f).contains(byte)) && String::from_utf8_lossy(text).contains(is_unprintable)
 }

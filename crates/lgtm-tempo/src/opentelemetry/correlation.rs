@@ -43,6 +43,10 @@ where
         self.attachment.register_callsite(callsite)
     }
 
+    fn enabled(&self, callsite: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.attachment.enabled(callsite)
+    }
+
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         let _ = self.tracer.dispatch.set(dispatch.downgrade());
         self.attachment.register(dispatch);

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lgtm_core::protobuf::{
     field_length, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, put_varint, varint_length, varint_tag,
 };
+use lgtm_core::redaction::{REDACTED, is_redacted};
 use lgtm_core::span::{Limits, cut};
 use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status};
 use opentelemetry::{Array, KeyValue, StringValue, Value};
@@ -179,7 +180,8 @@ pub(super) fn attributes(buffer: &mut Vec<u8>, tag: u8, attributes: &[KeyValue],
             continue;
         }
         let key = cut(key.as_str(), NAME_BYTES);
-        let value = Cut { value, limit: limits.value_bytes };
+        let hidden = hides(key, attributes).then(|| Value::from(REDACTED));
+        let value = Cut { value: hidden.as_ref().unwrap_or(value), limit: limits.value_bytes };
         let length = value.length();
         let pair = field_length(key.len()) + field_length(length);
         if buffer.len() - before + field_length(pair) > limits.span_bytes {
@@ -194,6 +196,17 @@ pub(super) fn attributes(buffer: &mut Vec<u8>, tag: u8, attributes: &[KeyValue],
         value.put(buffer);
     }
     over
+}
+
+/// Whether the value under this name, one of these attributes, must not leave the process. tracing-opentelemetry shows an error
+/// value under further names.
+fn hides(key: &str, attributes: &[KeyValue]) -> bool {
+    match key {
+        "exception.message" | "exception.stacktrace" => {
+            attributes.iter().any(|attribute| is_redacted(attribute.key.as_str()))
+        }
+        _ => is_redacted(key.strip_suffix(".chain").unwrap_or(key)),
+    }
 }
 
 const STRING: u8 = length_tag(1);

@@ -86,7 +86,7 @@ fn refuse_mismatch(stated: &StatedProtocol, variable: &str, endpoint: &Endpoint)
     let StatedProtocol { variable: protocol_variable, value, .. } = stated;
     Err(Error::environment(
         variable,
-        format!("`{}` has the port of the other protocol: {protocol_variable} is `{value}`", endpoint.url),
+        format!("`{}` has the port of the other protocol: {protocol_variable} is `{value}`", endpoint.shown_url()),
         format!(
             "port {usual} with {value}, or {protocol_variable} unset: then port {GRPC_PORT} means grpc and port {HTTP_PORT} http/protobuf"
         ),
@@ -98,9 +98,10 @@ fn add_headers(variables: &Variables<'_>, endpoint: &mut Endpoint) -> Result<(),
     let names = ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
     let Some((variable, text)) = variables.first(&names) else { return Ok(()) };
     let refuse = |problem: String| Error::environment(variable, format!("{problem} (values are not shown)"), FORM);
-    for (key, value) in value::pairs(&text).map_err(refuse)? {
+    for (number, (key, value)) in (1..).zip(value::pairs(&text).map_err(refuse)?) {
         let Ok(name) = HeaderName::try_from(&key) else {
-            return Err(refuse(format!("`{key}` is not the name of an HTTP header")));
+            // `authorization: Basic dXNlcjpw...=` has its secret before the `=`.
+            return Err(refuse(format!("pair {number} does not begin with the name of an HTTP header")));
         };
         if HeaderValue::from_str(&value).is_err() {
             return Err(refuse(format!("the value of `{key}` cannot be sent as an HTTP header")));

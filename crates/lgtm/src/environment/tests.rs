@@ -85,6 +85,10 @@ mod all_signals {
         assert_eq!(endpoint(push(&[scraped, pushed])).url.as_str(), "http://mimir:9009/");
         let off = settings(&[("LGTM_METRICS_ADDR", "off")]).unwrap();
         assert!(off.metrics_addr.is_none() && off.default_mimir.is_some(), "it is pushed");
+        for port in ["9464", ":9464", "localhost:9464", "127.0.0.1:9464"] {
+            let addr = settings(&[("LGTM_METRICS_ADDR", port)]).unwrap().metrics_addr;
+            assert_eq!(addr, Some(([127, 0, 0, 1], 9464).into()), "{port}");
+        }
         let addr = settings(&[("LGTM_METRICS_ADDR", "localhost:0")]).unwrap().metrics_addr;
         assert_eq!(addr, Some(([127, 0, 0, 1], 0).into()));
     }
@@ -168,7 +172,10 @@ mod all_signals {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "milliseconds"),
         ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0", "milliseconds"),
         ("MIMIR_ENDPOINT", "mimir", "http://"),
-        ("LGTM_METRICS_ADDR", "9090", "host:port"),
+        ("LGTM_METRICS_ADDR", "70000", "host:port"),
+        ("LGTM_METRICS_ADDR", ":", "host:port"),
+        ("LGTM_METRICS_TOKEN", "", ""),
+        ("LGTM_METRICS_TOKEN_FILE", "/no/such/file", "readable file"),
         ("LGTM_METRICS_ADDR", "http://localhost:9090", "host:port"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),
         ("LGTM_PROFILE", "prod", "development, production or gateway"),
@@ -178,8 +185,8 @@ mod all_signals {
         ("LGTM_LOKI_TENANT", "te\u{7f}am", "visible ASCII"),
         ("LGTM_USERNAME", "", ""),
         ("LGTM_LOKI_USERNAME", "me", "password"),
-        ("LGTM_PASSWORD_FILE", "no/such/file", "readable file"),
-        ("LGTM_TEMPO_TOKEN_FILE", "no/such/file", "readable file"),
+        ("LGTM_PASSWORD_FILE", "/no/such/file", "readable file"),
+        ("LGTM_TEMPO_TOKEN_FILE", "/no/such/file", "readable file"),
         ("LGTM_CA_FILE", "no/such/file.pem", "PEM"),
         ("LGTM_MIMIR_CA_FILE", "no/such/file.pem", "PEM"),
         ("LGTM_OVERFLOW", "drop_oldest", "block:<time>"),
@@ -199,6 +206,7 @@ mod all_signals {
         ("LGTM_SHUTDOWN_TIMEOUT", "0s", "500ms, 5s or 1m"),
         ("LGTM_SHUTDOWN_TIMEOUT", "99999999999999999999s", "500ms, 5s or 1m"),
         ("LGTM_CONSOLE", "yes", "auto, pretty, json or off"),
+        ("LGTM_REDACT", "ssn,-", "separated by commas"),
         ("OTEL_SDK_DISABLED", "1", "true or false"),
         ("LGTM_KEEP_ERRORS", "yes", "true or false"),
         ("LGTM_SHUTDOWN_ON_SIGNALS", "SIGTERM", "true or false"),
@@ -218,7 +226,7 @@ mod all_signals {
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x y=1", "key=value"),
         ("LGTM_PASSWORD", "secret", "user name"),
         ("LGTM_TOKEN", "to\nken", "visible ASCII"),
-        ("LGTM_TOKEN_FILE", "no/such/file", "readable file"),
+        ("LGTM_TOKEN_FILE", "/no/such/file", "readable file"),
         ("LGTM_TEMPO_TOKEN", "to\nken", "visible ASCII"),
         ("LGTM_CLIENT_CERTIFICATE_FILE", "no/such/file.pem", "PEM"),
         ("LGTM_CLIENT_KEY_FILE", "no/such/file.pem", "PEM"),
@@ -241,7 +249,8 @@ mod all_signals {
             }
             let error = result.expect_err(variable).to_string();
             // Secrets and files that are there are not shown.
-            let shown = !variable.ends_with("TOKEN") && !variable.ends_with("PASSWORD") && *value != "Cargo.toml";
+            let secret = ["TOKEN", "PASSWORD", "HEADERS"].iter().any(|end| variable.ends_with(end));
+            let shown = !secret && *value != "Cargo.toml";
             let value = if shown { value.split('=').next().unwrap() } else { "" };
             for part in [*variable, value, *form] {
                 assert!(error.contains(part), "{variable}={value}: `{part}` is not in `{error}`");
@@ -331,6 +340,7 @@ fn good_values_arrive() {
         ("LGTM_PROFILE", "production"),
         ("LGTM_OVERFLOW", "block:5s"),
         ("LGTM_SHUTDOWN_TIMEOUT", "250ms"),
+        ("LGTM_REDACT", "ssn, -page_token,,"),
         ("LGTM_CONSOLE", "json"),
         ("OTEL_SDK_DISABLED", "false"),
         ("RUST_LOG", "warn,shop=debug"),

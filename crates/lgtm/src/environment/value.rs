@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use lgtm_core::EndpointError;
 use lgtm_core::pipeline::Overflow;
+use lgtm_core::{EndpointError, redaction};
 use percent_encoding::percent_decode_str;
 
 use crate::error::Error;
@@ -16,8 +16,21 @@ pub(super) const AGE_FORM: &str = "a time above zero with its unit, such as 30m,
 #[cfg(feature = "spool")]
 pub(super) const BYTES_FORM: &str = "a number of bytes, such as 512MiB, of at least 1MiB";
 pub(super) const OVERFLOW_FORM: &str = "drop_newest, or block:<time> such as block:5s";
-pub(super) const ADDRESS_FORM: &str =
-    "off, or host:port with an IP address or localhost, such as 127.0.0.1:9090 or [::]:9090";
+pub(super) const ADDRESS_FORM: &str = "off, a port such as 9090 of the loopback address, or host:port with an IP address or localhost, such as 0.0.0.0:9090 or [::]:9090";
+
+pub(super) const NAMES_FORM: &str =
+    "names of fields separated by commas, with a `-` in front of those whose values are shown: ssn,-page_token";
+
+/// Names of fields, and whether their values are left out.
+pub(super) fn names(text: &str) -> Option<Vec<(String, bool)>> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            let (name, redacted) = name.strip_prefix('-').map_or((name, true), |shown| (shown.trim(), false));
+            redaction::is_name(name).then(|| (name.to_owned(), redacted))
+        })
+        .collect()
+}
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -86,19 +99,21 @@ pub(super) fn overflow(text: &str) -> Option<Overflow> {
     }
 }
 
-/// `host:port`, without asking a name server, or `off`.
+/// `host:port`, without asking a name server, or `off`. A port alone is one of the loopback address: who wants to be read by other
+/// machines says so.
 pub(super) fn address(text: &str) -> Option<Option<SocketAddr>> {
     if text == "off" {
         return Some(None);
     }
-    if let Some(port) = text.strip_prefix("localhost:") {
+    let loopback = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':'));
+    if let Some(port) = loopback.or_else(|| text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text)) {
         return Some(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?)));
     }
     text.parse().ok().map(Some)
 }
 
 /// `key=value` pairs separated by commas, percent-decoded, in the order given. The error names the key or, without one, the
-/// number of the pair: values may be secrets.
+/// number of the pair: values may be secrets, and so may what is no key.
 pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut pairs = Vec::new();
     for (index, pair) in text.split(',').enumerate().filter(|(_, pair)| !pair.trim().is_empty()) {
@@ -106,7 +121,7 @@ pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
         let (key, value) = pair.split_once('=').ok_or_else(|| format!("pair {number} has no `=`"))?;
         let key = decoded(key).filter(|key| !key.is_empty()).ok_or_else(|| format!("pair {number} has no key"))?;
         let value =
-            decoded(value).ok_or_else(|| format!("the value of `{key}` is not UTF-8 after percent-decoding"))?;
+            decoded(value).ok_or_else(|| format!("the value of pair {number} is not UTF-8 after percent-decoding"))?;
         pairs.push((key, value));
     }
     Ok(pairs)

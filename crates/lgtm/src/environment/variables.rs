@@ -1,6 +1,6 @@
 //! Looks variables up: empty ones count as unset (OpenTelemetry specification, "Environment Variable Specification").
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lgtm_core::Secret;
 
@@ -50,18 +50,17 @@ impl<'a> Variables<'a> {
         if direct.is_some() {
             return Err(Error::environment(
                 &file_name,
-                format!("`{path}` is set besides {name}"),
+                format!("it is set besides {name}"),
                 "one of the two variables",
             ));
         }
-        const FORM: &str = "a readable file that holds nothing but the secret";
-        let content = std::fs::read_to_string(&path)
-            .map_err(|error| Error::environment(&file_name, format!("`{path}` cannot be read ({error})"), FORM))?;
-        let content = content.trim_end_matches(['\r', '\n']);
-        if content.is_empty() {
-            return Err(Error::environment(&file_name, format!("`{path}` is empty"), FORM));
-        }
-        Ok(Some(Secret::new(content)))
+        const FORM: &str = "the path of a readable file that holds nothing but the secret";
+        // What is no whole path may be the secret itself, in the wrong variable.
+        let shown =
+            if Path::new(&path).is_absolute() { format!("`{path}`") } else { "the value (not shown)".to_owned() };
+        Secret::from_file(&path)
+            .map(Some)
+            .map_err(|error| Error::environment(&file_name, format!("{shown} cannot be read ({error})"), FORM))
     }
 
     /// A file that can be opened.

@@ -26,6 +26,8 @@ pub(crate) fn run(name: &str) {
         "own handler" => own_handler(),
         "cancelled shutdown" => cancelled_shutdown(),
         "late" => late(),
+        "secrets" => secrets(),
+        "failing start" => failing_start(),
         "init only" => init_only(),
         "init twice" => init_twice(),
         "subscriber set" => subscriber_set(),
@@ -185,6 +187,85 @@ fn init_only() {
     match lgtm::init() {
         Ok(_) => say("started"),
         Err(error) => say(&format!("{error:?}")),
+    }
+}
+
+/// Says everything that can be said of everything that knows a secret.
+fn secrets() {
+    let builder = lgtm::builder();
+    say(&format!("{builder:?} {builder:#?}"));
+    let telemetry = builder.init().unwrap();
+    say(&format!("{telemetry:?} {telemetry:#?} {} {:?}", telemetry.config(), telemetry.config()));
+    let address = telemetry.metrics_addr().unwrap();
+    say_what_endpoints_show();
+    let span = tracing::info_span!("login", db.password = "s3cr3t-of-a-field", late_token = tracing::field::Empty);
+    span.record("late_token", "s3cr3t-of-a-late-field");
+    span.in_scope(|| {
+        tracing::info!(api_key = "s3cr3t-of-an-event", authorization = ?Some("s3cr3t"), "in");
+        metrics::histogram!("logins_seconds", "password" => "s3cr3t-of-a-label").record(0.1);
+        let error = std::io::Error::other("s3cr3t-of-an-error");
+        tracing::error!(secret = &error as &dyn std::error::Error, "out");
+    });
+    let _ = std::panic::catch_unwind(|| {
+        let _inside = tracing::info_span!("fails", session_cookie = "s3cr3t-of-a-panic").entered();
+        panic!("on purpose");
+    });
+    let _ = telemetry.flush();
+    say(&scrape(address, "s3cr3t-token-of-a-file"));
+    say(&scrape(address, "s3cr3t-wrong"));
+    say(&format!("{:?}", telemetry.report()));
+    let report = telemetry.shutdown();
+    say(&format!("the end: {report} {report:?} {}", report.json()));
+}
+
+/// What a scrape with this token gets.
+fn scrape(address: std::net::SocketAddr, token: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = "Host: localhost\r\nConnection: close\r\n";
+    write!(stream, "GET /metrics HTTP/1.1\r\n{head}Authorization: Bearer {token}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Endpoints, targets, builders and errors of every crate, with a secret in each place.
+fn say_what_endpoints_show() {
+    use lgtm::{Endpoint, Proxy, Secret};
+    use lgtm_core::pipeline::Target;
+    let proxy = Proxy::At("http://me:s3cr3t@proxy.example/?s3cr3t#s3cr3t".parse().unwrap());
+    let endpoint = Endpoint::parse("https://me:s3cr3t@localhost/?key=s3cr3t#s3cr3t")
+        .unwrap()
+        .header(http::HeaderName::from_static("x-key"), "s3cr3t")
+        .proxy(proxy.clone());
+    let token = endpoint.clone().bearer_token("s3cr3t");
+    let target = Target::Http { endpoint: token.clone(), default_path: "/", headers: Vec::new() };
+    say(&format!("{endpoint:?} {token:#?} {target:?} {proxy:?} {:?}", Secret::new("s3cr3t")));
+    let loki = lgtm_loki::builder().endpoint(endpoint.clone());
+    let tempo = lgtm_tempo::builder().endpoint(endpoint.clone());
+    let mimir = lgtm_mimir::builder().push(endpoint.clone()).listen_token("s3cr3t");
+    let all =
+        lgtm::builder().loki(endpoint.clone()).tempo(token.clone()).mimir(endpoint.clone()).metrics_token("s3cr3t");
+    say(&format!("{loki:?} {tempo:?} {mimir:?} {all:?} {all:#?}"));
+    // Both fail: the proxy's scheme, the header's value.
+    let refused = endpoint.clone().proxy(Proxy::At("socks5://me:s3cr3t@proxy".parse().unwrap()));
+    let unsendable = endpoint.bearer_token("s3cr3t\n");
+    for endpoint in [refused, unsendable] {
+        let error = lgtm_loki::builder().endpoint(endpoint).build().map(|_| ()).unwrap_err();
+        say(&format!("{error} {error:?}"));
+    }
+    let pipeline =
+        lgtm_loki::builder().endpoint(Endpoint::parse("http://me:s3cr3t@127.0.0.1:9/?s3cr3t").unwrap()).build();
+    say(&format!("{:?}", pipeline.unwrap()));
+}
+
+fn failing_start() {
+    let builder = lgtm::builder();
+    say(&format!("{builder:?}"));
+    match builder.init() {
+        Ok(_) => say("started"),
+        Err(error) => {
+            say(&format!("{error} {error:?} {:?}", std::error::Error::source(&error).map(ToString::to_string)))
+        }
     }
 }
 

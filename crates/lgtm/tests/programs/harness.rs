@@ -22,6 +22,8 @@ pub(crate) struct Finished {
     pub(crate) signal: Option<i32>,
     /// What it said, line by line.
     pub(crate) said: Vec<String>,
+    /// All of standard output.
+    pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
@@ -49,12 +51,13 @@ pub(crate) fn run(program: &str, variables: &[(&str, &str)]) -> Finished {
         .env(PROGRAM, program)
         .output()
         .unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Finished {
         success: output.status.success(),
         #[cfg(unix)]
         signal: std::os::unix::process::ExitStatusExt::signal(&output.status),
         said: stdout.lines().filter_map(|line| line.strip_prefix(SAYS)).map(str::to_owned).collect(),
+        stdout,
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }

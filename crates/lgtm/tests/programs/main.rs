@@ -20,6 +20,7 @@ mod forks;
 mod harness;
 mod hostile;
 mod lifecycle;
+mod secrets;
 mod signals;
 mod waits;
 

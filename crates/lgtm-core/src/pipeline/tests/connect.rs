@@ -1,132 +1,111 @@
 //! The way to a backend, over HTTP and gRPC: TLS with certificates on both sides, proxies with and without a tunnel.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio_rustls::TlsAcceptor;
 use url::Url;
 
+use super::certificates::{Certificates, ClientCertificate};
 use super::grpc::{GrpcServer, start_grpc};
 use super::support::*;
 use crate::accounting::ErrorType;
 use crate::endpoint::{Endpoint, Proxy};
 use crate::pipeline::{Pipeline, Worker};
 
-/// An authority, a server's and a client's certificate by it, as files.
-struct Certificates {
-    folder: tempfile::TempDir,
-    server: Arc<ServerConfig>,
-}
-
-impl Certificates {
-    fn make(alpn: &[u8]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let authority_key = KeyPair::generate().unwrap();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority_certificate = authority.self_signed(&authority_key).unwrap();
-        let issuer = Issuer::new(authority, authority_key);
-        let signed = |names: &[&str]| {
-            let key = KeyPair::generate().unwrap();
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            (CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap(), key)
-        };
-        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
-        write("authority.pem", authority_certificate.pem());
-        let (certificate, key) = signed(&["client"]);
-        write("client.pem", certificate.pem());
-        write("client.key", key.serialize_pem());
-        write("other.key", KeyPair::generate().unwrap().serialize_pem());
-
-        let (certificate, key) = signed(&["localhost"]);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(authority_certificate.der().clone()).unwrap();
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
-            )
-            .unwrap();
-        server.alpn_protocols = vec![alpn.to_vec()];
-        Self { folder, server: Arc::new(server) }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Takes TLS off what comes for this backend.
-    fn in_front_of(&self, backend: SocketAddr) -> (SocketAddr, oneshot::Sender<()>) {
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.server));
-        on_a_thread(free_port(), move |stream| {
-            let acceptor = acceptor.clone();
-            async move {
-                if let Ok(mut secure) = acceptor.accept(stream).await
-                    && let Ok(mut plain) = TcpStream::connect(backend).await
-                {
-                    let _ = tokio::io::copy_bidirectional(&mut secure, &mut plain).await;
-                }
-            }
-        })
-    }
-
-    fn endpoint(&self, address: SocketAddr) -> Endpoint {
-        let url = format!("https://localhost:{}", address.port());
-        Endpoint::parse(&url).unwrap().timeout(PATIENCE).ca_file(self.file("authority.pem"))
-    }
-}
-
 #[test]
 fn a_client_certificate_is_shown_over_http_and_grpc() {
     let certificates = Certificates::make(b"http/1.1");
     let server = Server::start([]);
-    let (address, _stop) = certificates.in_front_of(server.address);
+    let front = certificates.in_front_of(server.address);
     let named = |certificates: &Certificates, address| {
         certificates
             .endpoint(address)
             .client_certificate(certificates.file("client.pem"), certificates.file("client.key"))
     };
-    let pipeline = start(named(&certificates, address), fast());
+    let pipeline = start(named(&certificates, front.address), fast());
     assert!(admit(pipeline.queue(), 1));
     assert_eq!(end(&pipeline).delivered, 1);
     assert_eq!(server.stored(), [1]);
 
     let certificates = Certificates::make(b"h2");
     let server = GrpcServer::start([]);
-    let (address, _stop) = certificates.in_front_of(server.address);
-    let pipeline = start_grpc(named(&certificates, address), fast());
+    let front = certificates.in_front_of(server.address);
+    let pipeline = start_grpc(named(&certificates, front.address), fast());
     assert!(admit(pipeline.queue(), 2));
     assert_eq!(end(&pipeline).delivered, 1);
     assert_eq!(server.stored(), [2]);
 }
 
 #[test]
-fn without_its_certificate_a_client_is_refused_and_that_is_a_tls_error() {
-    let certificates = Certificates::make(b"http/1.1");
-    let server = Server::start([]);
-    let (address, _stop) = certificates.in_front_of(server.address);
-    let pipeline = start(certificates.endpoint(address), slow_with_fast_retries());
+fn without_its_certificate_a_client_is_refused_over_http_and_grpc_and_that_is_a_tls_error() {
+    for grpc in [false, true] {
+        let certificates = Certificates::make(if grpc { b"h2" } else { b"http/1.1" });
+        let (http, rpc) = (Server::start([]), GrpcServer::start([]));
+        let front = certificates.in_front_of(if grpc { rpc.address } else { http.address });
+        let endpoint = certificates.endpoint(front.address);
+        let options = slow_with_fast_retries();
+        let pipeline = if grpc { start_grpc(endpoint, options) } else { start(endpoint, options) };
+        assert!(admit(pipeline.queue(), 1));
+        pipeline.begin_shutdown(std::time::Instant::now() + std::time::Duration::from_millis(500));
+        assert!(pipeline.wait_ended(soon()));
+        let report = pipeline.report();
+        assert!(errors_of(&report, ErrorType::Tls) + errors_of(&report, ErrorType::Connect) >= 1, "{report}");
+        assert_eq!((report.delivered, http.stored().len(), rpc.stored().len()), (0, 0, 0));
+    }
+}
+
+#[test]
+fn servers_of_tls_1_2_alone_and_of_1_3_alone_are_reached_over_http_and_grpc() {
+    for version in [&TLS12, &TLS13] {
+        let certificates = Certificates::with(b"http/1.1", &[version], ClientCertificate::NotAsked);
+        let server = Server::start([]);
+        let front = certificates.in_front_of(server.address);
+        let pipeline = start(certificates.endpoint(front.address), fast());
+        assert!(admit(pipeline.queue(), 1));
+        assert_eq!(end(&pipeline).delivered, 1, "{version:?}");
+
+        let certificates = Certificates::with(b"h2", &[version], ClientCertificate::NotAsked);
+        let server = GrpcServer::start([]);
+        let front = certificates.in_front_of(server.address);
+        let pipeline = start_grpc(certificates.endpoint(front.address), fast());
+        assert!(admit(pipeline.queue(), 2));
+        assert_eq!(end(&pipeline).delivered, 1, "{version:?}");
+    }
+}
+
+#[test]
+fn versions_below_tls_1_2_are_not_offered_and_a_server_that_insists_is_refused() {
+    let hellos: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let seen = Arc::clone(&hellos);
+    let (address, _stop) = on_a_thread(free_port(), move |mut stream| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let mut hello = vec![0; 16 * 1024];
+            if let Ok(length) = stream.read(&mut hello).await {
+                seen.lock().extend_from_slice(&hello[..length]);
+            }
+            // A ServerHello of TLS 1.0: record, handshake, version, random, no session, a cipher suite, no compression.
+            let mut answer = vec![22, 3, 1, 0, 42, 2, 0, 0, 38, 3, 1];
+            answer.extend_from_slice(&[7; 32]);
+            answer.extend_from_slice(&[0, 0, 0x2f, 0]);
+            let _ = stream.write_all(&answer).await;
+            let _ = stream.read(&mut hello).await;
+        }
+    });
+    let endpoint = Endpoint::parse(&format!("https://localhost:{}", address.port())).unwrap().timeout(PATIENCE);
+    let pipeline = start(endpoint, slow_with_fast_retries());
     assert!(admit(pipeline.queue(), 1));
-    pipeline.begin_shutdown(std::time::Instant::now() + std::time::Duration::from_millis(500));
-    assert!(pipeline.wait_ended(soon()));
-    let report = pipeline.report();
-    assert!(errors_of(&report, ErrorType::Tls) + errors_of(&report, ErrorType::Connect) >= 1, "{report}");
-    assert_eq!((report.delivered, server.stored().len()), (0, 0));
+    let report = end(&pipeline);
+    assert_eq!((report.delivered, errors_of(&report, ErrorType::Tls)), (0, 1), "{report}");
+    // The extension supported_versions (43): TLS 1.3 and 1.2, in two bytes each.
+    let hello = hellos.lock().clone();
+    let versions = [0, 43, 0, 5, 4, 3, 4, 3, 3];
+    assert!(hello.windows(versions.len()).any(|window| window == versions), "{hello:02x?}");
 }
 
 #[test]
@@ -210,7 +189,8 @@ fn a_proxy_passes_plain_requests_on_by_their_whole_address() {
 fn secure_requests_and_grpc_go_through_a_tunnel() {
     let certificates = Certificates::make(b"http/1.1");
     let server = Server::start([]);
-    let (secure, _stop) = certificates.in_front_of(server.address);
+    let front = certificates.in_front_of(server.address);
+    let secure = front.address;
     let proxy = ProxyServer::start(secure);
     let endpoint = certificates
         .endpoint(secure)

@@ -35,6 +35,8 @@ pub(super) struct State {
     script: Mutex<VecDeque<GrpcAnswer>>,
     requests: Mutex<Vec<(Instant, http::HeaderMap)>>,
     stored: Mutex<Vec<u64>>,
+    /// The value that the header `authorization` must have.
+    demanded: Mutex<Option<String>>,
 }
 
 pub(super) struct GrpcServer {
@@ -65,8 +67,13 @@ impl GrpcServer {
         Self { address, state, _stop: stop }
     }
 
-    fn endpoint(&self) -> Endpoint {
+    pub(super) fn endpoint(&self) -> Endpoint {
         Endpoint::parse(&format!("http://{}", self.address)).unwrap().timeout(PATIENCE)
+    }
+
+    /// From here on requests must have this in `authorization`.
+    pub(super) fn demand(&self, authorization: &str) {
+        *self.state.demanded.lock() = Some(authorization.to_owned());
     }
 
     pub(super) fn stored(&self) -> Vec<u64> {
@@ -82,9 +89,12 @@ async fn answer(request: http::Request<Incoming>, state: Arc<State>) -> Result<h
     let body = body.collect().await?.to_bytes();
     // A byte for compression, four for the length.
     let items = parse_items(&body[5..]);
+    let given = head.headers.get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let refused = state.demanded.lock().as_ref().is_some_and(|demanded| given.as_ref() != Some(demanded));
     state.requests.lock().push((Instant::now(), head.headers));
     let next = state.script.lock().pop_front();
     let status = match next {
+        None if refused => Some(Status::new(Code::Unauthenticated, "scripted")),
         None | Some(GrpcAnswer::Status(Code::Ok)) => None,
         Some(GrpcAnswer::Status(code)) => Some(Status::new(code, "scripted")),
         Some(GrpcAnswer::RetryInfo(code, delay)) => {

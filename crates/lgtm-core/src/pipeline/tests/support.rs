@@ -51,6 +51,8 @@ pub(super) enum Answer {
     Held,
     /// 200, with a body that is announced and never comes.
     Unfinished,
+    /// 204 to a head with this in it (in lower case), else 401.
+    Demand(String),
     /// The connection is reset.
     Reset,
     /// The connection is closed without an answer.
@@ -191,6 +193,11 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
             let next = state.script.lock().pop_front();
             next.unwrap_or_else(|| state.otherwise.lock().clone())
         };
+        let answer = match answer {
+            Answer::Demand(part) if format!("{head}\r\n").contains(&part) => Answer::Status(204),
+            Answer::Demand(_) => Answer::Status(401),
+            other => other,
+        };
         state.requests.lock().push(Request { at: Instant::now(), head, items: items.clone() });
         let store = |items: &[u64]| state.stored.lock().extend_from_slice(items);
         let reply = match answer {
@@ -199,6 +206,7 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
                 status_line(status, "", "")
             }
             Answer::Status(status) => status_line(status, "", "no"),
+            Answer::Demand(_) => status_line(401, "", "no"),
             Answer::RetryAfter(status, seconds) => status_line(status, &format!("retry-after: {seconds}\r\n"), "later"),
             Answer::Partial(refused) => {
                 let refused = refused.min(items.len());
