@@ -54,7 +54,8 @@ pub(crate) fn end_of(start: u64) -> u64 {
 
 #[cold]
 fn end_by_steps(start: u64) -> u64 {
-    let mut steps = CLOCKS.lock();
+    // Nobody waits: the lock may have been another thread's when this process was forked.
+    let Some(mut steps) = CLOCKS.try_lock() else { return unix_nanos().max(start) };
     let now = look(&mut steps);
     steps.end_of(start, now)
 }
@@ -71,7 +72,9 @@ pub(crate) async fn watch() {
 
 /// Looks for a step of the wall clock; the first look is what later ones are compared with.
 pub(crate) fn begin_watch() {
-    look(&mut CLOCKS.lock());
+    if let Some(mut steps) = CLOCKS.try_lock() {
+        look(&mut steps);
+    }
 }
 
 static CLOCKS: Mutex<Steps> = Mutex::new(Steps { periods: Vec::new(), seen: 0 });

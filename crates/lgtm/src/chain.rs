@@ -25,7 +25,7 @@ pub(crate) struct Signals {
 /// One more.
 enum Link<S> {
     Console(Box<dyn Layer<S> + Send + Sync>),
-    Signals(Signals),
+    Signals(Box<Signals>),
 }
 
 /// What was added, and the end.
@@ -88,7 +88,7 @@ where
         }
         if !signals.is_empty() {
             Layer::<S>::on_register_dispatch(&signals, dispatch);
-            chain.push(Link::Signals(signals));
+            chain.push(Link::Signals(Box::new(signals)));
         }
         true
     });
@@ -192,8 +192,8 @@ where
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Link<S> {
     fn layer(&self) -> &dyn Layer<S> {
         match self {
-            Self::Console(console) => console,
-            Self::Signals(signals) => signals,
+            Self::Console(console) => &**console,
+            Self::Signals(signals) => &**signals,
         }
     }
 }
@@ -207,7 +207,9 @@ where
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        self.links().for_each(|link| drop(link.layer().register_callsite(metadata)));
+        self.links().for_each(|link| {
+            link.layer().register_callsite(metadata);
+        });
         Interest::always()
     }
 
