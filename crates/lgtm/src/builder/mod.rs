@@ -1,12 +1,14 @@
-//! The settings in code. Runs once, at the start.
+//! The settings in code; `values.rs` says which cannot be. Runs once, at the start.
+
+mod values;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use lgtm_core::Sampler;
 use lgtm_core::pipeline::Overflow;
 use lgtm_core::span::Limits;
-use lgtm_core::{Sampler, redaction};
 use tokio::runtime::Handle;
 use tracing_core::Subscriber;
 use tracing_subscriber::Registry;
@@ -35,11 +37,6 @@ struct Settled {
     layer: Option<Layers<Registry>>,
     runtime: Option<Handle>,
 }
-
-/// The smallest budget: below it a queue would hold less than a batch.
-#[cfg(feature = "spool")]
-const LEAST_SPOOL: u64 = 1024 * 1024;
-const LEAST_MEMORY: usize = 4 * 1024 * 1024;
 
 /// Starts from the environment; what is set here wins over it.
 pub fn builder() -> Builder {
@@ -479,7 +476,7 @@ impl Builder {
             span_filter: directives("span_filter", self.span_filter)?,
             ..self.settings
         };
-        refuse_bad_numbers(&code)?;
+        values::refuse_bad_values(&code)?;
         let use_environment = self.use_environment;
         let lookup = |name: &str| if use_environment { environment::variable(name) } else { None };
         let chosen = Chosen::in_code(&code);
@@ -504,131 +501,5 @@ fn directives(setting: &'static str, text: Option<String>) -> Result<Option<Dire
     })
 }
 
-fn refuse_bad_numbers(settings: &Settings) -> Result<(), Error> {
-    if let Some(bytes) = settings.memory_budget
-        && bytes < LEAST_MEMORY
-    {
-        let problem = format!("{bytes} bytes are too few");
-        return Err(Error::Setting { setting: "memory_budget", problem, accepted: "4194304 bytes (4 MiB) or more" });
-    }
-    #[cfg(feature = "spool")]
-    if let Some(spool) = &settings.spool
-        && spool.max_bytes < LEAST_SPOOL
-    {
-        let problem = format!("{} bytes are too few", spool.max_bytes);
-        return Err(Error::Setting { setting: "spool", problem, accepted: "1048576 bytes (1 MiB) or more" });
-    }
-    if let Some(timeout) = settings.shutdown_timeout
-        && timeout > Duration::from_secs(24 * 60 * 60)
-    {
-        let problem = format!("{timeout:?} is too long");
-        return Err(Error::Setting { setting: "shutdown_timeout", problem, accepted: "a day at most" });
-    }
-    if let Some((name, _)) = settings.redaction.iter().find(|(name, _)| !redaction::is_name(name)) {
-        let problem = format!("`{name}` is no name of a field");
-        return Err(Error::Setting { setting: "redact", problem, accepted: "names with a letter or digit" });
-    }
-    if let Some(name) = settings.service_name.as_ref().filter(|name| name.trim().is_empty()) {
-        let problem = format!("`{name}` is empty");
-        return Err(Error::Setting { setting: "service_name", problem, accepted: "a name" });
-    }
-    let ratio = match settings.sampler {
-        Some(Sampler::TraceIdRatio(ratio) | Sampler::ParentBased(lgtm_core::sampler::Root::TraceIdRatio(ratio))) => {
-            ratio
-        }
-        _ => 0.0,
-    };
-    if !(0.0..=1.0).contains(&ratio) {
-        let problem = format!("the ratio {ratio} cannot be used");
-        return Err(Error::Setting { setting: "sampler", problem, accepted: "a number from 0 to 1, such as 0.01" });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wrong_settings_are_errors_that_name_setting_value_and_form() {
-        let base = || builder().ignore_environment();
-        let table: [(Builder, [&str; 3]); 5] = [
-            (base().log_filter("info,x=loud"), ["log_filter", "info,x=loud", "debug"]),
-            (base().span_filter("=="), ["span_filter", "==", "debug"]),
-            (base().memory_budget(1000), ["memory_budget", "1000", "4194304"]),
-            (base().sampler(Sampler::TraceIdRatio(f64::NAN)), ["sampler", "NaN", "0 to 1"]),
-            (base().shutdown_timeout(Duration::MAX), ["shutdown_timeout", "18446744073709551615", "a day"]),
-        ];
-        for (builder, parts) in table {
-            let error = builder.init().unwrap_err();
-            for part in parts {
-                assert!(error.to_string().contains(part), "`{part}` is not in `{error}`");
-            }
-            assert_eq!(format!("{error:?}"), error.to_string(), "main prints Debug");
-        }
-    }
-
-    #[cfg(all(feature = "loki", feature = "tempo", feature = "mimir"))]
-    #[test]
-    fn what_a_signal_cannot_work_with_is_an_error_that_names_it_and_starts_nothing() {
-        use crate::{Matcher, Proxy};
-        let base = || builder().ignore_environment().console(Console::Off).panics(false);
-        let endpoint = |url: &str| Endpoint::parse(url).unwrap();
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = taken.local_addr().unwrap();
-        let socks = Proxy::At("socks5://me:hunter2@proxy:1080".parse().unwrap());
-        let table: Vec<(Builder, [String; 3])> = [
-            (base().log_label("", "x"), ["``", "label name", "letters"]),
-            (base().log_label("service.name", "x"), ["service.name", "service_name", "another name"]),
-            (base().log_label_from_field("level", 3), ["level", "collides", "another name"]),
-            (base().log_label_from_field("queue", 0), ["queue", "0 values", "1 to 1000"]),
-            (base().loki(endpoint("https://loki").ca_file("/no/such.pem")), ["/no/such.pem", "No such file", "PEM"]),
-            (base().loki(endpoint("http://loki").tenant("te\nam")), ["tenant", "HTTP header", "ASCII"]),
-            (base().loki(endpoint("http://loki").bearer_token("a\nb")), ["bearer token", "HTTP header", "ASCII"]),
-            (
-                base().loki(endpoint("http://loki").proxy(socks)),
-                ["socks5://***@proxy:1080", "scheme", "http://host:port"],
-            ),
-            (
-                base().tempo(endpoint("https://tempo").client_certificate("/no/such.pem", "/no/such.key")),
-                ["/no/such.pem", "client certificate", "private key"],
-            ),
-            (base().push_interval(Duration::ZERO), ["0ns", "interval", "100"]),
-            (base().buckets(&[2.0, 1.0]), ["1", "2", "bound"]),
-            (base().buckets_for("sizes", &[f64::NAN]), ["NaN", "bound", "bound"]),
-            (base().native_histograms_for("sizes", 1), ["1", "native", "4"]),
-            (base().native_histograms_for(Matcher::Prefix(String::new()), 1000), ["1000", "native", "512"]),
-            (base().expire_metrics_after(Duration::ZERO), ["0ns", "expiry", "1 s"]),
-            (base().metrics_addr(address), [&address.to_string(), "in use", "address"]),
-        ]
-        .map(|(builder, parts)| (builder, parts.map(str::to_owned)))
-        .into();
-        for (builder, parts) in table {
-            let outcome = builder.layers::<Registry>();
-            let error = outcome.map(|_| ()).unwrap_err().to_string();
-            for part in parts {
-                assert!(error.to_lowercase().contains(&part.to_lowercase()), "`{part}` is not in `{error}`");
-            }
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-
-    #[cfg(feature = "tempo")]
-    #[test]
-    fn a_protocol_with_the_port_of_the_other_one_is_an_error() {
-        let endpoint = Endpoint::parse("http://tempo:4317").unwrap();
-        let builder = builder().ignore_environment().tempo(endpoint).tempo_protocol(lgtm_tempo::Protocol::Http);
-        let error = builder.init().unwrap_err().to_string();
-        assert!(error.contains("tempo_protocol") && error.contains("http://tempo:4317"), "{error}");
-    }
-
-    #[test]
-    fn debug_shows_no_secret() {
-        #[cfg(feature = "loki")]
-        {
-            let endpoint = Endpoint::parse("http://me:hunter2@localhost").unwrap();
-            let shown = format!("{:?}", builder().loki(endpoint));
-            assert!(shown.contains("localhost") && !shown.contains("hunter2"), "{shown}");
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,55 @@
+//! What a setting in code cannot be. Runs once, at the start; pure.
+
+use std::time::Duration;
+
+use lgtm_core::{Sampler, redaction};
+
+use crate::error::Error;
+use crate::settings::Settings;
+
+/// The smallest budget: below it a queue would hold less than a batch.
+const LEAST_MEMORY: usize = 4 * 1024 * 1024;
+/// The smallest spool: below it there would be no room for a batch in each of its files.
+#[cfg(feature = "spool")]
+const LEAST_SPOOL: u64 = 1024 * 1024;
+
+pub(super) fn refuse_bad_values(settings: &Settings) -> Result<(), Error> {
+    if let Some(bytes) = settings.memory_budget
+        && bytes < LEAST_MEMORY
+    {
+        let problem = format!("{bytes} bytes are too few");
+        return Err(Error::Setting { setting: "memory_budget", problem, accepted: "4194304 bytes (4 MiB) or more" });
+    }
+    #[cfg(feature = "spool")]
+    if let Some(spool) = &settings.spool
+        && spool.max_bytes < LEAST_SPOOL
+    {
+        let problem = format!("{} bytes are too few", spool.max_bytes);
+        return Err(Error::Setting { setting: "spool", problem, accepted: "1048576 bytes (1 MiB) or more" });
+    }
+    if let Some(timeout) = settings.shutdown_timeout
+        && timeout > Duration::from_secs(24 * 60 * 60)
+    {
+        let problem = format!("{timeout:?} is too long");
+        return Err(Error::Setting { setting: "shutdown_timeout", problem, accepted: "a day at most" });
+    }
+    if let Some((name, _)) = settings.redaction.iter().find(|(name, _)| !redaction::is_name(name)) {
+        let problem = format!("`{name}` is no name of a field");
+        return Err(Error::Setting { setting: "redact", problem, accepted: "names with a letter or digit" });
+    }
+    if let Some(name) = settings.service_name.as_ref().filter(|name| name.trim().is_empty()) {
+        let problem = format!("`{name}` is empty");
+        return Err(Error::Setting { setting: "service_name", problem, accepted: "a name" });
+    }
+    let ratio = match settings.sampler {
+        Some(Sampler::TraceIdRatio(ratio) | Sampler::ParentBased(lgtm_core::sampler::Root::TraceIdRatio(ratio))) => {
+            ratio
+        }
+        _ => 0.0,
+    };
+    if !(0.0..=1.0).contains(&ratio) {
+        let problem = format!("the ratio {ratio} cannot be used");
+        return Err(Error::Setting { setting: "sampler", problem, accepted: "a number from 0 to 1, such as 0.01" });
+    }
+    Ok(())
+}
