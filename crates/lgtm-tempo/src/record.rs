@@ -117,7 +117,7 @@ fn put_sampling(content: &mut Vec<u8>, reason: KeepReason, probability: f64) {
 #[cold]
 fn put_busy_and_idle(content: &mut Vec<u8>, record: &SpanRecord) {
     if let Some(times) = &record.busy_and_idle {
-        let (busy, idle) = times.until_now();
+        let (busy, idle) = times.of(record.end.saturating_sub(record.start));
         put_attribute(content, "busy_ns", busy.cast_signed().into());
         put_attribute(content, "idle_ns", idle.cast_signed().into());
     }

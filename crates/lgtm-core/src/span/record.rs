@@ -194,8 +194,6 @@ pub struct SpanRecord {
 pub struct BusyAndIdle {
     /// Nanoseconds inside.
     busy: u64,
-    /// Nanoseconds outside.
-    idle: u64,
     /// When the span was entered or left last, on the clock that is never set.
     turned: u64,
     /// How often it is entered now: threads may be in it at once.
@@ -209,16 +207,15 @@ impl BusyAndIdle {
         self.turned = self.turned.max(now);
         if self.entered > 0 {
             self.busy += passed;
-        } else {
-            self.idle += passed;
         }
     }
 
-    /// Nanoseconds inside and outside, until now.
+    /// Nanoseconds inside and outside of a span that ends now and took so many.
     #[must_use]
-    pub fn until_now(mut self) -> (u64, u64) {
+    pub fn of(mut self, nanoseconds: u64) -> (u64, u64) {
         self.pass();
-        (self.busy, self.idle)
+        let busy = self.busy.min(nanoseconds);
+        (busy, nanoseconds - busy)
     }
 }
 
