@@ -1,6 +1,6 @@
 //! What has become of the items of one backend. Numbers are dense, so each is one bit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Items, Meaning};
 
@@ -50,15 +50,16 @@ pub(crate) struct Tally {
     pub(crate) problems: Vec<String>,
     seen: Bits,
     events: Bits,
-    points: HashMap<u64, i64>,
-    unique_points: u64,
+    /// Series and times.
+    points: HashSet<(u64, i64)>,
+    newest: HashMap<u64, i64>,
     others: u64,
 }
 
 impl Tally {
     /// Different items that were stored; of those without a number, all.
     pub(crate) fn unique(&self) -> u64 {
-        self.seen.count + self.unique_points + self.others
+        self.seen.count + self.points.len() as u64 + self.others
     }
 
     /// Different events of spans that were stored.
@@ -104,16 +105,15 @@ impl Tally {
             }
         }
         for (series, time) in items.points.iter().take(stored) {
-            match self.points.get(series).copied() {
-                Some(newest) if newest == *time => {}
-                Some(newest) if newest > *time => {
-                    self.problem(format!("a sample of {time} comes after one of {newest} of its series"));
-                    self.unique_points += 1;
-                }
-                _ => {
-                    self.points.insert(*series, *time);
-                    self.unique_points += 1;
-                }
+            if !self.points.insert((*series, *time)) {
+                continue;
+            }
+            let newest = self.newest.entry(*series).or_insert(*time);
+            if *newest > *time {
+                let newest = *newest;
+                self.problem(format!("a sample of {time} comes after one of {newest} of its series"));
+            } else {
+                *newest = *time;
             }
         }
         self.others += stored.saturating_sub(items.numbers.len() + items.points.len()) as u64;
@@ -160,10 +160,11 @@ mod tests {
     fn a_sample_that_goes_back_in_time_is_a_fault_and_one_that_comes_again_is_a_copy() {
         let mut tally = Tally::default();
         let items = |time| Items { points: vec![(7, time)], ..Items::default() };
-        tally.store(&items(10), 1);
-        tally.store(&items(10), 1);
-        assert_eq!((tally.unique(), tally.copies(), tally.problems.len()), (1, 1, 0));
-        tally.store(&items(9), 1);
+        for time in [10, 20, 10, 20] {
+            tally.store(&items(time), 1);
+        }
+        assert_eq!((tally.unique(), tally.copies(), tally.problems.len()), (2, 2, 0));
+        tally.store(&items(15), 1);
         assert_eq!(tally.problems.len(), 1);
     }
 

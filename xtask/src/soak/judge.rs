@@ -11,6 +11,8 @@ const BUDGET: u64 = 64 * MIB;
 const MIB: u64 = 1024 * 1024;
 /// What a program may have beside the budget: connections, requests under way, the allocator's holes.
 const BESIDE_BUDGET: u64 = 16 * MIB;
+/// What an item of this load takes in a queue, about.
+const BYTES_OF_AN_ITEM: u64 = 400;
 /// By how much a line through the second half of the run may rise: memory.
 const FLAT_BYTES: f64 = 8.0 * MIB as f64;
 /// The same: file descriptors.
@@ -43,17 +45,18 @@ pub(super) fn judge(samples: &[Sample], tallies: &[Tally; 3], with_spool: bool) 
     let problems = tallies.iter().flat_map(|tally| tally.problems.iter().cloned()).collect();
     findings.push(finding("requests can be read, series are in order", requests(tallies), problems));
     findings.push(peak(samples, idle));
+    let held = most_held(samples);
     findings.push(flat(
-        "memory is flat over the second half",
+        "memory is flat over the second half, but for what waits in it",
         samples,
-        |sample| sample.resident_bytes as f64,
+        |place, sample| sample.resident_bytes as f64 - held.get(place).copied().unwrap_or(0.0),
         FLAT_BYTES,
         |bytes| format!("{:+.2} MiB", bytes / MIB as f64),
     ));
     findings.push(flat(
         "file descriptors are flat over the second half",
         samples,
-        |sample| sample.descriptors as f64,
+        |_, sample| sample.descriptors as f64,
         FLAT_DESCRIPTORS,
         |count| format!("{count:+.1}"),
     ));
@@ -236,19 +239,33 @@ fn left(promise: &'static str, (idle, last): (u64, u64), more: u64, most: Option
 fn flat(
     promise: &'static str,
     samples: &[Sample],
-    value: impl Fn(&Sample) -> f64,
+    value: impl Fn(usize, &Sample) -> f64,
     bound: f64,
     shown: impl Fn(f64) -> String,
 ) -> Finding {
-    let loaded: Vec<&Sample> =
-        samples.iter().filter(|sample| !sample.said.is_over && sample.said.seconds > 0.0).collect();
+    let is_loaded = |sample: &Sample| !sample.said.is_over && sample.said.seconds > 0.0;
+    let loaded: Vec<_> = samples.iter().enumerate().filter(|(_, sample)| is_loaded(sample)).collect();
     let half = loaded.get(loaded.len() / 2..).unwrap_or_default();
-    let points: Vec<(f64, f64)> = half.iter().map(|sample| (sample.said.seconds, value(sample))).collect();
+    let points: Vec<_> = half.iter().map(|(place, sample)| (sample.said.seconds, value(*place, sample))).collect();
     let seconds = points.last().map_or(0.0, |last| last.0) - points.first().map_or(0.0, |first| first.0);
     let rise = slope(&points) * seconds;
     let figure = format!("{} in {seconds:.0} s; bound {}", shown(rise), shown(bound));
     let problem = (rise > bound).then(|| format!("it rises by {}", shown(rise)));
     finding(promise, figure, problem.into_iter().collect())
+}
+
+/// Bytes of the most items that have waited in memory up to each sample: an allocator gives back little of what was once in use. What
+/// they take is bounded by the budget, which the peak is measured by.
+fn most_held(samples: &[Sample]) -> Vec<f64> {
+    let in_memory = |sample: &Sample| {
+        let counts = Backend::ALL.map(|backend| sample.counts(backend));
+        counts.iter().map(|counts| counts.pending.saturating_sub(counts.spooled)).sum::<u64>()
+    };
+    let most = samples.iter().scan(0, |most, sample| {
+        *most = in_memory(sample).max(*most);
+        Some((*most * BYTES_OF_AN_ITEM).min(BUDGET) as f64)
+    });
+    most.collect()
 }
 
 /// The median of the slopes between all pairs of points (Theil and Sen): what a few peaks do not move.
@@ -276,7 +293,7 @@ mod tests {
     fn sample(seconds: f64, resident_bytes: u64) -> Sample {
         let report = ["logs", "spans", "metrics"].map(|signal| (signal.to_owned(), Counts::default())).into();
         Sample {
-            said: Said { seconds, ended: 0, begun: 0, report, is_over: false, shutdown_seconds: None },
+            said: Said { seconds, ended: 0, begun: 0, report, is_over: false, waits: false, shutdown_seconds: None },
             states: [State::Up; 3],
             resident_bytes,
             descriptors: 10,
@@ -306,7 +323,7 @@ mod tests {
         for (second, sample) in samples.iter_mut().enumerate() {
             sample.resident_bytes += second as u64 * MIB / 4;
         }
-        assert_eq!(problems(&samples), ["memory is flat over the second half"]);
+        assert_eq!(problems(&samples), ["memory is flat over the second half, but for what waits in it"]);
         let mut samples = steady();
         samples[80].resident_bytes += 40 * MIB;
         assert_eq!(problems(&samples), [""; 0]);

@@ -23,8 +23,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::Instant;
 
 use crate::receiver::{Backend, Plan, Receiver};
@@ -164,6 +164,7 @@ fn plan(now: Now, seed: u64) -> Plan {
 struct Running {
     child: Child,
     id: u32,
+    input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -175,7 +176,7 @@ impl Running {
             .args(["--loki", &receiver.url(Backend::Loki), "--otlp", &receiver.url(Backend::Tempo)])
             .args(["--mimir", &receiver.url(Backend::Mimir), "--rate", &options.rate.to_string()])
             .args(["--seconds", &options.length.as_secs_f64().to_string()])
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(errors)?)
             .kill_on_drop(true);
@@ -184,8 +185,17 @@ impl Running {
         }
         let mut child = command.spawn().context("cannot start the program under test")?;
         let id = child.id().context("the program under test has ended at once")?;
+        let input = child.stdin.take().context("the program under test has no input")?;
         let output = child.stdout.take().context("the program under test has no output")?;
-        Ok(Self { child, id, lines: BufReader::new(output).lines() })
+        Ok(Self { child, id, input, lines: BufReader::new(output).lines() })
+    }
+
+    /// It may shut down.
+    ///
+    /// # Errors
+    /// If it is gone.
+    async fn go_on(&mut self) -> anyhow::Result<()> {
+        self.input.write_all(b"\n").await.context("the program does not listen")
     }
 
     /// What it says next; nothing when it has said all.
@@ -247,6 +257,9 @@ async fn watch(
         if shown.is_none_or(|at: f64| sample.said.seconds >= at + ROW_EVERY.as_secs_f64()) || ended {
             eprint!("{}", report::row(&sample, is_first));
             shown = Some(sample.said.seconds);
+        }
+        if sample.said.waits {
+            program.go_on().await?;
         }
         samples.push(sample);
         if is_first {

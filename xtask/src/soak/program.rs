@@ -1,6 +1,7 @@
 //! The program under test, a process of its own: this program with the hidden command `soak-program`. It makes events, spans with
 //! children and metrics at a steady rate, and once a second says what lgtm reports.
 
+use std::io::BufRead as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -54,7 +55,9 @@ pub(super) struct Said {
     pub(super) report: Signals,
     /// The load is over.
     pub(super) is_over: bool,
-    /// The shutdown is: the last words.
+    /// It waits for a line on its standard input before it shuts down: time to look at the process.
+    pub(super) waits: bool,
+    /// The shutdown is over: the last words.
     pub(super) shutdown_seconds: Option<f64>,
 }
 
@@ -85,7 +88,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let telemetry = builder.init()?;
     let progress = Arc::new(Progress::default());
     std::thread::sleep(IDLE);
-    say(&telemetry, &progress, 0.0, false, None)?;
+    let say = |seconds, is_over, waits, shutdown_seconds| {
+        say(&telemetry, &progress, Moment { seconds, is_over, waits, shutdown_seconds })
+    };
+    say(0.0, false, false, None)?;
 
     let started = Instant::now();
     let rate = options.rate.div_ceil(EVENTS);
@@ -104,7 +110,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let of_thread = Arc::clone(&progress);
         let short = std::thread::spawn(move || request(&of_thread));
         let _ = short.join();
-        say(&telemetry, &progress, started.elapsed().as_secs_f64(), false, None)?;
+        say(started.elapsed().as_secs_f64(), false, false, None)?;
     }
     progress.stop.store(true, Ordering::Relaxed);
     for thread in threads {
@@ -116,29 +122,33 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             Ok(report) => report.pending(),
             Err(error) => error.report.pending(),
         };
-        say(&telemetry, &progress, started.elapsed().as_secs_f64(), true, None)?;
-        if pending == 0 || Instant::now() > deadline {
+        let waits = pending == 0 || Instant::now() > deadline;
+        say(started.elapsed().as_secs_f64(), true, waits, None)?;
+        if waits {
             break;
         }
     }
+    std::io::stdin().lock().lines().next().transpose()?;
     let shutdown = Instant::now();
     telemetry.shutdown();
-    let took = shutdown.elapsed().as_secs_f64();
-    say(&telemetry, &progress, started.elapsed().as_secs_f64(), true, Some(took))?;
+    say(started.elapsed().as_secs_f64(), true, false, Some(shutdown.elapsed().as_secs_f64()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn say(
-    telemetry: &Telemetry,
-    progress: &Progress,
+/// When something is said.
+struct Moment {
     seconds: f64,
     is_over: bool,
+    waits: bool,
     shutdown_seconds: Option<f64>,
-) -> anyhow::Result<()> {
+}
+
+fn say(telemetry: &Telemetry, progress: &Progress, moment: Moment) -> anyhow::Result<()> {
     let ended = progress.ended.load(Ordering::Acquire);
     let report = serde_json::from_str(&telemetry.report().json())?;
     let begun = progress.begun.load(Ordering::Acquire);
-    let said = Said { seconds, ended, begun, report, is_over, shutdown_seconds };
+    let Moment { seconds, is_over, waits, shutdown_seconds } = moment;
+    let said = Said { seconds, ended, begun, report, is_over, waits, shutdown_seconds };
     outputln!("{}", serde_json::to_string(&said)?);
     Ok(())
 }
