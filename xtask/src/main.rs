@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask demo`, `stack`, `doctor`, `query`, `loadgen`, `test` and `check`. Each says what it does, and exits
+//! Development tasks: `cargo xtask demo`, `stack`, `doctor`, `query`, `loadgen`, `soak`, `outage`, `test` and `check`. Each says what it does, and exits
 //! non-zero if it fails.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its output")]
@@ -13,9 +13,12 @@ mod check;
 mod demo;
 mod doctor;
 mod loadgen;
+mod outage;
 mod query;
+mod receiver;
 mod servers;
 mod shop;
+mod soak;
 mod stack;
 mod table;
 mod test;
@@ -45,6 +48,10 @@ enum Task {
     Query(query::Options),
     /// Sends logs, traces and metrics of many made-up programs at a set rate, through lgtm, and accounts for each.
     Loadgen(loadgen::Options),
+    /// Runs a program for a long time against backends that are up, slow, wrong and down in turn, and checks what was promised.
+    Soak(soak::Options),
+    /// Takes all backends away for a while, from lgtm and from its peers, and shows what each has lost.
+    Outage(outage::Options),
     /// Builds and runs all tests: unit, integration and documentation tests.
     Test(test::Options),
     /// Checks the workspace: formatting, lints, documentation, dependency direction, and more.
@@ -52,6 +59,9 @@ enum Task {
     /// One item of each signal, for `stack status` and `doctor`.
     #[command(hide = true)]
     WriteOne(trip::Options),
+    /// The program under test of `soak`.
+    #[command(hide = true)]
+    SoakProgram(soak::program::Options),
 }
 
 fn main() -> ExitCode {
@@ -61,7 +71,10 @@ fn main() -> ExitCode {
         Task::Doctor(options) => doctor::run(&options),
         Task::Query(options) => query::run(&options),
         Task::Loadgen(options) => loadgen::run(&options),
+        Task::Soak(options) => soak::run(&options),
+        Task::Outage(options) => outage::run(&options),
         Task::WriteOne(options) => trip::write_one(&options),
+        Task::SoakProgram(options) => soak::program::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Check(options) => check::run(&options),
     };

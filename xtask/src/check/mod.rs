@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use cargo_metadata::Metadata;
 
-use crate::{cargo, demo};
+use crate::{cargo, demo, outage};
 pub(crate) use deploy::queries::{Language, Query};
 
 /// What `check` checks.
@@ -36,7 +36,8 @@ pub(crate) struct Options {
     /// Programs whose absence is a failure. Without this a check that cannot start its program says so and passes.
     #[arg(long, value_name = "PROGRAM", value_delimiter = ',')]
     require: Vec<String>,
-    /// Adds what is too slow for every run: each crate's features one by one, its package, and a short demo.
+    /// Adds what is too slow for every run: each crate's features one by one, its package, a short demo, and a short outage beside
+    /// the peers.
     #[arg(long)]
     full: bool,
     /// Writes what can be written before checking: the formatting and `docs/metrics.md`.
@@ -137,6 +138,7 @@ const SLOW_CHECKS: &[Check] = &[
     ("packages", packages::check),
     ("deploy: Dockerfile", deploy::dockerfile::check),
     ("demo", short_demo),
+    ("outage", short_outage),
 ];
 
 /// Runs all checks.
@@ -215,6 +217,17 @@ fn short_demo(_: &Workspace) -> Result<(), Failure> {
     match demo::run(demo::Options::smoke()) {
         Ok(code) if code == ExitCode::SUCCESS => Ok(()),
         Ok(_) => Err(Failure::new("the demo found a loss or a missing link, see above", remedy)),
+        Err(error) => Err(Failure::new(format!("{error:#}"), remedy)),
+    }
+}
+
+fn short_outage(_: &Workspace) -> Result<(), Failure> {
+    let remedy = "run `cargo xtask outage --for 2s --profile dev`; what it names is a promise of lgtm that is not kept";
+    match outage::run(&outage::Options::smoke()) {
+        Ok(code) if code == ExitCode::SUCCESS => Ok(()),
+        Ok(_) => {
+            Err(Failure::new("lgtm lost something that it did not count, or more memory than it may have", remedy))
+        }
         Err(error) => Err(Failure::new(format!("{error:#}"), remedy)),
     }
 }

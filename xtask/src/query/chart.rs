@@ -10,7 +10,7 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 
 /// The values of one column of the screen.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Cell {
+pub(crate) enum Cell {
     Gap,
     NaN,
     PositiveInfinity,
@@ -20,7 +20,7 @@ pub(super) enum Cell {
 
 /// Points of time, laid into columns.
 #[derive(Debug, Clone)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     cells: Vec<Cell>,
     low: f64,
     high: f64,
@@ -28,7 +28,7 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Lays samples that are `step_nanos` apart into at most `width` columns of equal length over `range`.
-    pub(super) fn new(samples: &[Sample], range: TimeRange, step_nanos: u64, width: usize) -> Self {
+    pub(crate) fn new(samples: &[Sample], range: TimeRange, step_nanos: u64, width: usize) -> Self {
         let step = step_nanos.max(1);
         let length = range.end_unix_nanos.saturating_sub(range.start_unix_nanos);
         let points = usize::try_from(length / step).unwrap_or(usize::MAX).saturating_add(1);
@@ -53,22 +53,22 @@ impl Columns {
     }
 
     /// One line of eighths.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.rows(1).concat()
     }
 
     /// Lines from the top, all of one width.
-    pub(super) fn rows(&self, height: usize) -> Vec<String> {
+    pub(crate) fn rows(&self, height: usize) -> Vec<String> {
         let row = |from_bottom: usize| self.cells.iter().map(|cell| self.part(*cell, from_bottom, height)).collect();
         (0..height).rev().map(row).collect()
     }
 
     /// The values at the lower and the upper edge.
-    pub(super) fn edges(&self) -> (f64, f64) {
+    pub(crate) fn edges(&self) -> (f64, f64) {
         (self.low, self.high)
     }
 
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.cells.len()
     }
 

@@ -10,7 +10,7 @@
 //!
 //! Answers go to standard output, all else to standard error. An output that is gone (`| head`) ends it quietly.
 
-mod chart;
+pub(crate) mod chart;
 mod logs;
 mod moment;
 mod numbers;

@@ -164,7 +164,12 @@ impl Store {
         let taken = if self.cursor >= before { taken } else { 0 };
         let appended = self.append_all(records).map_err(AppendError::Disk);
         match &appended {
-            Ok(positions) => self.count(positions, taken),
+            Ok(positions) => {
+                self.count(positions, taken);
+                // Files that only wait are not held open. Not before all is written: what fails is taken back by open files.
+                let full = self.segments.iter_mut().rev().skip(1).take_while(|segment| segment.number >= before.0);
+                full.for_each(Segment::rest);
+            }
             Err(_) => self.withdraw(before),
         }
         appended

@@ -22,6 +22,29 @@ fn records_come_back_in_their_order_over_many_files() {
     assert_eq!(files(folder.path()).len(), 0);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn files_that_only_wait_are_not_held_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let open_files = || {
+        let links =
+            std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|link| link.unwrap().path().read_link().ok());
+        let is_segment = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension == "segment");
+        links.filter(|path| path.starts_with(folder.path()) && is_segment(path)).count()
+    };
+    let mut store = open(&options(&folder));
+    append(&mut store, 1..=100);
+    assert!(files(folder.path()).len() > 5);
+    assert_eq!(open_files(), 1, "the one that is written");
+    for _ in 0..50 {
+        let (position, _) = next(&mut store).unwrap();
+        store.acknowledge(position);
+        assert!(open_files() <= 2, "the one that is written and the one that is read");
+    }
+    store.close();
+    assert_eq!(open_files(), 0);
+}
+
 #[test]
 fn a_restart_begins_with_the_first_record_that_was_not_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
