@@ -7,6 +7,7 @@
 //! - [`counting`]: a recorder that counts exactly;
 //! - [`discard`]: a backend that takes everything and keeps nothing, for measurements;
 //! - [`silent`]: a backend that accepts connections and never answers;
+//! - [`fuzz`]: what the fuzz targets do with any bytes;
 //! - [`real`]: Loki, Tempo and Prometheus as child processes;
 //! - [`storm`]: what the program `storm` tells of its run;
 
@@ -22,6 +23,7 @@ pub mod capture;
 pub mod counting;
 pub mod delivery;
 pub mod discard;
+pub mod fuzz;
 pub mod real;
 pub mod signals;
 pub mod silent;

@@ -52,10 +52,19 @@ pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::R
 /// # Errors
 /// As [`run`].
 pub(crate) fn output(arguments: &[&str]) -> anyhow::Result<String> {
-    let shown = shown(arguments, &[]);
+    output_with(arguments, &[])
+}
+
+/// The same with these variables.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn output_with(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<String> {
+    let shown = shown(arguments, environment);
     eprintln!("$ {shown}");
     let output = command()
         .args(arguments)
+        .envs(environment.iter().copied())
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot start `{shown}`"))?;

@@ -2,12 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,11 +14,7 @@ use crate::limits::Limits;
 use crate::ports::{MovedPort, Ports};
 use crate::scrape::ScrapeTarget;
 use crate::script::{Endpoint, Reply};
-use crate::store::Store;
 use crate::{routes, server};
-
-/// Bodies that are decompressed and decoded at a time: small ones may become large.
-const DECODED_AT_A_TIME: usize = 2;
 
 /// The stack could not start.
 #[derive(Debug, thiserror::Error)]
@@ -136,15 +130,7 @@ impl DevstackBuilder {
     /// If a listener cannot be opened, or outside a runtime.
     pub async fn start(self) -> Result<Devstack, StartError> {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
-        let limits = Arc::new(self.limits);
-        let body_memory = limits.in_flight_bytes.max(limits.body_bytes).min(Semaphore::MAX_PERMITS);
-        let shared = Shared {
-            store: Store::new(&limits),
-            scripts: Arc::default(),
-            body_memory: Arc::new(Semaphore::new(body_memory)),
-            decoding: Arc::new(Semaphore::new(DECODED_AT_A_TIME)),
-            limits,
-        };
+        let shared = Shared::new(self.limits);
         for (endpoint, replies) in self.scripts {
             shared.scripts.extend(endpoint, replies);
         }

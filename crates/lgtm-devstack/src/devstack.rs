@@ -31,6 +31,23 @@ pub(crate) struct Shared {
     pub(crate) decoding: Arc<Semaphore>,
 }
 
+/// Bodies that are decompressed and decoded at a time: small ones may become large.
+const DECODED_AT_A_TIME: usize = 2;
+
+impl Shared {
+    /// An empty stack without listeners.
+    pub(crate) fn new(limits: Limits) -> Self {
+        let body_memory = limits.in_flight_bytes.max(limits.body_bytes).min(Semaphore::MAX_PERMITS);
+        Self {
+            store: Store::new(&limits),
+            scripts: Arc::default(),
+            body_memory: Arc::new(Semaphore::new(body_memory)),
+            decoding: Arc::new(Semaphore::new(DECODED_AT_A_TIME)),
+            limits: Arc::new(limits),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
     pub(crate) loki: SocketAddr,

@@ -195,7 +195,8 @@ fn refused(body: &[u8]) -> Option<u64> {
     }
     let ignored = text.split("total ignored: ").skip(1).filter_map(leading_number);
     let found = text.split("; ").filter(|error| error.contains(" errors like: ")).filter_map(leading_number);
-    match ignored.sum::<u64>() + found.sum::<u64>() {
+    // A number may be as large as it likes.
+    match ignored.chain(found).fold(0_u64, u64::saturating_add) {
         0 => ENTRY_ERRORS.iter().any(|error| text.contains(error)).then_some(1),
         refused => Some(refused),
     }

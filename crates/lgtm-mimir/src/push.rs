@@ -30,6 +30,8 @@ const METADATA_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const FUTURE: i64 = 10 * 60 * 1000;
 /// The NaN that means "no more samples": Prometheus Remote-Write 1.0, "Stale markers".
 const STALE: u64 = 0x7ff0_0000_0000_0002;
+/// The NaN that is only a value (`NormalNaN` in Prometheus).
+const NOT_A_NUMBER: u64 = 0x7ff8_0000_0000_0001;
 /// The metric that carries the resource's attributes.
 const TARGET_INFO: &str = "target_info";
 
@@ -197,6 +199,8 @@ impl Round<'_> {
         match series.read(counts) {
             Reading::Counter(value) => self.grown(name, value as f64, known, None),
             Reading::Gauge(value) => {
+                // A program's NaN must not be the one that ends a series.
+                let value = if value.is_nan() { f64::from_bits(NOT_A_NUMBER) } else { value };
                 self.admit(name, Points::Samples(&[Sample { value, timestamp: self.timestamp }]), None)
             }
             Reading::Histogram(histogram) => {

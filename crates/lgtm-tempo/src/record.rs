@@ -7,7 +7,9 @@ use lgtm_core::callsite::remembered;
 use lgtm_core::protobuf::{
     field_length, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, put_varint, varint_length, varint_tag,
 };
-use lgtm_core::span::{KeepReason, Limits, SpanRecord, Status, VisitedEvent, cut, fit, put_attribute};
+use lgtm_core::span::{
+    Attribute, Attributes, KeepReason, Limits, SpanRecord, Status, VisitedEvent, cut, fit, put_attribute,
+};
 use lgtm_core::with_buffer;
 use tracing_core::Metadata;
 
@@ -67,7 +69,9 @@ pub(crate) fn span(content: &mut Vec<u8>, record: &SpanRecord, bounds: Option<&L
         None => content.extend_from_slice(&record.attributes),
         Some(limits) => dropped += fit(content, &record.attributes, limits.attributes, limits.value_bytes),
     }
-    content.extend_from_slice(&record.exported_attributes);
+    if !record.exported_attributes.is_empty() {
+        put_exported(content, record);
+    }
     if record.busy_and_idle.is_some() {
         put_busy_and_idle(content, record);
     }
@@ -110,6 +114,16 @@ fn put_sampling(content: &mut Vec<u8>, reason: KeepReason, probability: f64) {
     }
     if reason != KeepReason::Head {
         put_attribute(content, "lgtm.sampling.reason", reason.as_str().into());
+    }
+}
+
+/// What the layer adds to a span. An attribute of the program's own of the same name wins: OTLP wants each name once.
+#[cold]
+fn put_exported(content: &mut Vec<u8>, record: &SpanRecord) {
+    for Attribute { key, value } in Attributes::new(&record.exported_attributes) {
+        if record.attributes().all(|attribute| attribute.key != key) {
+            put_attribute(content, &String::from_utf8_lossy(key), value);
+        }
     }
 }
 

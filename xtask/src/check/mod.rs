@@ -11,6 +11,7 @@ mod machine_paths;
 mod members;
 mod metric_names;
 mod metrics_page;
+mod models;
 mod packages;
 mod promises;
 mod readme;
@@ -36,8 +37,8 @@ pub(crate) struct Options {
     /// Programs whose absence is a failure. Without this a check that cannot start its program says so and passes.
     #[arg(long, value_name = "PROGRAM", value_delimiter = ',')]
     require: Vec<String>,
-    /// Adds what is too slow for every run: each crate's features one by one, its package, a short demo, and a short outage beside
-    /// the peers.
+    /// Adds what is too slow for every run: the queue under a model checker, each crate's features one by one, its package, a short
+    /// demo, and a short outage beside the peers.
     #[arg(long)]
     full: bool,
     /// Writes what can be written before checking: the formatting and `docs/metrics.md`.
@@ -134,6 +135,7 @@ const CHECKS: &[Check] = &[
 ];
 
 const SLOW_CHECKS: &[Check] = &[
+    ("models", models::check),
     ("features", features::check),
     ("packages", packages::check),
     ("deploy: Dockerfile", deploy::dockerfile::check),

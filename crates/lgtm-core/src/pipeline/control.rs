@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, watch};
 
+use super::sync::{Condvar, Mutex};
 use crate::process::Home;
 
 /// How far a pipeline has come.

@@ -16,6 +16,7 @@ use tonic_types::StatusExt as _;
 
 use super::answer::Reply;
 use super::connect::{self, OverTls, Route};
+use super::grpc_status::Checked;
 use super::http::{NoAnswer, chain_of, is_timeout, is_tls};
 use super::renewed::Renewed;
 use super::scrub::Secrets;
@@ -137,7 +138,7 @@ impl GrpcClient {
     }
 
     async fn call(&self, body: Bytes, path: &PathAndQuery) -> Result<Bytes, Status> {
-        let mut client = Grpc::new(self.channel());
+        let mut client = Grpc::new(Checked(self.channel()));
         client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
         let mut request = Request::new(body);
         *request.metadata_mut() = self.metadata.clone();

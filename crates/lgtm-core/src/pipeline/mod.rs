@@ -8,6 +8,7 @@ mod connect;
 mod control;
 mod deliver;
 mod grpc;
+mod grpc_status;
 mod http;
 mod lane;
 mod proxy;
@@ -16,6 +17,7 @@ mod renewed;
 mod retry;
 mod scrub;
 mod spill;
+mod sync;
 mod tls;
 mod warnings;
 mod worker;
@@ -332,5 +334,7 @@ impl Pipeline {
 #[derive(Debug)]
 pub struct Flush(u64);
 
+#[cfg(all(test, lgtm_loom))]
+mod models;
 #[cfg(test)]
 mod tests;

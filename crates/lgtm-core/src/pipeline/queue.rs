@@ -6,15 +6,12 @@
 //!
 //! Lock order: `turn`, shard, `sealed` or `pool`.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::Notify;
-
 use super::batch::{Chunk, HEADER};
+use super::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Wake, fence, parallelism, thread_number};
 use crate::accounting::{Accounting, DropReason};
 use crate::process::Home;
 use crate::suppress::is_suppressed;
@@ -122,7 +119,7 @@ pub struct Queue {
     waiting: AtomicUsize,
     turn: Mutex<()>,
     space: Condvar,
-    pub(super) wake: Notify,
+    pub(super) wake: Wake,
     pub(super) accounting: Accounting,
     home: Home,
 }
@@ -135,21 +132,6 @@ impl std::fmt::Debug for Queue {
             .field("pending", &self.pending())
             .finish_non_exhaustive()
     }
-}
-
-thread_local! {
-    static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-/// A number for the calling thread, dealt out in turn.
-fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    SHARD.with(|number| {
-        if number.get() == usize::MAX {
-            number.set(NEXT.fetch_add(1, Ordering::Relaxed) & (usize::MAX >> 1));
-        }
-        number.get()
-    })
 }
 
 /// An item that is not charged yet: taken off again when dropped, also when the caller's `write` panics.
@@ -166,8 +148,7 @@ impl Drop for Unfinished<'_> {
 
 impl Queue {
     pub(super) fn new(limits: QueueLimits, overflow: Overflow, batch_bytes: usize, batch_items: usize) -> Self {
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        let shards = threads.next_power_of_two().clamp(2, 16);
+        let shards = parallelism().next_power_of_two().clamp(2, 16);
         // Small queues have no advances: their bound is exact.
         let advance =
             |limit: usize, least: usize| Some(limit / (16 * shards)).filter(|advance| *advance >= least).unwrap_or(0);
@@ -190,7 +171,7 @@ impl Queue {
             waiting: AtomicUsize::new(0),
             turn: Mutex::new(()),
             space: Condvar::new(),
-            wake: Notify::new(),
+            wake: Wake::new(),
             accounting: Accounting::default(),
             home: Home::here(),
         }

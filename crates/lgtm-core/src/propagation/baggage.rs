@@ -95,6 +95,11 @@ impl Baggage {
         if new.key.is_empty() || !new.key.bytes().all(is_token) {
             return false;
         }
+        // Properties are passed on as they came: messages of queues may hold what would end a header, or begin another one.
+        let is_shown = |byte: u8| matches!(byte, b'\t' | b' '..=b'~');
+        if new.properties.as_ref().is_some_and(|properties| !properties.bytes().all(is_shown)) {
+            return false;
+        }
         let known = self.members.iter().position(|member| member.key == new.key);
         let freed = known.and_then(|place| self.members.get(place)).map_or(0, Member::bytes);
         let bytes = self.bytes - freed + new.bytes();
@@ -228,6 +233,12 @@ mod tests {
     fn what_is_malformed_is_left_out_and_the_rest_stays() {
         let baggage = Baggage::parse("=1,a b=2,ok=3,none,bad=%FF,,also=4=5");
         assert_eq!(baggage.iter().collect::<Vec<_>>(), [("ok", "3"), ("also", "4=5")]);
+    }
+
+    #[test]
+    fn what_could_end_the_header_is_left_out() {
+        let baggage = Baggage::parse("a=1;x\r\nevil: 1,b=2;\u{fc},c=\r\n3;fine=\t1");
+        assert_eq!(baggage.to_string(), "c=3;fine=\t1");
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub fn write(buffer: &mut Vec<u8>, to: &TraceContext, attributes: &[(&str, Value
     for (key, value) in attributes {
         visitor.value(key, *value);
     }
+    let is_repeated = |(place, (key, _)): (usize, &(&str, Value<'_>))| {
+        attributes.iter().skip(place + 1).any(|(later, _)| later == key)
+    };
+    if attributes.iter().enumerate().any(is_repeated) {
+        visited.keep_last();
+    }
     let dropped = u64::from(visited.dropped);
     let dropped_length = if dropped == 0 { 0 } else { 1 + varint_length(dropped) };
     buffer.push(LINK);

@@ -2,6 +2,7 @@
 
 mod values;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub fn builder() -> Builder {
     Builder {
         settings: Settings::default(),
         use_environment: true,
+        variables: None,
         log_filter: None,
         span_filter: None,
         layer: None,
@@ -70,6 +72,8 @@ pub fn builder() -> Builder {
 pub struct Builder {
     settings: Settings,
     use_environment: bool,
+    /// In the place of the process's, for tests.
+    variables: Option<BTreeMap<String, String>>,
     log_filter: Option<String>,
     span_filter: Option<String>,
     layer: Option<Layers<Registry>>,
@@ -93,6 +97,13 @@ impl Builder {
     /// their endpoint names one. (`NO_COLOR` still speaks for the terminal.)
     pub fn ignore_environment(mut self) -> Self {
         self.use_environment = false;
+        self
+    }
+
+    /// Reads these variables instead of those of the process, which tests cannot change.
+    #[doc(hidden)]
+    pub fn variables(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.variables = Some(variables.into_iter().collect());
         self
     }
 
@@ -478,7 +489,11 @@ impl Builder {
         };
         values::refuse_bad_values(&code)?;
         let use_environment = self.use_environment;
-        let lookup = |name: &str| if use_environment { environment::variable(name) } else { None };
+        let lookup = |name: &str| match &self.variables {
+            _ if !use_environment => None,
+            Some(variables) => variables.get(name).cloned(),
+            None => environment::variable(name),
+        };
         let chosen = Chosen::in_code(&code);
         let mut settings = code.or(environment::read(lookup)?);
         #[cfg(feature = "tempo")]
