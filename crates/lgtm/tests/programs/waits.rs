@@ -60,7 +60,8 @@ fn waits_for_good() {
         }
     });
     // Two threads fill the queues until they wait.
-    let line = |text: &str| tracing::info!(parent: None, text, "line");
+    // Of the level that may take all of its queue, as the panic will.
+    let line = |text: &str| tracing::error!(parent: None, text, "line");
     let span =
         |text: &str| tracing::info_span!(parent: None, "filler", otel.status_code = "error", text).in_scope(|| {});
     let (told, filled) = std::sync::mpsc::channel();
