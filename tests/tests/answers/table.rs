@@ -66,11 +66,17 @@ impl Row {
         let stack = Devstack::start_blocking().unwrap();
         stack.script(backend.script(), self.replies.iter().cloned());
         let sender = Sender::to(backend, &stack);
-        sender.emit(3);
+        // The recorder has seven series of its own: with these it is three times four.
+        let items = if backend == Backend::Mimir { 5 } else { 3 };
+        if backend != Backend::Mimir {
+            // The worker's first round is over: what is made now goes in one request.
+            sender.flush();
+        }
+        sender.emit(items);
         let report = sender.flush();
         let Then { tries, stored, delivered, rejected, dropped, errors, pause } = self.then;
         let scale = report.admitted / 3;
-        assert_eq!(scale, if backend == Backend::Mimir { 3 } else { 1 }, "{report}");
+        assert_eq!((scale, report.admitted % 3), (if backend == Backend::Mimir { 4 } else { 1 }, 0), "{report}");
         let dropped: Vec<_> = dropped.iter().map(|(reason, items)| (*reason, items * scale)).collect();
         assert_eq!(
             (report.delivered, report.rejected, report.dropped.as_slice(), report.errors.as_slice()),

@@ -31,7 +31,8 @@ fn wrong(backend: Backend, items: usize, random: &mut StdRng) -> Answer {
     let with = |status, meaning| Answer { meaning, ..Answer::status(status) };
     match random.random_range(0..14) {
         0 => Answer { body: "refused".into(), ..with(StatusCode::BAD_REQUEST, Meaning::Refused) },
-        1 => with(StatusCode::UNAUTHORIZED, Meaning::Unclear),
+        // Seldom: a client that hopes for better credentials asks again after a minute.
+        1 if random.random_ratio(1, 3) => with(StatusCode::UNAUTHORIZED, Meaning::Unclear),
         2 | 3 if items > SMALL => with(StatusCode::PAYLOAD_TOO_LARGE, Meaning::Again),
         4 | 5 => {
             let seconds = HeaderValue::from(random.random_range(1..3_u16));

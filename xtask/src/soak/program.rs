@@ -19,8 +19,8 @@ pub(super) const EVENTS: u64 = 5;
 pub(super) const SPANS: u64 = 3;
 /// How long it does nothing first: what it takes then is the idle program.
 const IDLE: Duration = Duration::from_secs(2);
-/// How long the end may take after the load: the longest pause between two tries, and then some.
-const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
+/// How long the end may take after the load: the longest pause between two tries, a minute, and then some.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(150);
 /// How often metrics are pushed.
 const PUSH_INTERVAL: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(5);
