@@ -86,6 +86,15 @@ impl Sender {
     }
 
     pub(crate) fn start(backend: Backend, endpoint: Endpoint, options: PipelineOptions) -> Self {
+        let sender = Self::begin(backend, endpoint, options);
+        if backend != Backend::Mimir {
+            // The worker's first round is over: what is made together goes together.
+            sender.flush();
+        }
+        sender
+    }
+
+    fn begin(backend: Backend, endpoint: Endpoint, options: PipelineOptions) -> Self {
         let identity = Identity::new("answers");
         let worker = Worker::spawn().unwrap();
         match backend {

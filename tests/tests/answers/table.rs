@@ -68,10 +68,6 @@ impl Row {
         let sender = Sender::to(backend, &stack);
         // The recorder has seven series of its own: with these it is three times four.
         let items = if backend == Backend::Mimir { 5 } else { 3 };
-        if backend != Backend::Mimir {
-            // The worker's first round is over: what is made now goes in one request.
-            sender.flush();
-        }
         sender.emit(items);
         let report = sender.flush();
         let Then { tries, stored, delivered, rejected, dropped, errors, pause } = self.then;

@@ -157,15 +157,14 @@ impl<S: Signal> Task<S> {
             if ending {
                 return;
             }
-            // `changed` and `wake` may have been taken while a request was under way.
-            let woken = std::mem::take(&mut self.woken);
-            if woken || self.control.deadline().is_some() || self.control.flush_wanted() > flushed {
-                continue;
-            }
-            tokio::select! {
-                _ = tick.tick() => {}
-                () = self.queue.wake.notified() => {}
-                () = self.control.changed.notified() => {}
+            // `changed` and `wake` may have been taken while a request was under way; and `changed` may speak of what is done.
+            let mut woken = std::mem::take(&mut self.woken);
+            while !woken && self.control.deadline().is_none() && self.control.flush_wanted() <= flushed {
+                tokio::select! {
+                    _ = tick.tick() => woken = true,
+                    () = self.queue.wake.notified() => woken = true,
+                    () = self.control.changed.notified() => {}
+                }
             }
         }
     }
