@@ -37,8 +37,7 @@ pub fn ingest(data: &[u8]) {
 fn stack() -> &'static InProcess {
     static STACK: OnceLock<InProcess> = OnceLock::new();
     STACK.get_or_init(|| {
-        let mut limits = Limits::default();
-        limits.decompressed_bytes = 1 << 20;
+        let limits = Limits { decompressed_bytes: 1 << 20, ..Limits::default() };
         InProcess::new(limits).expect("a stack")
     })
 }

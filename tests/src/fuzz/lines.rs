@@ -62,7 +62,10 @@ pub fn lines(data: &[u8]) {
 }
 
 /// A service for each format, and how its lines are read.
-const FORMATS: [(&str, fn(&Case, &LogEntry)); 3] = [("json", json), ("logfmt", logfmt), ("text", text)];
+/// Looks at the line of a case.
+type Look = fn(&Case, &LogEntry);
+
+const FORMATS: [(&str, Look); 3] = [("json", json), ("logfmt", logfmt), ("text", text)];
 
 fn layers(loki: &str, worker: &lgtm_core::Worker) -> &'static (Dispatch, [Pipeline; 3]) {
     static LAYERS: OnceLock<(Dispatch, [Pipeline; 3])> = OnceLock::new();
