@@ -24,7 +24,7 @@ struct CommandLine {
     /// What carries the telemetry.
     #[arg(value_enum)]
     contender: Contender,
-    /// Where everything is sent, as http://127.0.0.1:<port>.
+    /// Where everything is sent, as `http://127.0.0.1:<port>`.
     #[command(flatten)]
     addresses: Addresses,
     /// Seconds of load.
