@@ -209,8 +209,8 @@ async fn drained(receiver: &Receiver, contender: Contender, made: &Made, back: I
 
 /// Events, and spans if it sends them.
 fn received(receiver: &Receiver, contender: Contender) -> (u64, Option<u64>) {
-    let (lines, _) = receiver.unique(Backend::Loki);
-    let (spans, events) = receiver.unique(Backend::Tempo);
+    let (lines, _) = receiver.numbered(Backend::Loki);
+    let (spans, events) = receiver.numbered(Backend::Tempo);
     match contender {
         Contender::Lgtm | Contender::LgtmSpool => (lines, Some(spans)),
         Contender::TracingLoki => (lines, None),

@@ -95,6 +95,8 @@ fn number_of(attributes: &[KeyValue], name: &str) -> Option<u64> {
     let value = attributes.iter().find(|attribute| attribute.key == name)?.value.as_ref()?.value.as_ref()?;
     match value {
         Value::IntValue(number) => u64::try_from(*number).ok(),
+        // How tracing-opentelemetry writes an unsigned number.
+        Value::StringValue(text) => text.parse().ok(),
         _ => None,
     }
 }
@@ -126,6 +128,21 @@ fn gunzip(body: &Bytes) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_has_its_number_as_a_number_or_as_text() {
+        use opentelemetry_proto::tonic::common::v1::AnyValue;
+        let attribute = |value| KeyValue {
+            key: OF_A_SPAN.to_owned(),
+            value: Some(AnyValue { value: Some(value) }),
+            ..KeyValue::default()
+        };
+        for value in [Value::IntValue(17), Value::StringValue("17".to_owned())] {
+            assert_eq!(number_of(&[attribute(value)], OF_A_SPAN), Some(17));
+        }
+        assert_eq!(number_of(&[attribute(Value::IntValue(-1))], OF_A_SPAN), None);
+        assert_eq!(number_of(&[attribute(Value::IntValue(17))], OF_AN_EVENT), None);
+    }
 
     #[test]
     fn a_line_has_its_own_number_and_not_that_of_its_span() {

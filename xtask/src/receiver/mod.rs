@@ -201,10 +201,10 @@ impl Receiver {
         self.shared.tally(backend).clone()
     }
 
-    /// Items that are there: each once; and their events, where those travel in spans.
-    pub(crate) fn unique(&self, backend: Backend) -> (u64, u64) {
+    /// Items with a number that are there: each once; and their events, where those travel in spans.
+    pub(crate) fn numbered(&self, backend: Backend) -> (u64, u64) {
         let tally = self.shared.tally(backend);
-        (tally.unique(), tally.unique_events())
+        (tally.unique() - tally.others(), tally.unique_events())
     }
 }
 
