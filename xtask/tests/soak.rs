@@ -30,6 +30,9 @@ fn check(document: &Value) {
     let report = &samples.last().unwrap()["said"]["report"];
     for signal in ["logs", "spans", "metrics"] {
         assert!(report[signal]["delivered"].as_u64().unwrap() > 0, "{report}");
+    }
+    // Those are sent each second: they meet every state.
+    for signal in ["logs", "spans"] {
         assert!(!report[signal]["errors"].as_object().unwrap().is_empty(), "nothing went wrong: {report}");
     }
 }

@@ -38,7 +38,7 @@ fn notes(options: &Options) -> String {
     format!(
         "\n{} events/s, five in each of {} spans/s, on one thread; all backends gone for {} (connections refused), back \
          for at most {} after the load. A server on the same machine knows every item by its number. Memory is resident \
-         memory; caught up: from the return of the backends to the last item, the load's own end included.\n",
+         memory; caught up: from the return of the backends to the last item, the load's own end included. What drops more spends less on the caller.\n",
         thousands(events),
         thousands(options.spans_per_second.into()),
         humantime::format_duration(options.length),
