@@ -22,10 +22,13 @@ const ENDLESS: u64 = 10_000_000;
 /// Nobody listens there.
 const DEAD: &str = "http://127.0.0.1:1";
 
+/// Items of a batch.
+const BATCH: &str = "1000";
+
 fn spooler(folder: &Path, loki: &str, otlp: &str, run: u64, lines: u64) -> Child {
     Command::new(env!("CARGO_BIN_EXE_spooler"))
         .arg(folder)
-        .args([loki, otlp, &run.to_string(), &lines.to_string()])
+        .args([loki, otlp, &run.to_string(), &lines.to_string(), BATCH])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -146,11 +149,11 @@ fn a_disk_that_is_full_in_the_middle_of_a_write_costs_nothing_that_was_safe_and_
     let folder = tempfile::tempdir().expect("a folder");
     let stack = Devstack::start_blocking().expect("a development stack");
     let program = format!(
-        "trap '' XFSZ; ulimit -f 8; exec {} {} {DEAD} {DEAD} 0 2000",
+        "trap '' XFSZ; ulimit -f 8; exec {} {} {DEAD} {DEAD} 0 2000 16",
         env!("CARGO_BIN_EXE_spooler"),
         folder.path().display()
     );
-    // The shell's block of 512 or 1,024 bytes: files of 4 or 8 KiB at most, where the spool wants 32.
+    // The shell's block of 512 or 1,024 bytes: files of 4 or 8 KiB at most, where the spool wants 32. A batch fits, two may not.
     let mut child = Command::new("sh").args(["-c", &program]).stdout(Stdio::piped()).spawn().expect("a shell");
     let mut said = BufReader::new(child.stdout.take().expect("its output"));
     let mut last = [0, 0];

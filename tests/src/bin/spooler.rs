@@ -1,7 +1,7 @@
 //! A program with a durable spool, for tests that kill it.
 //!
 //! ```text
-//! spooler <folder> <loki-url> <otlp-http-url> <run> <lines>
+//! spooler <folder> <loki-url> <otlp-http-url> <run> <lines> <items of a batch>
 //! ```
 //!
 //! It makes `lines` spans, each with an event, numbered within the run, and tells every few milliseconds, a line each time, how many
@@ -24,11 +24,12 @@ const BURST: u64 = 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, loki, otlp, run, lines] = arguments.as_slice() else {
-        return Err("usage: spooler <folder> <loki-url> <otlp-http-url> <run> <lines>".into());
+    let [folder, loki, otlp, run, lines, batch] = arguments.as_slice() else {
+        return Err("usage: spooler <folder> <loki-url> <otlp-http-url> <run> <lines> <items of a batch>".into());
     };
     let (run, lines): (u64, u64) = (run.parse()?, lines.parse()?);
     let mut options = PipelineOptions::default();
+    options.batch.items = batch.parse()?;
     options.batch.age = Duration::from_millis(3);
     options.retry.initial = Duration::from_millis(5);
     options.retry.max = Duration::from_millis(50);

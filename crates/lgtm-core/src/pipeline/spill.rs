@@ -149,9 +149,10 @@ impl<S: Signal> Task<S> {
     }
 
     async fn store_waiting(&mut self, spool: &Spool) {
+        let mut at_once = AT_ONCE;
         while !self.waiting.is_empty() {
             let (mut batches, mut records, mut bytes) = (Vec::new(), Vec::new(), 0);
-            while bytes < AT_ONCE
+            while (bytes < at_once || records.is_empty())
                 && let Some(mut batch) = Batch::gather(&mut self.waiting, &self.batch_limits)
             {
                 let part = batch.range();
@@ -172,6 +173,7 @@ impl<S: Signal> Task<S> {
             if records.is_empty() {
                 continue;
             }
+            let requests = records.len();
             match spool.append(records, 0).await {
                 Ok(_) => {
                     let moved = batches.iter().map(|batch| batch.len() as u64).sum();
@@ -184,6 +186,11 @@ impl<S: Signal> Task<S> {
                         for chunk in batch.into_chunks().into_iter().rev() {
                             self.waiting.push_front(chunk);
                         }
+                    }
+                    // Where many have no place, one may have it.
+                    if requests > 1 {
+                        at_once = 0;
+                        continue;
                     }
                     self.tell_disk(&error.to_string());
                     return;
