@@ -156,21 +156,46 @@ impl Stack {
         self.folder.path().join("config").join(service).join(file)
     }
 
-    /// Ends one service, and waits until it is gone.
+    /// Kills one service, and waits until it is gone.
+    ///
+    /// # Panics
+    /// If it does not run, or does not end.
+    pub(crate) fn kill(&self, service: &str) {
+        self.signal(service, "-KILL");
+        wait_for("the service is gone", Duration::from_secs(20), || self.is_gone(service).then_some(()));
+    }
+
+    /// Ends one service in order, and waits until it is gone; what takes longer than the stack itself would wait is killed.
     ///
     /// # Panics
     /// If it does not run, or does not end.
     pub(crate) fn end(&self, service: &str) {
+        self.signal(service, "-TERM");
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(20) {
+            if self.is_gone(service) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.kill(service);
+    }
+
+    fn id_of(&self, service: &str) -> String {
         let state = std::fs::read_to_string(self.folder.path().join("state.json")).unwrap();
         let state: Value = serde_json::from_str(&state).unwrap();
         let started = state["services"].as_array().unwrap().iter().find(|one| one["service"] == service).unwrap();
-        let id = started["process"]["id"].as_i64().unwrap().to_string();
-        // Its data is of no use any more: no need to wait for it to be written.
-        assert!(Command::new("kill").args(["-KILL", &id]).status().unwrap().success());
+        started["process"]["id"].as_i64().unwrap().to_string()
+    }
+
+    fn signal(&self, service: &str, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.id_of(service)]).status().unwrap().success());
+    }
+
+    fn is_gone(&self, service: &str) -> bool {
         // Its parent is init, which may take its time to reap it.
-        let state = || std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        let gone = || state().rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'));
-        wait_for("the service is gone", Duration::from_secs(20), || gone().then_some(()));
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", self.id_of(service))).unwrap_or_default();
+        state.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
     }
 }
 

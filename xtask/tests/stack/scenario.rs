@@ -51,7 +51,7 @@ fn the_stack_is_up_linked_and_watched_and_says_what_is_gone() {
     log_alert(&stack, &runtime);
 
     let _misled = Misled::start(&stack, &runtime);
-    stack.end("tempo");
+    stack.kill("tempo");
     runtime.block_on(harness::buy(&harness::http(), &storefront, 20));
     let status = stack.xtask(&["stack", "status"]);
     let of_tempo = status.output.lines().find(|line| line.starts_with("tempo")).unwrap_or_default();
