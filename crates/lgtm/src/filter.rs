@@ -48,8 +48,11 @@ impl Default for Directives {
 impl Directives {
     /// The reason, if the text is not a list of directives.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
-        Ok(Self(text.to_owned()))
+        // The reader counts bytes without spaces around a directive, and takes them from the text with them: it reads `info, a=warn`
+        // wrongly, and panics where a character has several bytes.
+        let text = text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+        EnvFilter::builder().parse(&text).map_err(|error| error.to_string())?;
+        Ok(Self(text))
     }
 
     fn filter(&self) -> OneFilter {
@@ -408,6 +411,18 @@ mod tests {
             (filters.log_filter().as_str(), filters.span_filter().as_str()),
             ("info,[order{id=7}]=debug", "off")
         );
+    }
+
+    #[test]
+    fn spaces_around_directives_mean_nothing() {
+        for text in ["info,größe=warn", " info ,\tgröße=warn ", "info,\u{2003}größe=warn\u{b}"] {
+            assert_eq!(Directives::parse(text).unwrap().to_string(), "info,größe=warn");
+        }
+        for text in [" größer€[", "\u{b}€", "  P\u{ffff}=x,", " \u{ffff}€[{€=€}"] {
+            // Read or refused; without a panic.
+            let _ = Directives::parse(text);
+        }
+        assert_eq!(seen(" off , lgtm=info ", "info", || info!("kept")), ["INFO"]);
     }
 
     #[test]
