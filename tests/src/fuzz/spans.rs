@@ -32,6 +32,10 @@ impl Owned {
         }
     }
 
+    fn bytes(&self) -> usize {
+        if let Self::Text(text) = self { cut(text).len() + AROUND } else { AROUND }
+    }
+
     fn value(&self) -> Value<'_> {
         match self {
             Self::Text(text) => text.into(),
@@ -54,8 +58,13 @@ impl Owned {
 
 type Pairs = Vec<(String, Owned)>;
 
+/// Bytes of all attributes, of all events and of all links of a span: with fewer, nothing is left out.
+const MOST: usize = 256 * 1024;
+/// Bytes around a value, at most: names, numbers, times.
+const AROUND: usize = 1024;
+
 /// Whatever a program says of a span arrives as it was said: name, attributes with their types, events, links, status; no
-/// attribute is there twice.
+/// attribute is there twice. What is left out because there is too much is counted.
 ///
 /// # Panics
 /// If not so.
@@ -104,12 +113,27 @@ pub fn spans(data: &[u8]) {
     assert_eq!(span.name, name);
     assert_eq!(span.attributes.duplicate_keys(), Vec::<&str>::new());
     let said: BTreeMap<_, _> = early.iter().chain(&late).map(|(key, value)| (key.as_str(), value)).collect();
+    // Also what a later value has replaced is counted here.
+    let too_many = early.iter().chain(&late).map(|(_, value)| value.bytes()).sum::<usize>() > MOST;
+    assert!(too_many || span.dropped_attributes == 0);
     for (key, value) in said {
-        let arrived = span.attributes.get(key).unwrap_or_else(|| panic!("{key:?} is not there"));
-        assert!(may_be_secret(key) || value.is(arrived), "{key:?}: {value:?} arrived as {arrived:?}");
+        let Some(arrived) = span.attributes.get(key) else {
+            assert!(span.dropped_attributes > 0, "{key:?} is not there");
+            continue;
+        };
+        // A later value that has no place leaves the earlier one.
+        let is_exact = may_be_secret(key) || value.is(arrived);
+        assert!(is_exact || span.dropped_attributes > 0, "{key:?}: {value:?} arrived as {arrived:?}");
     }
-    assert_eq!(span.events.len(), events.len());
+    let too_long = events.iter().map(|(message, own, _)| message.len() + cut(own).len() + AROUND).sum::<usize>() > MOST;
+    assert!(too_long || span.dropped_events == 0);
+    assert_eq!(span.events.len() + span.dropped_events as usize, events.len());
+    // The first stay.
     for (event, (message, own, number)) in span.events.iter().zip(&events) {
+        if event.dropped_attributes > 0 {
+            assert!(too_long);
+            continue;
+        }
         if !message.is_empty() {
             assert_eq!(&event.name, message);
         }
@@ -117,7 +141,12 @@ pub fn spans(data: &[u8]) {
         assert_eq!(event.attributes.int("number"), Some(*number));
         assert_eq!(event.attributes.duplicate_keys(), Vec::<&str>::new());
     }
-    assert_eq!(span.links.len(), links.len());
+    let bytes_of = |(_, _, attributes): &(u64, bool, Pairs)| {
+        AROUND + attributes.iter().map(|(_, value)| value.bytes()).sum::<usize>()
+    };
+    let too_much = links.iter().map(bytes_of).sum::<usize>() > MOST;
+    assert!(too_much || span.dropped_links == 0);
+    assert_eq!(span.links.len() + span.dropped_links as usize, links.len());
     for (link, (id, sampled, attributes)) in span.links.iter().zip(&links) {
         let to = place(*id, *sampled);
         assert_eq!((&link.trace_id, &link.span_id), (&to.trace_id.to_string(), &to.span_id.to_string()));
@@ -125,7 +154,10 @@ pub fn spans(data: &[u8]) {
         assert_eq!(link.attributes.duplicate_keys(), Vec::<&str>::new());
         let said: BTreeMap<_, _> = attributes.iter().map(|(key, value)| (key.as_str(), value)).collect();
         for (key, value) in said {
-            let arrived = link.attributes.get(key).unwrap_or_else(|| panic!("{key:?} is not there"));
+            let Some(arrived) = link.attributes.get(key) else {
+                assert!(too_much && link.dropped_attributes > 0, "{key:?} is not there");
+                continue;
+            };
             assert!(may_be_secret(key) || value.is(arrived), "{key:?}: {value:?} arrived as {arrived:?}");
         }
     }
