@@ -182,7 +182,7 @@ impl Receiver {
         Ok(Self { shared, ports })
     }
 
-    /// As http://127.0.0.1:<port>.
+    /// As `http://127.0.0.1:<port>`.
     pub(crate) fn url(&self, backend: Backend) -> String {
         format!("http://{}", self.ports[backend.index()].address())
     }
