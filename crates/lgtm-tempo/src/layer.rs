@@ -134,7 +134,7 @@ where
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let callsite = event.metadata();
-        self.attachment.event(event, |visited| self.add_event(callsite, visited));
+        self.attachment.recorded_event(event, |visited| self.add_event(callsite, visited));
     }
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {

@@ -1,11 +1,15 @@
 //! Sampling is about traces only: spans of traces that are not recorded are not sent, logs are, and say so.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use lgtm_core::Sampler;
 use lgtm_core::sampler::Root;
-use lgtm_tests::capture::capture;
-use tracing::{info, info_span};
+use lgtm_tests::capture::{capture, capture_on};
+use lgtm_tests::signals::Layers;
+use tracing::{Dispatch, info, info_span};
+use tracing_subscriber::prelude::*;
 
 use super::settings;
 
@@ -57,4 +61,39 @@ fn a_ratio_keeps_whole_traces_and_logs_agree_with_them() {
         .map(|entry| entry.structured_metadata["trace_id"].as_str())
         .collect();
     assert_eq!(said, spans_of.keys().copied().collect());
+}
+
+/// Counts how often it is shown.
+struct Shown<'a>(&'a Cell<u32>);
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.set(self.0.get() + 1);
+        formatter.write_str("shown")
+    }
+}
+
+#[test]
+fn nobody_formats_what_is_in_a_trace_that_is_left_out() {
+    let formatted = |sampler: Sampler, with_logs: bool| {
+        let mut settings = settings();
+        settings.sampler = sampler;
+        let counts = [const { Cell::new(0) }; 3];
+        let [root, child, event] = &counts;
+        let subscriber = |layers: Layers| {
+            let registry = tracing_subscriber::registry().with(layers.tempo);
+            if with_logs { Dispatch::new(registry.with(layers.loki)) } else { Dispatch::new(registry) }
+        };
+        let captured = capture_on(&settings, subscriber, || {
+            let _root = info_span!("request", value = ?Shown(root)).entered();
+            info!(value = ?Shown(event), "in the root");
+            let _child = info_span!("query", value = ?Shown(child)).entered();
+            info!(value = ?Shown(event), "in the child");
+        });
+        (captured.spans.len(), counts.map(|count| count.get()))
+    };
+    assert_eq!(formatted(Sampler::AlwaysOn, false), (2, [1, 1, 2]));
+    // The root may still become the child of a remote span that is sampled.
+    assert_eq!(formatted(Sampler::ParentBased(Root::AlwaysOff), false), (0, [1, 0, 0]));
+    assert_eq!(formatted(Sampler::ParentBased(Root::AlwaysOff), true), (0, [1, 1, 2]));
 }

@@ -15,6 +15,7 @@ use super::ids::IdSource;
 use super::record::{Limits, LogContext, SpanRecord};
 use super::store::{self, SpanStore};
 use super::undecided::KeepRules;
+use crate::current::TraceContext;
 use crate::ids;
 use crate::sampler::Sampler;
 use crate::suppress::is_suppressed;
@@ -237,7 +238,16 @@ impl Attachment {
     #[inline]
     pub fn event<R>(&self, event: &Event<'_>, show: impl FnOnce(&VisitedEvent) -> R) -> Option<R> {
         let (store, bit) = self.attached()?;
-        Some(event::visit(store, bit, event, show))
+        event::visit(store, bit, event, |_| true, show)
+    }
+
+    /// As [`Attachment::event`], but only for an event in a trace that is recorded, or may still be: others are not even visited,
+    /// unless another layer has done so.
+    #[inline]
+    pub fn recorded_event<R>(&self, event: &Event<'_>, show: impl FnOnce(&VisitedEvent) -> R) -> Option<R> {
+        let (store, bit) = self.attached()?;
+        let wants = |trace: Option<&TraceContext>| trace.is_some_and(|trace| trace.sampled || trace.undecided != 0);
+        event::visit(store, bit, event, wants, show)
     }
 
     /// For `Layer::on_close`: shows the finished record, once. `use_record` runs under the record's lock: it must neither

@@ -94,8 +94,14 @@ fn is_log_record(callsite: &Metadata<'_>) -> bool {
     callsite.target() == "log" && callsite.fields().field("log.target").is_some()
 }
 
-/// Shows the event to a layer, visiting it if this layer is the first.
-pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: impl FnOnce(&VisitedEvent) -> R) -> R {
+/// Shows the event to a layer, visiting it if this layer is the first. A layer that wants no events of such a trace is shown none.
+pub(crate) fn visit<R>(
+    store: &SpanStore,
+    bit: u32,
+    event: &Event<'_>,
+    wants: impl FnOnce(Option<&TraceContext>) -> bool,
+    show: impl FnOnce(&VisitedEvent) -> R,
+) -> Option<R> {
     let mut visited = EVENT.try_with(|cell| cell.take()).ok().flatten().unwrap_or_default();
     let address = std::ptr::from_ref(event).addr();
     let callsite = std::ptr::from_ref(event.metadata()).addr();
@@ -104,6 +110,11 @@ pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: imp
         && visited.store == store.id
         && visited.seen & bit == 0;
     if !known {
+        let (span, trace) = context_of_event(store, event).unwrap_or((0, None));
+        if !wants(trace.as_ref()) {
+            let _ = EVENT.try_with(|cell| cell.replace(Some(visited)));
+            return None;
+        }
         visited.fields.clear();
         let limits = store.bounds().visit_event;
         visited.fields.trim(256 * 1024);
@@ -116,7 +127,6 @@ pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: imp
             Some(special) => redact::visit_special(visitor, special, &|visitor| event.record(visitor)),
         }
         visited.timestamp = clock::unix_nanos();
-        let (span, trace) = context_of_event(store, event).unwrap_or((0, None));
         visited.span = span;
         visited.trace = trace;
         visited.event = address;
@@ -127,5 +137,5 @@ pub(crate) fn visit<R>(store: &SpanStore, bit: u32, event: &Event<'_>, show: imp
     visited.seen |= bit;
     let shown = show(&visited);
     let _ = EVENT.try_with(|cell| cell.replace(Some(visited)));
-    shown
+    Some(shown)
 }

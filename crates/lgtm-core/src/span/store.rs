@@ -221,15 +221,17 @@ impl SpanStore {
         {
             return kind;
         }
+        let (parent, inherited) = self.parent_of(attributes, ancestor);
         let mut visited = SCRATCH.try_with(|scratch| scratch.take()).ok().flatten().unwrap_or_default();
         visited.clear();
-        let mut visitor = FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() };
-        match callsite::special(attributes.metadata()) {
-            None => attributes.record(&mut visitor),
-            Some(special) => redact::visit_special(visitor, special, &|visitor| attributes.record(visitor)),
+        if !self.nobody_reads(inherited.as_ref()) {
+            let mut visitor = FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() };
+            match callsite::special(attributes.metadata()) {
+                None => attributes.record(&mut visitor),
+                Some(special) => redact::visit_special(visitor, special, &|visitor| attributes.record(visitor)),
+            }
         }
         let kind = visited.kind.unwrap_or_default();
-        let (parent, inherited) = self.parent_of(attributes, ancestor);
         let metadata = attributes.metadata();
         self.insert(
             bit,
@@ -239,6 +241,15 @@ impl SpanStore {
         visited.trim(16 * 1024);
         let _ = SCRATCH.try_with(|scratch| scratch.replace(Some(visited)));
         kind
+    }
+
+    /// Whether the fields of such a parent's child are of no use: its trace is left out for good, and no layer but those that export
+    /// looks at spans. A local root may still get a parent that says otherwise.
+    #[inline]
+    fn nobody_reads(&self, inherited: Option<&Inherited>) -> bool {
+        inherited.is_some_and(|parent| !parent.sampled && parent.undecided.is_none())
+            && self.attached.load(Ordering::Relaxed) == self.exporters.load(Ordering::Relaxed)
+            && self.id_source.get().is_none()
     }
 
     #[inline]
