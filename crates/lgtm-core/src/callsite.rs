@@ -1,5 +1,5 @@
 //! What is the same for every use of a callsite: bytes, made once a thread; whether its fields repeat a name, and whether one
-//! has a name that stands for a secret. Caller threads.
+//! has a name that stands for a secret, or that a line cannot have. Caller threads.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::RwLock;
 use tracing_core::Metadata;
 
-use crate::redaction;
+use crate::{json, redaction};
 
 /// What sets a callsite apart from most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) struct Special {
     pub(crate) repeats: bool,
     /// A field has a name that stands for a secret.
     pub(crate) redacts: bool,
+    /// A field has a name that cannot stand in a line as it is.
+    pub(crate) renames: bool,
 }
 
 /// Whether any callsite is special: many programs have none.
@@ -37,6 +39,9 @@ pub(crate) fn register(callsite: &Metadata<'_>) {
     for field in callsite.fields() {
         special.repeats |= !names.insert(field.name());
         special.redacts |= redaction::is_redacted(field.name());
+        // An event's message is the line's own, no field.
+        let is_message = callsite.is_event() && field.name() == "message";
+        special.renames |= !is_message && !json::is_plain_name(field.name());
     }
     let address = std::ptr::from_ref(callsite).addr();
     if special == Special::default() {
@@ -79,6 +84,25 @@ pub(crate) fn special(callsite: &Metadata<'_>) -> Option<Special> {
 #[cold]
 fn look_up(callsite: usize) -> Option<Special> {
     SPECIAL.read().as_ref()?.get(&callsite).copied()
+}
+
+/// A bit for each callsite of spans that have lines, by its address; others may share it.
+static HAS_LINES: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+
+/// A span of this callsite has lines: others probably have, too.
+#[cold]
+pub(crate) fn expect_lines(callsite: &Metadata<'_>) {
+    let (word, bit) = place_of(std::ptr::from_ref(callsite).addr());
+    if let Some(word) = HAS_LINES.get(word) {
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+/// Whether a span of this callsite will probably have lines.
+#[inline]
+pub(crate) fn expects_lines(callsite: &Metadata<'_>) -> bool {
+    let (word, bit) = place_of(std::ptr::from_ref(callsite).addr());
+    HAS_LINES.get(word).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
 }
 
 /// What threads have seen of callsites counts no more.

@@ -42,6 +42,7 @@ mod diagnostics;
 pub mod endpoint;
 mod identity;
 mod ids;
+pub mod json;
 pub mod pipeline;
 mod process;
 pub mod propagation;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lgtm_core::pipeline::Queue;
 use lgtm_core::protobuf::{length_tag, put_bytes};
-use lgtm_core::span::{Attachment, Role, VisitedEvent};
+use lgtm_core::span::{Attachment, EventFields, Role, VisitedEvent};
 use lgtm_core::with_buffer;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Interest, Metadata, Subscriber};
@@ -38,7 +38,11 @@ impl Layer {
         format: Format,
         max_line_bytes: usize,
     ) -> Self {
-        Self { attachment: Attachment::new(Role::Observer, None), queue, identity, streams, format, max_line_bytes }
+        let mut attachment = Attachment::new(Role::Observer, None);
+        if matches!(format, Format::Json) && streams.of_fields().is_none() {
+            attachment = attachment.with_event_fields(EventFields::Json);
+        }
+        Self { attachment, queue, identity, streams, format, max_line_bytes }
     }
 
     /// The layer sees nothing from now on. For a child that was forked: its layers are the parent's.

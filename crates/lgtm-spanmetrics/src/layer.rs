@@ -1,7 +1,7 @@
 //! Capture: the `tracing` layer. Caller threads.
 
 use lgtm_core::current;
-use lgtm_core::span::{Attachment, Role};
+use lgtm_core::span::{Attachment, EventFields, Role};
 use lgtm_core::{Identity, is_suppressed};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Interest, Metadata, Subscriber};
@@ -32,7 +32,10 @@ impl Layer {
 /// A layer that counts and times the spans of this service.
 #[must_use]
 pub fn layer(identity: &Identity) -> Layer {
-    Layer { attachment: Attachment::new(Role::Observer, None), dimensions: Dimensions::new(identity) }
+    Layer {
+        attachment: Attachment::new(Role::Observer, None).with_event_fields(EventFields::None),
+        dimensions: Dimensions::new(identity),
+    }
 }
 
 impl<S> tracing_subscriber::Layer<S> for Layer

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! hot_path <iterations> [layer ...]      layers: loki, tempo, spanmetrics, mimir; all of them by default
+//! hot_path <iterations> line             Loki alone: an event with three fields, in one span with two
 //! hot_path <iterations> facade           what `lgtm::init` sets up: all of them, under its filters
 //! ```
 //!
@@ -38,7 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let worker = Worker::spawn()?;
     let identity = Identity::new("hot-path");
     let mut pipelines = Vec::new();
-    let loki = if on("loki") {
+    let line = wanted.iter().any(|name| name == "line");
+    let loki = if on("loki") || line {
         let builder = lgtm_loki::builder().endpoint(endpoint.clone()).identity(identity.clone()).worker(worker.clone());
         let (layer, pipeline) = builder.build()?;
         pipelines.push(pipeline);
@@ -76,8 +78,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
-    for number in 0..iterations {
-        handle(number);
+    if line {
+        tracing::info_span!("request", method = "GET", order_id = 7).in_scope(|| (0..iterations).for_each(log));
+    } else {
+        (0..iterations).for_each(handle);
     }
 
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -115,6 +119,12 @@ fn under_the_facade(iterations: u64, backend: &Discard) -> Result<(), Box<dyn Er
     }
     println!("{}", telemetry.shutdown());
     Ok(())
+}
+
+/// One line of a program: what is measured.
+#[inline(never)]
+fn log(attempt: u64) {
+    tracing::info!(user = "alice", attempt, cached = true, "order placed");
 }
 
 /// One request of a program: what is measured.

@@ -3,10 +3,13 @@
 use std::collections::{BTreeSet, HashSet};
 
 use insta::assert_snapshot;
+use lgtm_core::span::SpanExt as _;
 use lgtm_loki::Format;
 use lgtm_tests::capture::{capture, capture_on, place_of};
-use lgtm_tests::signals::Order;
-use tracing::{Level, debug, error, event, info, info_span, trace, warn};
+use lgtm_tests::signals::{Layers, Order};
+use tracing::{Dispatch, Level, debug, error, event, field, info, info_span, trace, warn};
+
+use tracing_subscriber::prelude::*;
 
 use super::settings;
 
@@ -338,4 +341,52 @@ fn records_of_the_log_crate_are_lines_with_their_own_origin() {
     let event = &captured.span("request").events[0];
     assert_eq!(event.attributes.text("target"), Some("old::library"));
     assert_eq!(event.attributes.text("log.target"), None);
+}
+
+#[test]
+fn a_line_is_the_same_whether_or_not_spans_are_exported_too() {
+    let lines = |with_spans: bool, limit: usize| {
+        let mut settings = settings();
+        settings.loki = if limit > 1024 { |builder| builder } else { |builder| builder.max_line_bytes(1024) };
+        let subscriber = |layers: Layers| {
+            let registry = tracing_subscriber::registry().with(layers.loki);
+            if with_spans { Dispatch::new(registry.with(layers.tempo)) } else { Dispatch::new(registry) }
+        };
+        let captured = capture_on(&settings, subscriber, || {
+            let _span = info_span!("request", user = "ada", rows = 7).entered();
+            info!(a = 1, b = "text, \"quoted\": {}", c = 0.5, d = true, e = ?Some(","), f = u64::MAX, "plain");
+            info!(level = "own", "a.b" = f64::NAN, user = "event", "renamed");
+            info!(one = "x".repeat(2000), two = "y\"y,\"z", three = 3, "long");
+            info!(password = "hunter2", rows = 8, "redacted");
+        });
+        captured.logs.iter().map(|entry| entry.line.clone()).collect::<Vec<_>>()
+    };
+    for limit in [1024, usize::MAX] {
+        assert_eq!(lines(false, limit), lines(true, limit), "{limit}");
+    }
+    let long = &lines(false, 1024)[2];
+    assert!(long.contains(r#""message":"long""#) && long.contains(r#","two":"y\"y,\"z","three":3,"#), "{long}");
+    assert!(long.ends_with(r#","spans":["request"],"truncated":true}"#) && long.len() <= 1024, "{long}");
+}
+
+#[test]
+fn the_lines_of_a_span_are_the_same_each_time_it_is_opened() {
+    let captured = capture(&settings(), || {
+        for _ in 0..3 {
+            let span = info_span!("request", user = "ada \"the\" first", rows = 7, late = field::Empty, level = 1);
+            let _request = span.enter();
+            let inner = info_span!("query", user = "inner", ratio = 0.5, late = field::Empty);
+            inner.in_scope(|| info!("first"));
+            inner.record("late", 3);
+            span.record("rows", 8);
+            inner.in_scope(|| info!(ratio = 2, "second"));
+            inner.set_attribute("added", "more");
+            inner.in_scope(|| info!("third"));
+        }
+    });
+    let lines: Vec<_> = captured.logs.iter().map(|entry| entry.line.as_str()).collect();
+    assert_snapshot!(lines[0], @r#"{"message":"first","level":"info","target":"semantics::logs","user":"inner","ratio":0.5,"rows":7,"field_level":1,"spans":["request","query"]}"#);
+    assert_snapshot!(lines[1], @r#"{"message":"second","level":"info","target":"semantics::logs","ratio":2,"user":"inner","late":3,"field_level":1,"rows":8,"spans":["request","query"]}"#);
+    assert_snapshot!(lines[2], @r#"{"message":"third","level":"info","target":"semantics::logs","user":"inner","ratio":0.5,"late":3,"added":"more","field_level":1,"rows":8,"spans":["request","query"]}"#);
+    assert!(lines.chunks(3).all(|round| round == &lines[..3]), "{lines:#?}");
 }

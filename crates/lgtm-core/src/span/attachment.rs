@@ -32,6 +32,17 @@ pub enum Role {
     Observer,
 }
 
+/// How a layer reads the fields of events: what nobody reads is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventFields {
+    /// As [`VisitedEvent::attributes`].
+    Attributes,
+    /// As [`VisitedEvent::json_fields`] where an event has them, else as attributes.
+    Json,
+    /// It does not.
+    None,
+}
+
 /// A layer's tie to the records of its registry: every layer owns one and forwards its callbacks to it.
 ///
 /// All layers on one `Registry` share its records, in whatever order they were added. A layer whose
@@ -43,6 +54,7 @@ pub struct Attachment {
     id_source: Option<Arc<dyn IdSource>>,
     limits: Option<Limits>,
     keep: Option<KeepRules>,
+    event_fields: EventFields,
     attached: OnceLock<Attached>,
     /// The subscriber, as far as it is known.
     dispatch: OnceLock<WeakDispatch>,
@@ -81,6 +93,7 @@ impl Attachment {
             id_source: None,
             limits: None,
             keep: None,
+            event_fields: EventFields::Attributes,
             attached: OnceLock::new(),
             dispatch: OnceLock::new(),
         }
@@ -100,6 +113,13 @@ impl Attachment {
         self
     }
 
+    /// How the layer reads the fields of events. Default: as attributes.
+    #[must_use]
+    pub fn with_event_fields(mut self, fields: EventFields) -> Self {
+        self.event_fields = fields;
+        self
+    }
+
     /// The ids of the spans that this layer sees are assigned by another library. The first source on a registry counts.
     #[must_use]
     pub fn with_id_source(mut self, source: Arc<dyn IdSource>) -> Self {
@@ -116,7 +136,7 @@ impl Attachment {
     }
 
     fn attach(&self, store: Arc<SpanStore>) -> Attached {
-        let bit = store.attach(self.role == Role::Exporter, self.sampler.as_ref()).unwrap_or(0);
+        let bit = store.attach(self.role == Role::Exporter, self.event_fields, self.sampler.as_ref()).unwrap_or(0);
         if let Some(limits) = self.limits {
             store.set_limits(limits);
         }

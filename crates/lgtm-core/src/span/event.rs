@@ -39,7 +39,15 @@ impl VisitedEvent {
         &self.fields.message
     }
 
-    /// All other fields, as OTLP `Span.Event.attributes`.
+    /// All other fields as a JSON line has them (see [`json::fields`](crate::json::fields)), if a layer of the registry
+    /// [reads them so](crate::span::EventFields) and their names can stand in a line as they are.
+    #[must_use]
+    pub fn json_fields(&self) -> Option<&[u8]> {
+        self.fields.has_json.then_some(&self.fields.json)
+    }
+
+    /// All other fields, as OTLP `Span.Event.attributes`; empty if no layer of the registry reads them, or they are there as JSON and
+    /// all read that.
     #[must_use]
     pub fn attributes(&self) -> &[u8] {
         &self.fields.attributes
@@ -121,8 +129,11 @@ pub(crate) fn visit<R>(
         if is_log_record(event.metadata()) {
             visited.fields.begin_origin();
         }
+        let special = callsite::special(event.metadata());
+        visited.fields.has_json = special.is_none() && !visited.fields.has_origin && store.wants_json();
+        visited.fields.json_only = visited.fields.has_json && !store.wants_attributes();
         let mut visitor = FieldVisitor { visited: &mut visited.fields, tag: EVENT_ATTRIBUTE, limits };
-        match callsite::special(event.metadata()) {
+        match special {
             None => event.record(&mut visitor),
             Some(special) => redact::visit_special(visitor, special, &|visitor| event.record(visitor)),
         }

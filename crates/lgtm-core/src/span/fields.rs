@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 use tracing_core::field::{Field, Visit};
 
 use super::attributes::Value;
+use crate::json;
 use crate::protobuf::{self, fixed64_tag, length_tag, varint_tag};
 
 /// The tag of `Span.attributes` in OTLP's trace.proto.
@@ -103,6 +104,11 @@ pub struct Exception {
 pub(crate) struct Visited {
     /// Repeated `KeyValue`s under `tag`.
     pub(crate) attributes: Vec<u8>,
+    /// The fields of an event as a line has them, if this visit writes them.
+    pub(crate) json: Vec<u8>,
+    pub(crate) has_json: bool,
+    /// This visit writes no attributes: only lines are made of the event.
+    pub(crate) json_only: bool,
     pub(crate) count: u32,
     pub(crate) dropped: u32,
     /// A value or the message was longer than the limit.
@@ -138,6 +144,9 @@ pub struct Origin {
 impl Visited {
     pub(crate) fn clear(&mut self) {
         self.attributes.clear();
+        self.json.clear();
+        self.has_json = false;
+        self.json_only = false;
         self.count = 0;
         self.dropped = 0;
         self.cut = false;
@@ -165,6 +174,7 @@ impl Visited {
         if self
             .attributes
             .capacity()
+            .max(self.json.capacity())
             .max(self.message.capacity())
             .max(self.text.capacity())
             .max(self.exception.chain.capacity())
@@ -177,6 +187,7 @@ impl Visited {
     #[cold]
     fn shrink(&mut self, keep: usize) {
         self.attributes.shrink_to(keep);
+        self.json.shrink_to(keep);
         self.message.shrink_to(keep);
         self.text.shrink_to(keep);
         self.exception.message.shrink_to(keep);
@@ -211,14 +222,22 @@ impl FieldVisitor<'_> {
     /// Counts one more attribute, or one dropped over the limit.
     #[inline]
     fn admit(&mut self, key: &str, text_bytes: usize) -> bool {
+        let written = if self.visited.json_only { self.visited.json.len() } else { self.visited.attributes.len() };
         if self.visited.count >= self.limits.attributes
-            || self.visited.attributes.len() + key.len() + text_bytes + FRAME_BYTES > self.limits.bytes
+            || written + key.len() + text_bytes + FRAME_BYTES > self.limits.bytes
         {
             self.visited.dropped += 1;
             return false;
         }
         self.visited.count += 1;
         true
+    }
+
+    /// Writes the field into the line that is made; true if that was all.
+    #[inline(never)]
+    fn line(&mut self, key: &str, value: Value<'_>) -> bool {
+        json::field(&mut self.visited.json, key.as_bytes(), value, true);
+        self.visited.json_only
     }
 
     /// Writes a `KeyValue` up to and including the tag of the `AnyValue`, whose content has `length` bytes.
@@ -235,7 +254,7 @@ impl FieldVisitor<'_> {
 
     fn text(&mut self, key: &str, text: &str) {
         let text = self.cut(text);
-        if !self.admit(key, text.len()) {
+        if !self.admit(key, text.len()) || self.visited.has_json && self.line(key, text.into()) {
             return;
         }
         let pair = key.len() + text.len() + 6;
@@ -265,7 +284,7 @@ impl FieldVisitor<'_> {
     }
 
     fn integer(&mut self, key: &str, value: i64) {
-        if !self.admit(key, 0) {
+        if !self.admit(key, 0) || self.visited.has_json && self.line(key, value.into()) {
             return;
         }
         let bits = value.cast_unsigned();
@@ -282,14 +301,14 @@ impl FieldVisitor<'_> {
     }
 
     fn double(&mut self, key: &str, value: f64) {
-        if self.admit(key, 0) {
+        if self.admit(key, 0) && !(self.visited.has_json && self.line(key, value.into())) {
             self.begin(key, 9);
             protobuf::put_fixed64(&mut self.visited.attributes, DOUBLE_VALUE, value.to_bits());
         }
     }
 
     fn bool(&mut self, key: &str, value: bool) {
-        if self.admit(key, 0) {
+        if self.admit(key, 0) && !(self.visited.has_json && self.line(key, value.into())) {
             self.begin(key, 2);
             protobuf::put_integer(&mut self.visited.attributes, BOOL_VALUE, u64::from(value));
         }

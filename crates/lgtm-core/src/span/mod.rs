@@ -25,7 +25,7 @@ mod redact;
 mod store;
 pub mod undecided;
 
-pub use attachment::{Attachment, Role, VisitSpan};
+pub use attachment::{Attachment, EventFields, Role, VisitSpan};
 pub use attributes::{Attribute, Attributes, Value};
 pub use event::VisitedEvent;
 pub use extension::SpanExt;

@@ -9,9 +9,9 @@ use super::fields::{SpanKind, Status, VisitLimits, Visited};
 use super::fit::split_first;
 use super::ids::IdState;
 use super::undecided::UndecidedTrace;
-use crate::clock;
 use crate::current::TraceContext;
 use crate::ids::{SpanId, TraceId};
+use crate::{callsite, clock};
 
 /// Bounds of one span. Defaults are the OpenTelemetry specification's (SpanLimits) where it has one. Log lines are not bound
 /// by them: of an event or span they have the first 128 fields, or as many as its attributes, and 128 KiB of each.
@@ -165,6 +165,9 @@ pub struct SpanRecord {
     pub end: u64,
     /// The fields, as OTLP `Span.attributes`.
     pub attributes: Vec<u8>,
+    /// The fields as a line has them, if they were written when the span opened.
+    pub(crate) json: Vec<u8>,
+    pub(crate) has_json: bool,
     /// What an exporting layer adds, as OTLP `Span.attributes`: no part of log lines.
     pub exported_attributes: Vec<u8>,
     /// How long the span was entered, if a layer asks for it.
@@ -274,6 +277,20 @@ impl SpanRecord {
         Attributes::new(&self.attributes)
     }
 
+    /// The fields as a JSON line has them, where that is known without reading them: a line is being made. A span of a callsite
+    /// whose spans have had lines before writes them when it opens, if a layer of its registry reads JSON.
+    #[must_use]
+    #[inline]
+    pub fn json_fields(&self) -> Option<&[u8]> {
+        if self.has_json {
+            return Some(&self.json);
+        }
+        if let Some(callsite) = self.metadata {
+            callsite::expect_lines(callsite);
+        }
+        None
+    }
+
     /// Appends one encoded event unless a limit is reached; then counts it.
     pub fn push_event(&mut self, limits: &Limits, write: impl FnOnce(&mut Vec<u8>)) {
         if self.event_count >= limits.events || self.event_bytes_full {
@@ -312,12 +329,17 @@ impl SpanRecord {
         self.attribute_count = visited.count;
         self.dropped_attributes = visited.dropped;
         std::mem::swap(&mut self.attributes, &mut visited.attributes);
+        self.has_json = visited.has_json;
+        if visited.has_json {
+            std::mem::swap(&mut self.json, &mut visited.json);
+        }
         self.describe(visited);
     }
 
     /// Takes over fields recorded late: a new value replaces the old one of the same name.
     pub(crate) fn merge_fields(&mut self, visited: &mut Visited, limits: VisitLimits) {
         self.dropped_attributes += visited.dropped;
+        self.has_json = false;
         let mut rest = visited.attributes.as_slice();
         while let Some((pair, after)) = split_first(rest) {
             rest = after;
@@ -406,6 +428,7 @@ impl SpanRecord {
         self.status_is_set = false;
         self.end = 0;
         self.busy_and_idle = None;
+        self.has_json = false;
         self.attribute_count = 0;
         self.dropped_attributes = 0;
         self.event_count = 0;
@@ -416,6 +439,7 @@ impl SpanRecord {
         self.log.asked = false;
         for buffer in [
             &mut self.attributes,
+            &mut self.json,
             &mut self.exported_attributes,
             &mut self.events,
             &mut self.links,

@@ -13,6 +13,7 @@ use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Metadata};
 use tracing_subscriber::Registry;
 
+use super::attachment::EventFields;
 use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, SpanKind, Status, VisitLimits, Visited};
 use super::ids::IdSource;
 use super::record::{Bounds, Limits, SpanRecord};
@@ -52,6 +53,9 @@ pub(crate) struct SpanStore {
     attached: AtomicU32,
     /// The bits of those that export spans.
     exporters: AtomicU32,
+    /// The bits of those that read the fields of events as attributes, and as JSON.
+    attribute_readers: AtomicU32,
+    json_readers: AtomicU32,
     sampler: OnceLock<Sampler>,
     /// Who assigns ids in the store's place.
     pub(super) id_source: OnceLock<Arc<dyn IdSource>>,
@@ -101,13 +105,15 @@ impl SpanStore {
             log_epochs: (0..LOG_EPOCHS).map(|_| AtomicU32::new(0)).collect(),
             attached: AtomicU32::new(0),
             exporters: AtomicU32::new(0),
+            attribute_readers: AtomicU32::new(0),
+            json_readers: AtomicU32::new(0),
             sampler: OnceLock::new(),
             id_source: OnceLock::new(),
         }
     }
 
     /// A bit for one more layer; `None` when 32 are attached.
-    pub(crate) fn attach(&self, exports: bool, sampler: Option<&Sampler>) -> Option<u32> {
+    pub(crate) fn attach(&self, exports: bool, fields: EventFields, sampler: Option<&Sampler>) -> Option<u32> {
         let taken = self
             .attached
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| (bits != u32::MAX).then(|| bits | (bits + 1)))
@@ -116,6 +122,11 @@ impl SpanStore {
         if exports {
             self.exporters.fetch_or(bit, Ordering::Relaxed);
         }
+        match fields {
+            EventFields::Attributes => self.attribute_readers.fetch_or(bit, Ordering::Relaxed),
+            EventFields::Json => self.json_readers.fetch_or(bit, Ordering::Relaxed),
+            EventFields::None => 0,
+        };
         if let Some(sampler) = sampler {
             // The first one counts: two samplers in one registry cannot both decide.
             let _ = self.sampler.set(sampler.clone());
@@ -144,6 +155,18 @@ impl SpanStore {
         &self.bounds().exported
     }
 
+    /// Whether a layer reads the fields of events as JSON.
+    #[inline]
+    pub(super) fn wants_json(&self) -> bool {
+        self.json_readers.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether a layer reads them as attributes.
+    #[inline]
+    pub(super) fn wants_attributes(&self) -> bool {
+        self.attribute_readers.load(Ordering::Relaxed) != 0
+    }
+
     /// A layer is gone: its spans must not wait for it.
     pub(crate) fn detach(&self, bit: u32) {
         let forget = |record: &mut SpanRecord| {
@@ -161,6 +184,8 @@ impl SpanStore {
             overflow.count.store(spans.len(), Ordering::Relaxed);
         }
         self.exporters.fetch_and(!bit, Ordering::Relaxed);
+        self.attribute_readers.fetch_and(!bit, Ordering::Relaxed);
+        self.json_readers.fetch_and(!bit, Ordering::Relaxed);
         let attached = self.attached.fetch_and(!bit, Ordering::Relaxed) & !bit;
         current::forget_all_detached(self.id, attached);
     }
@@ -225,8 +250,10 @@ impl SpanStore {
         let mut visited = SCRATCH.try_with(|scratch| scratch.take()).ok().flatten().unwrap_or_default();
         visited.clear();
         if !self.nobody_reads(inherited.as_ref()) {
+            let special = callsite::special(attributes.metadata());
+            visited.has_json = self.wants_json() && special.is_none() && callsite::expects_lines(attributes.metadata());
             let mut visitor = FieldVisitor { visited: &mut visited, tag: SPAN_ATTRIBUTE, limits: self.span_visit() };
-            match callsite::special(attributes.metadata()) {
+            match special {
                 None => attributes.record(&mut visitor),
                 Some(special) => redact::visit_special(visitor, special, &|visitor| attributes.record(visitor)),
             }

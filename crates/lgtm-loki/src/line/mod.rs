@@ -6,20 +6,11 @@ use std::cell::RefCell;
 
 use lgtm_core::callsite::remembered;
 use lgtm_core::catalogue::LOGS_TRUNCATED_TOTAL;
-use lgtm_core::is_unprintable;
+use lgtm_core::json::{self, field, field_name, has_escaped, is_reserved, string};
 use lgtm_core::span::{Attributes, LogContext, Origin, SpanRecord, Value, VisitSpan, VisitedEvent};
 use tracing_core::Metadata;
 
 use crate::labels::level_name;
-
-/// Whether a name has a meaning of its own.
-#[inline]
-pub(super) fn is_reserved(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"message" | b"level" | b"target" | b"spans" | b"truncated" | b"trace_id" | b"span_id" | b"trace_sampled"
-    )
-}
 
 /// What this module remembers of a callsite of events.
 const LEVEL_AND_TARGET: u8 = 1;
@@ -71,6 +62,10 @@ impl Names {
 /// Writes the line up to the fields of the spans. Gives the keys of the event.
 pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> Keys {
     let names = head(line, callsite, event.message(), event.origin());
+    if let Some(fields) = event.json_fields() {
+        line.extend_from_slice(fields);
+        return names.keys;
+    }
     for attribute in Attributes::new(event.attributes()) {
         // With its prefix a name may be that of another field.
         if names.plain || !stands_already(line, attribute.key) {
@@ -143,8 +138,15 @@ pub(crate) fn truncate(
             line.truncate(before);
         }
     };
-    for attribute in Attributes::new(event.attributes()) {
-        append(line, attribute.key, attribute.value);
+    for own in event.json_fields().into_iter().flat_map(json::fields) {
+        if line.len() + own.len() <= room {
+            line.extend_from_slice(own);
+        }
+    }
+    if event.json_fields().is_none() {
+        for attribute in Attributes::new(event.attributes()) {
+            append(line, attribute.key, attribute.value);
+        }
     }
     with_names(|names| {
         spans(&mut |record| {
@@ -229,8 +231,13 @@ fn collect(fields: &mut Vec<u8>, names: &mut SpanNames, keys: &mut Keys, spans: 
         let own = span_name(&mut names.text, record);
         names.ends.push(names.text.len());
         if own.plain && !keys.may_share(own.keys) {
-            for attribute in record.attributes() {
-                field(fields, attribute.key, attribute.value, true);
+            match record.json_fields() {
+                Some(json) => fields.extend_from_slice(json),
+                None => {
+                    for attribute in record.attributes() {
+                        field(fields, attribute.key, attribute.value, true);
+                    }
+                }
             }
             keys.insert(own.keys);
             return;
@@ -334,167 +341,5 @@ impl Keys {
     #[inline]
     fn may_share(self, keys: Self) -> bool {
         self.one & keys.one != 0 && self.other & keys.other != 0
-    }
-}
-
-/// `,"name":`
-#[inline]
-fn field_name(line: &mut Vec<u8>, key: &[u8], plain: bool) {
-    if !plain && is_reserved(key) {
-        line.extend_from_slice(b",\"field_");
-    } else if !plain && has_escaped(key) {
-        line.push(b',');
-        escaped(line, key);
-        line.push(b':');
-        return;
-    } else {
-        line.extend_from_slice(b",\"");
-    }
-    line.extend_from_slice(key);
-    line.extend_from_slice(b"\":");
-}
-
-#[inline]
-fn field(line: &mut Vec<u8>, key: &[u8], value: Value<'_>, plain: bool) {
-    field_name(line, key, plain);
-    match value {
-        Value::Text(text) => string(line, text),
-        Value::Integer(number) => line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
-        Value::Double(number) if number.is_finite() => {
-            line.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
-        }
-        // JSON has no such numbers.
-        Value::Double(number) => string(
-            line,
-            if number.is_nan() {
-                b"NaN"
-            } else if number > 0.0 {
-                b"+Inf"
-            } else {
-                b"-Inf"
-            },
-        ),
-        Value::Bool(true) => line.extend_from_slice(b"true"),
-        Value::Bool(false) => line.extend_from_slice(b"false"),
-    }
-}
-
-/// A JSON string (RFC 8259, section 7) of UTF-8 text.
-#[inline]
-fn string(line: &mut Vec<u8>, text: &[u8]) {
-    if has_escaped(text) {
-        escaped(line, text);
-        return;
-    }
-    line.push(b'"');
-    line.extend_from_slice(text);
-    line.push(b'"');
-}
-
-/// With everything escaped that a reader of lines or a terminal would take for more than text.
-#[inline(never)]
-pub(super) fn escaped(line: &mut Vec<u8>, text: &[u8]) {
-    line.push(b'"');
-    for character in String::from_utf8_lossy(text).chars() {
-        match character {
-            '"' => line.extend_from_slice(b"\\\""),
-            '\\' => line.extend_from_slice(b"\\\\"),
-            '\n' => line.extend_from_slice(b"\\n"),
-            '\r' => line.extend_from_slice(b"\\r"),
-            '\t' => line.extend_from_slice(b"\\t"),
-            // None of them is beyond the basic plane: four digits do.
-            control if is_unprintable(control) => {
-                let digit = |shift: u32| {
-                    let digit = (u32::from(control) >> shift) as usize & 15;
-                    b"0123456789abcdef".get(digit).copied().unwrap_or(b'0')
-                };
-                line.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
-            }
-            plain => line.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    line.push(b'"');
-}
-
-/// Whether a byte may have to be escaped, eight bytes at a time; the last eight overlap what was seen.
-#[inline]
-fn has_escaped(text: &[u8]) -> bool {
-    let Some(last) = text.last_chunk::<8>() else { return has_escaped_short(text) };
-    let mut found = escaped_in(u64::from_le_bytes(*last));
-    for word in text.as_chunks::<8>().0 {
-        found |= escaped_in(u64::from_le_bytes(*word));
-    }
-    found != 0
-}
-
-/// Less than eight bytes, as one word: the gaps are filled with what stands in the text, or with spaces.
-#[inline]
-fn has_escaped_short(text: &[u8]) -> bool {
-    let word = match (text, text.first_chunk::<4>(), text.last_chunk::<4>()) {
-        (_, Some(first), Some(last)) => {
-            u64::from(u32::from_le_bytes(*first)) | (u64::from(u32::from_le_bytes(*last)) << 32)
-        }
-        ([one, rest @ ..], ..) => {
-            let two = rest.first().unwrap_or(one);
-            let three = rest.last().unwrap_or(one);
-            u64::from_le_bytes([*one, *two, *three, b' ', b' ', b' ', b' ', b' '])
-        }
-        ([], ..) => return false,
-    };
-    escaped_in(word) != 0
-}
-
-/// Not zero if one of the eight bytes must be escaped, or may be part of a character that must: any beyond ASCII.
-#[inline]
-fn escaped_in(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let is = |byte: u8| {
-        let zero = word ^ (ONES * u64::from(byte));
-        zero.wrapping_sub(ONES) & !zero
-    };
-    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-    // 0x7f becomes 0x80. UTF-8 has no 0xff, which would carry over.
-    let delete = word.wrapping_add(ONES);
-    (below_space | is(b'"') | is(b'\\') | delete | word) & HIGH
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn any_text_is_one_json_string_that_reads_back(text: String) {
-            let mut line = Vec::new();
-            string(&mut line, text.as_bytes());
-            prop_assert!(!std::str::from_utf8(&line).unwrap().contains(is_unprintable));
-            prop_assert_eq!(serde_json::from_slice::<String>(&line).unwrap(), text);
-        }
-
-        #[test]
-        fn any_number_reads_back(double: f64, integer: i64) {
-            let mut line = b"{\"x\":0".to_vec();
-            field(&mut line, b"double", Value::Double(double), true);
-            field(&mut line, b"integer", Value::Integer(integer), false);
-            end(&mut line);
-            let read: serde_json::Value = serde_json::from_slice(&line).unwrap();
-            prop_assert_eq!(read["integer"].as_i64(), Some(integer));
-            if double.is_finite() {
-                prop_assert_eq!(read["double"].as_f64(), Some(double));
-            } else {
-                prop_assert!(read["double"].is_string());
-            }
-        }
-    }
-
-    #[test]
-    fn fields_named_like_ours_are_renamed() {
-        for name in ["message", "level", "target", "spans", "truncated", "trace_id", "span_id", "trace_sampled"] {
-            let mut line = Vec::new();
-            field(&mut line, name.as_bytes(), Value::Bool(true), false);
-            assert_eq!(String::from_utf8(line).unwrap(), format!(",\"field_{name}\":true"));
-        }
     }
 }

@@ -8,10 +8,11 @@ use std::cell::RefCell;
 use std::io::Write as _;
 
 use lgtm_core::is_unprintable;
+use lgtm_core::json::{escaped, is_reserved};
 use lgtm_core::span::{Attributes, Value, VisitedEvent};
 use tracing_core::Metadata;
 
-use super::{Spans, count_truncated, cut_message, escaped, is_reserved};
+use super::{Spans, count_truncated, cut_message};
 use crate::labels::level_name;
 
 /// Which of the two.

@@ -9,7 +9,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::support::*;
-use crate::span::{Attachment, Role};
+use crate::span::{Attachment, EventFields, Role};
 
 #[test]
 fn the_text_is_made_once_and_shows_the_span_and_its_ancestors() {
@@ -113,14 +113,14 @@ fn the_text_of_another_layer_is_not_taken_for_ones_own() {
         }
         // A layer that comes into the place of another one finds nothing of it.
         let store = store_of(&dispatch);
-        let bit = store.attach(false, None).unwrap();
+        let bit = store.attach(false, EventFields::Attributes, None).unwrap();
         store.with(id_of(&span), |record| {
             record.log.layer = bit;
             record.log.epoch = store.log_epoch(record.trace_id);
             assert!(store.is_fresh(bit, record));
         });
         store.detach(bit);
-        assert_eq!(store.attach(false, None), Some(bit));
+        assert_eq!(store.attach(false, EventFields::Attributes, None), Some(bit));
         store.with(id_of(&span), |record| assert!(!store.is_fresh(bit, record)));
     });
 }

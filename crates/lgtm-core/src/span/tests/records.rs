@@ -6,6 +6,7 @@ use tracing_core::span::{Attributes, Id};
 
 use super::support::*;
 use crate::ids::SpanId;
+use crate::span::EventFields;
 use crate::span::Role;
 use crate::span::store::SpanStore;
 
@@ -107,7 +108,10 @@ fn span_id(store: &SpanStore, id: u64) -> Option<SpanId> {
 #[test]
 fn a_registry_id_that_is_used_again_begins_a_new_record() {
     let (span, store) = (any_span(), SpanStore::new());
-    let (one, other) = (store.attach(true, None).unwrap(), store.attach(false, None).unwrap());
+    let (one, other) = (
+        store.attach(true, EventFields::Attributes, None).unwrap(),
+        store.attach(false, EventFields::Attributes, None).unwrap(),
+    );
     let mut before = None;
     for _ in 0..3 {
         open(&store, one, &span, 5);
@@ -137,7 +141,10 @@ fn a_registry_id_that_is_used_again_begins_a_new_record() {
 #[test]
 fn layers_meet_at_one_record_when_the_place_in_the_store_becomes_free_between_them() {
     let (span, store) = (any_span(), SpanStore::new());
-    let (one, other) = (store.attach(true, None).unwrap(), store.attach(false, None).unwrap());
+    let (one, other) = (
+        store.attach(true, EventFields::Attributes, None).unwrap(),
+        store.attach(false, EventFields::Attributes, None).unwrap(),
+    );
     let rival = (2..).find(|id| SpanStore::slot_index(*id) == SpanStore::slot_index(1)).unwrap();
     open(&store, one, &span, rival);
     open(&store, one, &span, 1);
@@ -158,9 +165,9 @@ fn layers_meet_at_one_record_when_the_place_in_the_store_becomes_free_between_th
 fn layers_come_and_go_within_the_number_of_bits() {
     let store = SpanStore::new();
     for _ in 0..3 {
-        let bits: Vec<_> = (0..32).map(|_| store.attach(false, None).unwrap()).collect();
+        let bits: Vec<_> = (0..32).map(|_| store.attach(false, EventFields::Attributes, None).unwrap()).collect();
         assert_eq!(bits.iter().fold(0, |all, bit| all | bit), u32::MAX);
-        assert_eq!(store.attach(false, None), None);
+        assert_eq!(store.attach(false, EventFields::Attributes, None), None);
         bits.into_iter().for_each(|bit| store.detach(bit));
     }
 }
