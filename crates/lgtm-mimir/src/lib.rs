@@ -67,11 +67,13 @@
 mod buckets;
 mod builder;
 mod collect;
+mod encoded_labels;
 mod exemplar;
 mod expiry;
 mod exposition;
 mod families;
 mod histogram;
+mod listing;
 mod mimir;
 mod naming;
 mod native;

@@ -25,6 +25,8 @@ pub(crate) struct Registry {
     /// What has expired and the push has not heard of. Empty without push.
     expired: Mutex<Vec<Expired>>,
     pushes: bool,
+    /// Of the last exposition.
+    exposition_bytes: AtomicUsize,
 }
 
 impl fmt::Debug for Registry {
@@ -74,6 +76,7 @@ impl Registry {
             idle: None,
             expired: Mutex::default(),
             pushes: false,
+            exposition_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -84,11 +87,21 @@ impl Registry {
         self
     }
 
+    /// About how many bytes the next exposition has: a little more than the last.
+    pub(crate) fn exposition_bytes(&self) -> usize {
+        let last = self.exposition_bytes.load(Ordering::Relaxed);
+        last + last / 16
+    }
+
+    pub(crate) fn note_exposition_bytes(&self, bytes: usize) {
+        self.exposition_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// As if nothing had been recorded; the series and the program's handles to them stay.
     pub(crate) fn restart(&self) {
         self.expired.lock().clear();
         for family in self.families().all() {
-            family.series().iter().for_each(|series| series.value.restart());
+            family.listing().series.iter().for_each(|series| series.restart());
         }
     }
 
@@ -103,10 +116,13 @@ impl Registry {
         let mut idle = idle.lock();
         let mut candidates: HashMap<usize, (Arc<Family>, Arc<Series>)> = HashMap::new();
         for family in self.families().all() {
-            for series in family.series() {
-                if idle.is_idle(&series, now) {
-                    candidates.insert(series.value.address(), (Arc::clone(&family), series));
-                }
+            let mut any = false;
+            for series in family.listing().series.iter().filter(|series| idle.is_idle(series, now)) {
+                candidates.insert(series.value.address(), (Arc::clone(&family), Arc::clone(series)));
+                any = true;
+            }
+            if any {
+                family.forget_listing();
             }
         }
         if candidates.is_empty() {
@@ -222,8 +238,9 @@ mod tests {
     fn counters(registry: &Registry, name: &str) -> Vec<(String, u64)> {
         let families = registry.families().all();
         let family = families.iter().find(|family| &*family.name == name).unwrap();
-        let series = family.series();
-        series
+        let listing = family.listing();
+        listing
+            .series
             .iter()
             .map(|series| {
                 let labels = series.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
@@ -284,6 +301,28 @@ mod tests {
         assert!(registry.histogram(&key("size", 0)).is_none(), "its buckets would have the gauge's name");
         assert!(registry.counter(&key("size_sum", 0)).is_some(), "a histogram that was refused takes no names");
         assert_eq!(refused(&registry, Refusal::TypeConflict), 3);
+    }
+
+    #[test]
+    fn a_series_that_a_reader_walks_through_goes_when_it_is_done() {
+        let registry = registry(100, 100).with_expiry(Some(Duration::from_secs(1)), true);
+        registry.counter(&key("requests", 0)).unwrap().increment(1);
+        let family = |registry: &Registry| {
+            let all = registry.families().all();
+            Arc::clone(all.iter().find(|family| &*family.name == "requests").unwrap())
+        };
+        let now = Instant::now();
+        registry.expire(now);
+        let later = now + Duration::from_secs(2);
+        let reader = family(&registry).listing();
+        registry.expire(later);
+        assert_eq!((family(&registry).listing().series.len(), registry.take_expired().len()), (1, 0));
+        assert_eq!(reader.series.len(), 1);
+        drop(reader);
+        registry.expire(later);
+        assert_eq!((family(&registry).listing().series.len(), registry.take_expired().len()), (0, 1));
+        registry.counter(&key("requests", 0)).unwrap().increment(1);
+        assert_eq!(counters(&registry, "requests"), [("n=0".to_owned(), 1)]);
     }
 
     #[test]

@@ -126,34 +126,33 @@ pub(crate) struct SeriesName<'a> {
     pub(crate) le: Option<&'a str>,
 }
 
-/// Appends a series with its samples and exemplar, in time order, as a field of the request.
-pub(crate) fn put_series(
-    buffer: &mut Vec<u8>,
-    identity: &IdentityLabels,
-    series: SeriesName<'_>,
-    points: Points<'_>,
-    exemplar: Option<Exemplar>,
-) {
-    let (samples, histograms) = match points {
-        Points::Samples(samples) => (samples, &[][..]),
-        Points::Histograms(histograms) => (&[][..], histograms),
-    };
+/// Appends the labels of a series, sorted, as fields of it.
+pub(crate) fn put_labels(buffer: &mut Vec<u8>, identity: &IdentityLabels, series: SeriesName<'_>) {
     let mut labels: Vec<(Cow<'_, str>, &str)> = Vec::with_capacity(series.labels.len() + identity.0.len() + 2);
     labels.push((Cow::Borrowed("__name__"), series.name));
     labels.extend(identity.0.iter().map(|(name, value)| (Cow::Borrowed(*name), value.as_str())));
     labels.extend(series.le.map(|le| (Cow::Borrowed("le"), le)));
     labels.extend(series.labels.iter().map(|(name, value)| (identity.exported(name, series.labels), value.as_str())));
     labels.sort_unstable();
-    let length: usize = labels.iter().map(|(name, value)| field_length(label_length(name, value))).sum::<usize>()
+    for (name, value) in &labels {
+        put_label(buffer, LABELS, name, value);
+    }
+}
+
+/// Appends a series with its encoded labels, samples and exemplar, in time order, as a field of the request.
+pub(crate) fn put_series(buffer: &mut Vec<u8>, labels: &[u8], points: Points<'_>, exemplar: Option<Exemplar>) {
+    let (samples, histograms) = match points {
+        Points::Samples(samples) => (samples, &[][..]),
+        Points::Histograms(histograms) => (&[][..], histograms),
+    };
+    let length = labels.len()
         + samples.iter().map(|sample| field_length(sample_length(sample))).sum::<usize>()
         + histograms.iter().map(|histogram| field_length(histogram.len())).sum::<usize>();
     let exemplar = exemplar.map(|exemplar| (exemplar_message(&exemplar), EXEMPLARS));
     let exemplar_bytes = exemplar.as_ref().map_or(0, |(message, _)| field_length(message.len()));
     buffer.push(TIMESERIES);
     put_varint(buffer, (length + exemplar_bytes) as u64);
-    for (name, value) in &labels {
-        put_label(buffer, LABELS, name, value);
-    }
+    buffer.extend_from_slice(labels);
     for sample in samples {
         buffer.push(SAMPLES);
         put_varint(buffer, sample_length(sample) as u64);
@@ -258,12 +257,27 @@ pub(crate) fn put_request(batch: &Batch, request: &mut Vec<u8>) {
     }
 }
 
-/// Appends a request as a snappy block.
-pub(crate) fn compress(request: &[u8], snappy: &mut snap::raw::Encoder, body: &mut Vec<u8>) {
-    let start = body.len();
-    body.resize(start + snap::raw::max_compress_len(request.len()), 0);
-    let written = body.get_mut(start..).map_or(0, |room| snappy.compress(request, room).unwrap_or(0));
-    body.truncate(start + written);
+/// Makes snappy blocks.
+pub(crate) struct Snappy {
+    encoder: snap::raw::Encoder,
+    /// As long as the longest block so far may have become: it is not cleared for each.
+    room: Vec<u8>,
+}
+
+impl Snappy {
+    pub(crate) fn new() -> Self {
+        Self { encoder: snap::raw::Encoder::new(), room: Vec::new() }
+    }
+
+    /// Appends a request as a snappy block.
+    pub(crate) fn compress(&mut self, request: &[u8], body: &mut Vec<u8>) {
+        let most = snap::raw::max_compress_len(request.len());
+        if self.room.len() < most {
+            self.room.resize(most, 0);
+        }
+        let written = self.encoder.compress(request, &mut self.room).unwrap_or(0);
+        body.extend_from_slice(self.room.get(..written).unwrap_or_default());
+    }
 }
 
 /// What an answer means.

@@ -81,6 +81,18 @@ jobs_total{kind="a\"b\\c\nd"} 3
 }
 
 #[test]
+fn series_that_come_between_scrapes_take_nothing_from_those_before() {
+    let mimir = lgtm_mimir::builder().build().unwrap();
+    for (route, times) in [("/m", 1), ("/c", 2), ("/\"a\"", 3)] {
+        with_local_recorder(&mimir.recorder(), || counter!("requests_total", "route" => route).increment(times));
+        let exposition = parsed(&mimir, Format::Text);
+        let value = samples(&exposition).find(|sample| sample.labels["route"] == route).unwrap().value;
+        assert_eq!(value, times as f64);
+        assert_eq!(samples(&exposition).count() as u64, times);
+    }
+}
+
+#[test]
 fn only_a_sampled_trace_leaves_an_exemplar_and_the_newest_one_stays() {
     let mimir = lgtm_mimir::builder().buckets(&[1.0]).build().unwrap();
     let [unsampled, first, second] =
