@@ -133,7 +133,7 @@ impl Histogram {
         self.not_a_number.increment(samples);
     }
 
-    /// In a trace.
+    /// In a trace that is kept, or may be.
     #[inline(never)]
     fn sample(&self, bucket: usize, value: f64) {
         let now = exemplar::unix_milliseconds();
@@ -141,8 +141,11 @@ impl Histogram {
         if self.spread.row().is_some() && self.exemplars.has_one_of(bucket, now) {
             return;
         }
-        if let Some(trace) = exemplar::current_trace() {
-            self.exemplars.sample(bucket, trace, value, now);
+        let Some(trace) = lgtm_core::current::trace() else { return };
+        if trace.sampled {
+            self.exemplars.offer(bucket, &trace, value, now);
+        } else {
+            self.exemplars.await_decision(bucket, trace, value, now);
         }
     }
 }
