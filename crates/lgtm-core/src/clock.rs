@@ -2,7 +2,8 @@
 //!
 //! Timestamps are the wall clock's. It may be set while the program runs; the length of a span must not follow that. Two more
 //! looks at a clock for every span would tell, but hardly ever would they say anything: so the steps of the wall clock are noted
-//! when they are seen, once a second on the worker, and only a span that seems long, or to end before it began, asks for them.
+//! when they are seen, at every round of a pipeline and every few seconds on the worker, and only a span that seems long, or to end
+//! before it began, asks for them.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -43,8 +44,8 @@ const LEAST_STEP: i128 = 5_000_000;
 const AT_ONCE: u64 = 1_000_000;
 /// Tries to look at both clocks at once.
 const LOOKS: usize = 4;
-/// How often steps are looked for.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often steps are looked for while no pipeline has anything to do; those that have look at every round.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Steps that are remembered.
 const STEPS: usize = 16;
 

@@ -7,6 +7,7 @@ use metrics::Unit;
 use crate::exemplar::Exemplar;
 use crate::families::{Families, Family, Kind, Series, Value};
 use crate::histogram::Histogram;
+use crate::listing::Listing;
 
 /// A family that has series.
 pub(crate) struct Collected {
@@ -14,8 +15,8 @@ pub(crate) struct Collected {
     pub(crate) kind: Kind,
     pub(crate) unit: Option<Unit>,
     pub(crate) help: String,
-    /// Ordered by labels. They are read when they are encoded.
-    pub(crate) series: Vec<Arc<Series>>,
+    /// The series are read when they are encoded.
+    pub(crate) listing: Arc<Listing>,
 }
 
 /// What one series says.
@@ -29,13 +30,16 @@ pub(crate) enum Reading<'a> {
 /// The families with their series, ordered by name.
 pub(crate) fn collect(families: &Families) -> Vec<Collected> {
     let all = families.all();
-    all.iter().map(|family| collected(families, family)).filter(|collected| !collected.series.is_empty()).collect()
+    all.iter()
+        .map(|family| collected(families, family))
+        .filter(|collected| !collected.listing.series.is_empty())
+        .collect()
 }
 
 fn collected(families: &Families, family: &Family) -> Collected {
     let description = families.description(family);
     let (unit, help) = description.map_or_else(Default::default, |known| (known.unit, known.help));
-    Collected { name: Arc::clone(&family.name), kind: family.kind, unit, help, series: family.series() }
+    Collected { name: Arc::clone(&family.name), kind: family.kind, unit, help, listing: family.listing() }
 }
 
 impl Series {

@@ -56,10 +56,10 @@ impl Format {
     }
 }
 
-/// The exposition of these families, which are ordered by name.
-pub(crate) fn render(families: &[Collected], format: Format) -> String {
+/// The exposition of these families, which are ordered by name; `capacity`: about how long it may be, in bytes.
+pub(crate) fn render(families: &[Collected], format: Format, capacity: usize) -> String {
     let names: BTreeSet<&str> = families.iter().map(|family| &*family.name).collect();
-    let mut encoder = Encoder { text: String::new(), format, labels: String::new() };
+    let mut encoder = Encoder { text: String::with_capacity(capacity), format };
     let mut counts = Vec::new();
     for family in families {
         encoder.family(family, &names, &mut counts);
@@ -73,31 +73,27 @@ pub(crate) fn render(families: &[Collected], format: Format) -> String {
 struct Encoder {
     text: String,
     format: Format,
-    /// Of the present series, without braces.
-    labels: String,
 }
 
 impl Encoder {
     fn family(&mut self, family: &Collected, names: &BTreeSet<&str>, counts: &mut Vec<u64>) {
         let head = self.head(family, names);
         self.describe(family, &head);
-        for series in &family.series {
-            self.labels.clear();
-            put_labels(&mut self.labels, &series.labels);
+        for (series, labels) in family.listing.with_labels() {
             match series.read(counts) {
                 Reading::Counter(value) => {
-                    self.begin(head.family, head.sample_suffix, None);
+                    self.begin(head.family, head.sample_suffix, labels, None);
                     put_integer(&mut self.text, value);
                     self.text.push('\n');
                 }
                 Reading::Gauge(value) => {
-                    self.begin(head.family, "", None);
+                    self.begin(head.family, "", labels, None);
                     put_float(&mut self.text, value);
                     self.text.push('\n');
                 }
                 Reading::Histogram(histogram) => {
                     for (bucket, (le, count)) in histogram.bounds().le().zip(&*counts).enumerate() {
-                        self.begin(head.family, "_bucket", Some(le));
+                        self.begin(head.family, "_bucket", labels, Some(le));
                         put_integer(&mut self.text, *count);
                         if self.format == Format::OpenMetrics {
                             self.exemplar(histogram.newest_exemplar(bucket));
@@ -106,11 +102,11 @@ impl Encoder {
                     }
                     // OpenMetrics takes a sum for a counter: it must not go down.
                     if self.format == Format::Text || !histogram.bounds().reach_below_zero() {
-                        self.begin(head.family, "_sum", None);
+                        self.begin(head.family, "_sum", labels, None);
                         put_float(&mut self.text, histogram.sum());
                         self.text.push('\n');
                     }
-                    self.begin(head.family, "_count", None);
+                    self.begin(head.family, "_count", labels, None);
                     put_integer(&mut self.text, counts.last().copied().unwrap_or_default());
                     self.text.push('\n');
                 }
@@ -162,23 +158,30 @@ impl Encoder {
     }
 
     /// A sample up to its value.
-    fn begin(&mut self, family: &str, suffix: &str, le: Option<&str>) {
+    #[inline]
+    fn begin(&mut self, family: &str, suffix: &str, labels: &str, le: Option<&str>) {
+        // What is written here, and a value: one look at the capacity for all.
+        self.text.reserve(family.len() + suffix.len() + labels.len() + le.map_or(0, str::len) + 48);
         self.text.push_str(family);
         self.text.push_str(suffix);
-        if le.is_some() || !self.labels.is_empty() {
-            self.text.push('{');
-            self.text.push_str(&self.labels);
-            if let Some(le) = le {
-                if !self.labels.is_empty() {
+        match le {
+            Some(le) => {
+                self.text.push('{');
+                if !labels.is_empty() {
+                    self.text.push_str(labels);
                     self.text.push(',');
                 }
                 self.text.push_str("le=\"");
                 self.text.push_str(le);
-                self.text.push('"');
+                self.text.push_str("\"} ");
             }
-            self.text.push('}');
+            None if labels.is_empty() => self.text.push(' '),
+            None => {
+                self.text.push('{');
+                self.text.push_str(labels);
+                self.text.push_str("} ");
+            }
         }
-        self.text.push(' ');
     }
 
     fn exemplar(&mut self, exemplar: Option<Exemplar>) {
@@ -199,7 +202,7 @@ struct Head<'a> {
 }
 
 /// Appends labels as they stand between braces.
-fn put_labels<N: AsRef<str>>(text: &mut String, labels: &[(N, String)]) {
+pub(crate) fn put_labels<N: AsRef<str>>(text: &mut String, labels: &[(N, String)]) {
     for (index, (name, value)) in labels.iter().enumerate() {
         if index > 0 {
             text.push(',');

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use lgtm_core::catalogue::METRICS_SERIES_REFUSED_TOTAL;
 use metrics::{Key, Unit};
@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::buckets::{Bounds, BucketRules, NativeRules};
 use crate::histogram::Histogram;
+use crate::listing::Listing;
 use crate::naming::{self, Labels, OVERFLOW_LABEL};
 use crate::refusal::{Refusal, Refusals};
 use crate::scalar::{Counter, Gauge};
@@ -118,6 +119,16 @@ pub(crate) struct Series {
     pub(crate) number: u32,
     pub(crate) labels: Arc<Labels>,
     pub(crate) value: Value,
+    /// Whether remote write has sent it before: its zero is known.
+    pub(crate) is_pushed: AtomicBool,
+}
+
+impl Series {
+    /// As if nothing had been recorded, nor sent.
+    pub(crate) fn restart(&self) {
+        self.value.restart();
+        self.is_pushed.store(false, Ordering::Relaxed);
+    }
 }
 
 /// All series of one name.
@@ -129,13 +140,26 @@ pub(crate) struct Family {
     bounds: Option<Arc<Bounds>>,
     /// Most native buckets of each sign, of histograms that have them.
     native: Option<usize>,
-    series: Mutex<BTreeMap<Arc<Labels>, Arc<Series>>>,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    series: BTreeMap<Arc<Labels>, Arc<Series>>,
+    /// The same one after the other, until a series comes or goes.
+    listing: Option<Arc<Listing>>,
 }
 
 impl Family {
     /// The series, ordered by their labels.
-    pub(crate) fn series(&self) -> Vec<Arc<Series>> {
-        self.series.lock().values().map(Arc::clone).collect()
+    pub(crate) fn listing(&self) -> Arc<Listing> {
+        let Members { series, listing } = &mut *self.members.lock();
+        Arc::clone(listing.get_or_insert_with(|| Arc::new(Listing::new(series.values().map(Arc::clone).collect()))))
+    }
+
+    /// Only the family itself has its series from now on, and those who have a listing.
+    pub(crate) fn forget_listing(&self) {
+        self.members.lock().listing = None;
     }
 
     /// How many time series one label set is.
@@ -204,10 +228,10 @@ impl Families {
     /// The counts of what is refused are series like any other.
     fn expose_refusals(&self) {
         let Some(family) = self.family(METRICS_SERIES_REFUSED_TOTAL, Kind::Counter) else { return };
-        let mut series = family.series.lock();
+        let mut members = family.members.lock();
         for refusal in Refusal::ALL {
             let labels = vec![("reason".to_owned(), refusal.as_str().to_owned())];
-            self.insert_value(&mut series, labels, Value::Counter(self.refusals.counter(refusal)));
+            self.insert_value(&mut members, labels, Value::Counter(self.refusals.counter(refusal)));
         }
     }
 
@@ -265,24 +289,24 @@ impl Families {
                 )
             });
         }
-        let mut series = family.series.lock();
-        if let Some(known) = series.get(&labels) {
+        let mut members = family.members.lock();
+        if let Some(known) = members.series.get(&labels) {
             return Some(Place { series: Arc::clone(known), is_overflow: false });
         }
-        let refusal = if series.len() >= self.limits.series_of_name {
+        let refusal = if members.series.len() >= self.limits.series_of_name {
             Refusal::NameSeriesLimit
         } else if !self.take(family.time_series()) {
             Refusal::SeriesLimit
         } else {
-            let series = self.insert(&family, &mut series, labels);
+            let series = self.insert(&family, &mut members, labels);
             return Some(Place { series, is_overflow: false });
         };
         let overflow = vec![(OVERFLOW_LABEL.to_owned(), "true".to_owned())];
-        let place = match series.get(&overflow) {
+        let place = match members.series.get(&overflow) {
             Some(known) => Arc::clone(known),
-            None => self.insert(&family, &mut series, overflow),
+            None => self.insert(&family, &mut members, overflow),
         };
-        drop(series);
+        drop(members);
         self.refusals.refuse(refusal, || {
             let limit = match refusal {
                 Refusal::SeriesLimit => format!("the limit of {} time series", self.limits.series),
@@ -293,7 +317,7 @@ impl Families {
         Some(Place { series: place, is_overflow: true })
     }
 
-    fn insert(&self, family: &Family, series: &mut BTreeMap<Arc<Labels>, Arc<Series>>, labels: Labels) -> Arc<Series> {
+    fn insert(&self, family: &Family, members: &mut Members, labels: Labels) -> Arc<Series> {
         let value = match family.kind {
             Kind::Counter => Value::Counter(Arc::default()),
             Kind::Gauge => Value::Gauge(Arc::default()),
@@ -306,26 +330,24 @@ impl Families {
                 )))
             }
         };
-        self.insert_value(series, labels, value)
+        self.insert_value(members, labels, value)
     }
 
-    fn insert_value(
-        &self,
-        series: &mut BTreeMap<Arc<Labels>, Arc<Series>>,
-        labels: Labels,
-        value: Value,
-    ) -> Arc<Series> {
+    fn insert_value(&self, members: &mut Members, labels: Labels, value: Value) -> Arc<Series> {
         let labels = Arc::new(labels);
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let new = Arc::new(Series { number, labels: Arc::clone(&labels), value });
-        series.insert(labels, Arc::clone(&new));
+        let new = Arc::new(Series { number, labels: Arc::clone(&labels), value, is_pushed: AtomicBool::new(false) });
+        members.series.insert(labels, Arc::clone(&new));
+        members.listing = None;
         new
     }
 
     /// Takes a series out unless somebody holds it besides these many holders; true if it is gone. Under the family's lock: nobody can come to hold
     /// it meanwhile.
     pub(crate) fn remove_unused(&self, family: &Family, labels: &Arc<Labels>, holders: usize) -> bool {
-        let mut all = family.series.lock();
+        let mut members = family.members.lock();
+        members.listing = None;
+        let all = &mut members.series;
         let unused =
             all.get(labels).is_some_and(|series| Arc::strong_count(series) == holders && series.value.holders() == 1);
         if unused {
@@ -393,7 +415,7 @@ impl Families {
             kind,
             bounds: (kind == Kind::Histogram).then(|| self.rules.bounds(&name)),
             native: self.native.buckets(&name).filter(|_| kind == Kind::Histogram),
-            series: Mutex::default(),
+            members: Mutex::default(),
         });
         names.families.insert(name, Arc::clone(&family));
         Ok(family)

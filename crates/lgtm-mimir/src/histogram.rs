@@ -1,4 +1,4 @@
-//! Histograms with fixed buckets: memory is constant whatever is recorded.
+//! Histograms with fixed buckets: memory is constant whatever is recorded; where threads meet, spread over several cells.
 //! Caller threads write with atomics alone; worker and scrape read.
 
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use metrics::{CounterFn, HistogramFn};
 use crate::buckets::Bounds;
 use crate::exemplar::{self, Exemplar, Exemplars};
 use crate::native::Native;
-use crate::scalar::{self, Counter};
+use crate::scalar::Counter;
+use crate::spread::{self, Row, Spread};
 
 /// One histogram series. The count is not kept: it is the sum of the buckets, so that `_count` and the `+Inf` bucket
 /// are equal in every reading.
@@ -19,6 +20,8 @@ pub(crate) struct Histogram {
     counts: Box<[AtomicU64]>,
     /// The bits of an `f64`.
     sum: AtomicU64,
+    /// The sum in cell 0, the buckets' counts behind it.
+    spread: Spread,
     exemplars: Arc<Exemplars>,
     /// The same samples in buckets that fit them, if the program asks for it.
     native: Option<Box<Native>>,
@@ -34,6 +37,7 @@ impl Histogram {
             bounds,
             counts,
             sum: AtomicU64::new(0),
+            spread: Spread::default(),
             exemplars,
             native: native.map(|buckets| Box::new(Native::new(buckets))),
             not_a_number,
@@ -45,15 +49,24 @@ impl Histogram {
     }
 
     pub(crate) fn sum(&self) -> f64 {
-        f64::from_bits(self.sum.load(Ordering::Relaxed))
+        let float = |cell: &AtomicU64| f64::from_bits(cell.load(Ordering::Relaxed));
+        self.spread.cells(0).fold(float(&self.sum), |sum, cell| sum + float(cell))
+    }
+
+    /// How many samples each bucket has.
+    fn counts(&self) -> impl Iterator<Item = u64> {
+        self.counts.iter().enumerate().map(|(bucket, count)| {
+            let in_rows = self.spread.cells(1 + bucket).map(|cell| cell.load(Ordering::Relaxed));
+            in_rows.fold(count.load(Ordering::Relaxed), u64::saturating_add)
+        })
     }
 
     /// Reads the buckets into `counts`, each with all below it; the last is the number of samples.
     pub(crate) fn cumulative(&self, counts: &mut Vec<u64>) -> u64 {
         counts.clear();
         let mut total = 0_u64;
-        counts.extend(self.counts.iter().map(|count| {
-            total = total.saturating_add(count.load(Ordering::Relaxed));
+        counts.extend(self.counts().map(|count| {
+            total = total.saturating_add(count);
             total
         }));
         total
@@ -65,7 +78,7 @@ impl Histogram {
 
     /// The number of samples.
     pub(crate) fn total(&self) -> u64 {
-        self.counts.iter().fold(0, |total, count| total.saturating_add(count.load(Ordering::Relaxed)))
+        self.counts().fold(0, u64::saturating_add)
     }
 
     pub(crate) fn restart(&self) {
@@ -73,6 +86,7 @@ impl Histogram {
             count.store(0, Ordering::Relaxed);
         }
         self.sum.store(0, Ordering::Relaxed);
+        self.spread.restart();
         self.exemplars.restart();
         if let Some(native) = &self.native {
             native.restart();
@@ -88,32 +102,74 @@ impl Histogram {
     }
 }
 
+impl Histogram {
+    /// Takes so many samples, which are `sum` together. Twice in the program, so that one sample needs no multiplication, and no frame.
+    #[inline(always)]
+    fn count(&self, value: f64, samples: u64, sum: f64) {
+        if value.is_nan() {
+            return self.refuse(samples);
+        }
+        let bucket = self.bounds.bucket(value);
+        if let Some(row) = self.spread.row() {
+            add_in_row(row, bucket, samples, sum);
+        } else {
+            if let Some(cell) = self.counts.get(bucket) {
+                cell.fetch_add(samples, Ordering::Relaxed);
+            }
+            if !spread::add_float(&self.sum, sum) {
+                self.spread.meet(1 + self.counts.len());
+            }
+        }
+        if let Some(native) = &self.native {
+            record_natively(native, value, samples);
+        }
+        if exemplar::current_trace().is_some() {
+            self.sample(bucket, value);
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, samples: u64) {
+        self.not_a_number.increment(samples);
+    }
+
+    /// In a trace that is kept, or may be.
+    #[inline(never)]
+    fn sample(&self, bucket: usize, value: f64) {
+        let now = exemplar::unix_milliseconds();
+        // Where threads meet, they need not meet at the exemplar too: of those of one moment any is as good.
+        if self.spread.row().is_some() && self.exemplars.has_one_of(bucket, now) {
+            return;
+        }
+        let Some(trace) = lgtm_core::current::trace() else { return };
+        if trace.sampled {
+            self.exemplars.offer(bucket, &trace, value, now);
+        } else {
+            self.exemplars.await_decision(bucket, trace, value, now);
+        }
+    }
+}
+
+#[inline(never)]
+fn add_in_row(row: Row<'_>, bucket: usize, samples: u64, sum: f64) {
+    row.add(1 + bucket, samples);
+    row.add_float(0, sum);
+}
+
+#[cold]
+fn record_natively(native: &Native, value: f64, samples: u64) {
+    native.record(value, samples);
+}
+
 impl HistogramFn for Histogram {
     #[inline]
     fn record(&self, value: f64) {
-        self.record_many(value, 1);
+        self.count(value, 1, value);
     }
 
-    #[inline]
     fn record_many(&self, value: f64, count: usize) {
-        let samples = count as u64;
-        if samples == 0 {
-            return;
-        }
-        if value.is_nan() {
-            self.not_a_number.increment(samples);
-            return;
-        }
-        let bucket = self.bounds.bucket(value);
-        if let Some(cell) = self.counts.get(bucket) {
-            cell.fetch_add(samples, Ordering::Relaxed);
-        }
-        scalar::add(&self.sum, value * samples as f64);
-        if let Some(native) = &self.native {
-            native.record(value, samples);
-        }
-        if let Some(trace) = exemplar::current_trace() {
-            self.exemplars.sample(bucket, trace, value, exemplar::unix_milliseconds());
+        if count > 0 {
+            self.count(value, count as u64, value * count as f64);
         }
     }
 }
@@ -150,6 +206,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_spread_is_read_as_one() {
+        let histogram = histogram(&[1.0, 2.0]);
+        histogram.record(0.5);
+        (0..20).for_each(|_| histogram.spread.meet(4));
+        histogram.record(0.5);
+        histogram.record_many(7.0, 2);
+        let mut counts = Vec::new();
+        assert_eq!(histogram.cumulative(&mut counts), 4);
+        assert_eq!((counts, histogram.total(), histogram.sum()), (vec![2, 2, 4], 4, 15.0));
+        histogram.restart();
+        assert_eq!((histogram.total(), histogram.sum()), (0, 0.0));
+    }
+
+    #[test]
     fn no_sample_is_lost_between_threads() {
         const THREADS: usize = 4;
         const SAMPLES: usize = 20_000;
@@ -160,6 +230,10 @@ mod tests {
                 scope.spawn(|| {
                     barrier.wait();
                     for index in 0..SAMPLES {
+                        // Whatever the machine lets them do at once, there are meetings: the histogram is spread on the way.
+                        if index % 1_000 == 0 {
+                            histogram.spread.meet(5);
+                        }
                         histogram.record((index % 4) as f64 + 0.5);
                     }
                 });

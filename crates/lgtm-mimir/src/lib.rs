@@ -44,11 +44,20 @@
 //!
 //! ```text
 //! caller                                           | worker
-//! recorder.rs -> registry.rs -> families.rs        | collect.rs: the series as they are
-//!                (naming.rs, buckets.rs: once)     |   -> push.rs, remote_write.rs, remote_write2.rs -> core's pipeline
+//! recorder.rs -> recent.rs: the thread's own       | collect.rs, listing.rs: the series as they are
+//!   -> registry.rs -> families.rs                  |   -> push.rs, encoded_labels.rs, remote_write.rs, remote_write2.rs
+//!      (naming.rs, buckets.rs: once)               |      -> core's pipeline
 //! a handle's sample: scalar.rs, histogram.rs,      |   -> scrape.rs, exposition.rs -> the scraper
-//!                exemplar.rs: atomics alone        |   -> renderer.rs -> the program's own server
+//!   spread.rs, exemplar.rs: atomics alone          |   -> renderer.rs -> the program's own server
 //! ```
+//!
+//! # What it costs
+//!
+//! - A sample is a few atomics, whatever the number of series. Threads that meet at a series again and again get cells of their own
+//!   there, up to 16 KiB for each of at most 4,096 such series; nobody else pays for that.
+//! - A series takes about 750 bytes, its labels included twice: as the program wrote them, and as they are exposed. The first scrape
+//!   adds the text of its labels, the first push what is sent of them: about 50 and 100 bytes for two short labels.
+//! - A scrape or a push takes time in proportion to the series.
 //!
 //! # Limits
 //!
@@ -67,17 +76,20 @@
 mod buckets;
 mod builder;
 mod collect;
+mod encoded_labels;
 mod exemplar;
 mod expiry;
 mod exposition;
 mod families;
 mod histogram;
+mod listing;
 mod mimir;
 mod naming;
 mod native;
 mod number;
 mod prometheus_config;
 mod push;
+mod recent;
 mod recorder;
 mod refusal;
 mod registry;
@@ -87,6 +99,7 @@ mod renderer;
 mod scalar;
 mod scrape;
 mod sending;
+mod spread;
 
 pub use buckets::{DEFAULT_BUCKETS, Matcher};
 pub use builder::{BuildError, Builder, builder};

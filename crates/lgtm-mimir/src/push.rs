@@ -1,8 +1,9 @@
 //! Collect for remote write: once an interval every series becomes an item of the pipeline. Worker thread.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
@@ -11,6 +12,7 @@ use lgtm_core::protobuf::{count, halve};
 use lgtm_core::{Identity, SignalKind, unix_nanos};
 
 use crate::collect::{Collected, Reading, collect};
+use crate::encoded_labels::EncodedLabels;
 use crate::exemplar::Exemplar;
 use crate::expiry::Expired;
 use crate::families::{Kind, Series, Value};
@@ -18,8 +20,8 @@ use crate::naming::Labels;
 use crate::native::Native;
 use crate::registry::Registry;
 use crate::remote_write::{
-    self, IdentityLabels, Points, Sample, SeriesName, compress, native_message, put_metadata, put_request, put_series,
-    target_info_labels,
+    self, IdentityLabels, Points, Sample, SeriesName, Snappy, native_message, put_labels, put_metadata, put_request,
+    put_series, target_info_labels,
 };
 use crate::remote_write2;
 
@@ -69,10 +71,10 @@ pub(crate) struct Push {
     /// Milliseconds since the Unix epoch of the last collection; at first, of the start.
     collected_at: i64,
     metadata_sent: Option<Instant>,
-    /// The numbers of the series that were collected before.
-    known: HashSet<u32>,
+    /// The encoded labels of each family's series.
+    labels: HashMap<Arc<str>, EncodedLabels>,
     request: Vec<u8>,
-    snappy: snap::raw::Encoder,
+    snappy: Snappy,
 }
 
 /// One collection.
@@ -101,9 +103,9 @@ impl Push {
             target_info: target_info_labels(identity),
             collected_at: milliseconds(unix_nanos()),
             metadata_sent: None,
-            known: HashSet::new(),
+            labels: HashMap::new(),
             request: Vec::new(),
-            snappy: snap::raw::Encoder::new(),
+            snappy: Snappy::new(),
         }
     }
 
@@ -113,7 +115,7 @@ impl Push {
             RemoteWrite::One => put_request(batch, &mut self.request),
             RemoteWrite::Two => self.points = remote_write2::put_request(batch, &mut self.request),
         }
-        compress(&self.request, &mut self.snappy, body);
+        self.snappy.compress(&self.request, body);
     }
 
     /// Notes that the wall clock was far ahead and has been set right, if it has.
@@ -141,7 +143,7 @@ impl Push {
         };
         self.registry.expire(Instant::now());
         for Expired { family, series } in self.registry.take_expired() {
-            if self.known.remove(&series.number) {
+            if series.is_pushed.load(Ordering::Relaxed) {
                 round.lane = series.number % self.lanes;
                 round.at(self.collected_at + 1).stale(&family.name, &series);
             }
@@ -154,10 +156,17 @@ impl Push {
             round.lane = lane;
             for family in &families {
                 round.begin(family, with_metadata);
-                for series in family.series.iter().filter(|series| series.number % self.lanes == lane) {
-                    let known = self.known.contains(&series.number);
-                    if round.series(family, series, known, &mut counts) {
-                        self.known.insert(series.number);
+                let encoded = self.labels.entry(Arc::clone(&family.name)).or_default();
+                encoded.renew(family, &self.identity);
+                let mut labels = encoded.of_series();
+                for series in &family.listing.series {
+                    let labels = labels.next_series(series);
+                    if series.number % self.lanes != lane {
+                        continue;
+                    }
+                    let known = series.is_pushed.load(Ordering::Relaxed);
+                    if round.series(family, series, labels, known, &mut counts) {
+                        series.is_pushed.store(true, Ordering::Relaxed);
                     }
                     if last {
                         round.at(timestamp + 1).stale(&family.name, series);
@@ -194,35 +203,31 @@ impl Round<'_> {
 
     /// Admits the time series of one label set; whether any was taken. None of it gets a second zero then: the backend would
     /// refuse it beside a sample of the same time.
-    fn series(&mut self, family: &Collected, series: &Series, known: bool, counts: &mut Vec<u64>) -> bool {
-        let name = SeriesName { name: &family.name, labels: &series.labels, le: None };
+    fn series<'l>(
+        &mut self,
+        family: &Collected,
+        series: &Series,
+        mut labels: impl Iterator<Item = &'l [u8]>,
+        known: bool,
+        counts: &mut Vec<u64>,
+    ) -> bool {
+        let mut next = || labels.next().unwrap_or_default();
         match series.read(counts) {
-            Reading::Counter(value) => self.grown(name, value as f64, known, None),
+            Reading::Counter(value) => self.grown(next(), value as f64, known, None),
             Reading::Gauge(value) => {
                 // A program's NaN must not be the one that ends a series.
                 let value = if value.is_nan() { f64::from_bits(NOT_A_NUMBER) } else { value };
-                self.admit(name, Points::Samples(&[Sample { value, timestamp: self.timestamp }]), None)
+                self.admit(next(), Points::Samples(&[Sample { value, timestamp: self.timestamp }]), None)
             }
             Reading::Histogram(histogram) => {
-                let bucket_name = format!("{}_bucket", family.name);
                 let mut any = false;
-                for (bucket, (le, count)) in histogram.bounds().le().zip(&*counts).enumerate() {
-                    let name = SeriesName { name: &bucket_name, le: Some(le), ..name };
-                    any |= self.grown(name, *count as f64, known, histogram.unpushed_exemplar(bucket));
+                for (bucket, count) in counts.iter().enumerate() {
+                    any |= self.grown(next(), *count as f64, known, histogram.unpushed_exemplar(bucket));
                 }
                 let count = counts.last().copied().unwrap_or_default();
-                any |= self.grown(
-                    SeriesName { name: &format!("{}_sum", family.name), ..name },
-                    histogram.sum(),
-                    known,
-                    None,
-                );
-                any |= self.grown(
-                    SeriesName { name: &format!("{}_count", family.name), ..name },
-                    count as f64,
-                    known,
-                    None,
-                );
+                any |= self.grown(next(), histogram.sum(), known, None);
+                any |= self.grown(next(), count as f64, known, None);
+                let name = SeriesName { name: &family.name, labels: &series.labels, le: None };
                 any | histogram.native().is_some_and(|native| self.native(name, native, known))
             }
         }
@@ -233,10 +238,10 @@ impl Round<'_> {
         let state = native.read();
         let now = native_message(&state, self.timestamp);
         if known || state.count() == 0 {
-            self.admit(name, Points::Histograms(&[now]), None)
+            self.admit_named(name, Points::Histograms(&[now]))
         } else {
             let zero = native_message(&Native::new(0).read(), self.before);
-            self.admit(name, Points::Histograms(&[zero, now]), None)
+            self.admit_named(name, Points::Histograms(&[zero, now]))
         }
     }
 
@@ -261,7 +266,7 @@ impl Round<'_> {
                 let mut over = Native::new(0).read();
                 over.sum = f64::from_bits(STALE);
                 let marker = native_message(&over, self.timestamp);
-                self.admit(name, Points::Histograms(&[marker]), None);
+                self.admit_named(name, Points::Histograms(&[marker]));
             }
         } else {
             self.stale_one(name);
@@ -270,23 +275,30 @@ impl Round<'_> {
 
     fn stale_one(&mut self, name: SeriesName<'_>) {
         let marker = Sample { value: f64::from_bits(STALE), timestamp: self.timestamp };
-        self.admit(name, Points::Samples(&[marker]), None);
+        self.admit_named(name, Points::Samples(&[marker]));
     }
 
     /// Admits a value that has grown from zero. `rate()` sees the growth only if the zero is there too.
-    fn grown(&mut self, name: SeriesName<'_>, value: f64, known: bool, exemplar: Option<Exemplar>) -> bool {
+    fn grown(&mut self, labels: &[u8], value: f64, known: bool, exemplar: Option<Exemplar>) -> bool {
         let now = Sample { value, timestamp: self.timestamp };
         if known || value == 0.0 {
-            self.admit(name, Points::Samples(&[now]), exemplar)
+            self.admit(labels, Points::Samples(&[now]), exemplar)
         } else {
-            self.admit(name, Points::Samples(&[Sample { value: 0.0, timestamp: self.before }, now]), exemplar)
+            self.admit(labels, Points::Samples(&[Sample { value: 0.0, timestamp: self.before }, now]), exemplar)
         }
     }
 
-    fn admit(&mut self, name: SeriesName<'_>, points: Points<'_>, exemplar: Option<Exemplar>) -> bool {
+    fn admit_named(&mut self, name: SeriesName<'_>, points: Points<'_>) -> bool {
+        let mut labels = Vec::with_capacity(256);
+        put_labels(&mut labels, self.identity, name);
+        self.admit(&labels, points, None)
+    }
+
+    /// Admits a series with these encoded labels.
+    fn admit(&mut self, labels: &[u8], points: Points<'_>, exemplar: Option<Exemplar>) -> bool {
         let nanoseconds = self.timestamp.unsigned_abs().saturating_mul(1_000_000);
         let admitted = self.queue.admit(self.lane, nanoseconds, |buffer| {
-            put_series(buffer, self.identity, name, points, exemplar);
+            put_series(buffer, labels, points, exemplar);
             buffer.extend_from_slice(&self.metadata);
         });
         if admitted && !self.keep_metadata {
@@ -301,11 +313,11 @@ impl Round<'_> {
             kind: Kind::Gauge,
             unit: None,
             help: "The attributes of the resource that sends these metrics".to_owned(),
-            series: Vec::new(),
+            listing: Arc::default(),
         };
         self.begin(&family, with_metadata);
         let name = SeriesName { name: TARGET_INFO, labels, le: None };
-        self.admit(name, Points::Samples(&[Sample { value: 1.0, timestamp: self.timestamp }]), None);
+        self.admit_named(name, Points::Samples(&[Sample { value: 1.0, timestamp: self.timestamp }]));
     }
 }
 
@@ -335,7 +347,7 @@ impl Signal for Push {
         let (one, other) = halve(&request, path)?;
         Some([one, other].map(|half| {
             let mut body = Vec::new();
-            compress(&half, &mut self.snappy, &mut body);
+            self.snappy.compress(&half, &mut body);
             (body, count(&half, path))
         }))
     }

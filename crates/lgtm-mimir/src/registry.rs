@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::Key;
@@ -18,6 +18,8 @@ use crate::scalar::{Counter, Gauge};
 
 /// All keys that were used, and all families.
 pub(crate) struct Registry {
+    /// Distinct in the process, counted from 1.
+    number: u64,
     keys: registry::Registry<Key, Known>,
     /// Most keys that are remembered. Several keys may be one series, so the bound on series does not bound them.
     max_keys: usize,
@@ -25,6 +27,8 @@ pub(crate) struct Registry {
     /// What has expired and the push has not heard of. Empty without push.
     expired: Mutex<Vec<Expired>>,
     pushes: bool,
+    /// Of the last exposition.
+    exposition_bytes: AtomicUsize,
 }
 
 impl fmt::Debug for Registry {
@@ -68,12 +72,15 @@ impl Storage<Key> for Known {
 
 impl Registry {
     pub(crate) fn new(families: Families, max_keys: usize) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             keys: registry::Registry::new(Known { families, keys: AtomicUsize::new(0) }),
             max_keys,
             idle: None,
             expired: Mutex::default(),
             pushes: false,
+            exposition_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -84,11 +91,31 @@ impl Registry {
         self
     }
 
+    /// Tells it from all others of the process.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether series that are idle go.
+    pub(crate) fn expires(&self) -> bool {
+        self.idle.is_some()
+    }
+
+    /// About how many bytes the next exposition has: a little more than the last.
+    pub(crate) fn exposition_bytes(&self) -> usize {
+        let last = self.exposition_bytes.load(Ordering::Relaxed);
+        last + last / 16
+    }
+
+    pub(crate) fn note_exposition_bytes(&self, bytes: usize) {
+        self.exposition_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// As if nothing had been recorded; the series and the program's handles to them stay.
     pub(crate) fn restart(&self) {
         self.expired.lock().clear();
         for family in self.families().all() {
-            family.series().iter().for_each(|series| series.value.restart());
+            family.listing().series.iter().for_each(|series| series.restart());
         }
     }
 
@@ -103,10 +130,13 @@ impl Registry {
         let mut idle = idle.lock();
         let mut candidates: HashMap<usize, (Arc<Family>, Arc<Series>)> = HashMap::new();
         for family in self.families().all() {
-            for series in family.series() {
-                if idle.is_idle(&series, now) {
-                    candidates.insert(series.value.address(), (Arc::clone(&family), series));
-                }
+            let mut any = false;
+            for series in family.listing().series.iter().filter(|series| idle.is_idle(series, now)) {
+                candidates.insert(series.value.address(), (Arc::clone(&family), Arc::clone(series)));
+                any = true;
+            }
+            if any {
+                family.forget_listing();
             }
         }
         if candidates.is_empty() {
@@ -158,40 +188,40 @@ impl Registry {
         &self.keys.storage().families
     }
 
-    /// The counter of this key; none if it cannot be exposed.
-    pub(crate) fn counter(&self, key: &Key) -> Option<Arc<Counter>> {
+    /// The counter of this key, and whether the key is remembered; none if it cannot be exposed.
+    pub(crate) fn find_counter(&self, key: &Key) -> Option<(Arc<Counter>, bool)> {
         if let Some(known) = self.keys.get_counter(key) {
-            return Some(known);
+            return Some((known, true));
         }
         let place = self.families().place(key, Kind::Counter)?;
         if self.remembers(&place) {
-            return Some(self.keys.get_or_create_counter(key, Arc::clone));
+            return Some((self.keys.get_or_create_counter(key, Arc::clone), true));
         }
-        place.series.value.counter()
+        Some((place.series.value.counter()?, false))
     }
 
-    /// The gauge of this key; none if it cannot be exposed.
-    pub(crate) fn gauge(&self, key: &Key) -> Option<Arc<Gauge>> {
+    /// The gauge of this key, and whether the key is remembered; none if it cannot be exposed.
+    pub(crate) fn find_gauge(&self, key: &Key) -> Option<(Arc<Gauge>, bool)> {
         if let Some(known) = self.keys.get_gauge(key) {
-            return Some(known);
+            return Some((known, true));
         }
         let place = self.families().place(key, Kind::Gauge)?;
         if self.remembers(&place) {
-            return Some(self.keys.get_or_create_gauge(key, Arc::clone));
+            return Some((self.keys.get_or_create_gauge(key, Arc::clone), true));
         }
-        place.series.value.gauge()
+        Some((place.series.value.gauge()?, false))
     }
 
-    /// The histogram of this key; none if it cannot be exposed.
-    pub(crate) fn histogram(&self, key: &Key) -> Option<Arc<Histogram>> {
+    /// The histogram of this key, and whether the key is remembered; none if it cannot be exposed.
+    pub(crate) fn find_histogram(&self, key: &Key) -> Option<(Arc<Histogram>, bool)> {
         if let Some(known) = self.keys.get_histogram(key) {
-            return Some(known);
+            return Some((known, true));
         }
         let place = self.families().place(key, Kind::Histogram)?;
         if self.remembers(&place) {
-            return Some(self.keys.get_or_create_histogram(key, Arc::clone));
+            return Some((self.keys.get_or_create_histogram(key, Arc::clone), true));
         }
-        place.series.value.histogram()
+        Some((place.series.value.histogram()?, false))
     }
 
     /// Keys beyond a limit are looked up anew each time: what they could fill has no end.
@@ -215,6 +245,18 @@ mod tests {
         Registry::new(Families::new(rules, Limits { series, series_of_name }), series)
     }
 
+    fn counter(registry: &Registry, key: &Key) -> Option<Arc<Counter>> {
+        registry.find_counter(key).map(|(counter, _)| counter)
+    }
+
+    fn gauge(registry: &Registry, key: &Key) -> Option<Arc<Gauge>> {
+        registry.find_gauge(key).map(|(gauge, _)| gauge)
+    }
+
+    fn histogram(registry: &Registry, key: &Key) -> Option<Arc<Histogram>> {
+        registry.find_histogram(key).map(|(histogram, _)| histogram)
+    }
+
     fn key(name: &'static str, value: usize) -> Key {
         Key::from_parts(name, vec![Label::new("n", value.to_string())])
     }
@@ -222,8 +264,9 @@ mod tests {
     fn counters(registry: &Registry, name: &str) -> Vec<(String, u64)> {
         let families = registry.families().all();
         let family = families.iter().find(|family| &*family.name == name).unwrap();
-        let series = family.series();
-        series
+        let listing = family.listing();
+        listing
+            .series
             .iter()
             .map(|series| {
                 let labels = series.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
@@ -242,9 +285,9 @@ mod tests {
         let registry = registry(100, 100);
         let dotted = Key::from_parts("http.requests", vec![Label::new("http.route", "/a")]);
         let plain = Key::from_parts("http_requests", vec![Label::new("http_route", "/a")]);
-        registry.counter(&dotted).unwrap().increment(2);
-        registry.counter(&plain).unwrap().increment(3);
-        registry.counter(&dotted).unwrap().increment(5);
+        counter(&registry, &dotted).unwrap().increment(2);
+        counter(&registry, &plain).unwrap().increment(3);
+        counter(&registry, &dotted).unwrap().increment(5);
         assert_eq!(counters(&registry, "http_requests"), [("http_route=/a".to_owned(), 10)]);
     }
 
@@ -252,14 +295,14 @@ mod tests {
     fn beyond_the_limit_of_a_name_everything_counts_in_one_series() {
         let registry = registry(100, 3);
         for value in 0..10 {
-            registry.counter(&key("requests", value)).unwrap().increment(1);
-            registry.counter(&key("requests", 9)).unwrap().increment(1);
+            counter(&registry, &key("requests", value)).unwrap().increment(1);
+            counter(&registry, &key("requests", 9)).unwrap().increment(1);
         }
         let overflow = format!("{OVERFLOW_LABEL}=true");
         let expected = [("n=0".to_owned(), 1), ("n=1".to_owned(), 1), ("n=9".to_owned(), 11), (overflow, 7)];
         assert_eq!(counters(&registry, "requests"), expected);
         assert_eq!(refused(&registry, Refusal::NameSeriesLimit), 7);
-        registry.counter(&key("others", 0)).unwrap().increment(1);
+        counter(&registry, &key("others", 0)).unwrap().increment(1);
         assert_eq!(counters(&registry, "others"), [("n=0".to_owned(), 1)]);
     }
 
@@ -267,9 +310,9 @@ mod tests {
     fn the_limit_of_all_series_counts_each_bucket() {
         // A default histogram: 11 buckets, +Inf, sum and count.
         let registry = registry(15, 100);
-        registry.histogram(&key("seconds", 0)).unwrap().record(1.0);
-        registry.counter(&key("requests", 0)).unwrap().increment(1);
-        registry.counter(&key("requests", 1)).unwrap().increment(1);
+        histogram(&registry, &key("seconds", 0)).unwrap().record(1.0);
+        counter(&registry, &key("requests", 0)).unwrap().increment(1);
+        counter(&registry, &key("requests", 1)).unwrap().increment(1);
         assert_eq!(counters(&registry, "requests").len(), 2);
         assert_eq!(refused(&registry, Refusal::SeriesLimit), 1);
     }
@@ -277,13 +320,35 @@ mod tests {
     #[test]
     fn the_first_type_of_a_name_wins() {
         let registry = registry(100, 100);
-        assert!(registry.histogram(&key("seconds", 0)).is_some());
-        assert!(registry.counter(&key("seconds", 0)).is_none());
-        assert!(registry.gauge(&key("seconds_count", 0)).is_none(), "the histogram has samples of this name");
-        assert!(registry.gauge(&key("size_bucket", 0)).is_some());
-        assert!(registry.histogram(&key("size", 0)).is_none(), "its buckets would have the gauge's name");
-        assert!(registry.counter(&key("size_sum", 0)).is_some(), "a histogram that was refused takes no names");
+        assert!(histogram(&registry, &key("seconds", 0)).is_some());
+        assert!(counter(&registry, &key("seconds", 0)).is_none());
+        assert!(gauge(&registry, &key("seconds_count", 0)).is_none(), "the histogram has samples of this name");
+        assert!(gauge(&registry, &key("size_bucket", 0)).is_some());
+        assert!(histogram(&registry, &key("size", 0)).is_none(), "its buckets would have the gauge's name");
+        assert!(counter(&registry, &key("size_sum", 0)).is_some(), "a histogram that was refused takes no names");
         assert_eq!(refused(&registry, Refusal::TypeConflict), 3);
+    }
+
+    #[test]
+    fn a_series_that_a_reader_walks_through_goes_when_it_is_done() {
+        let registry = registry(100, 100).with_expiry(Some(Duration::from_secs(1)), true);
+        counter(&registry, &key("requests", 0)).unwrap().increment(1);
+        let family = |registry: &Registry| {
+            let all = registry.families().all();
+            Arc::clone(all.iter().find(|family| &*family.name == "requests").unwrap())
+        };
+        let now = Instant::now();
+        registry.expire(now);
+        let later = now + Duration::from_secs(2);
+        let reader = family(&registry).listing();
+        registry.expire(later);
+        assert_eq!((family(&registry).listing().series.len(), registry.take_expired().len()), (1, 0));
+        assert_eq!(reader.series.len(), 1);
+        drop(reader);
+        registry.expire(later);
+        assert_eq!((family(&registry).listing().series.len(), registry.take_expired().len()), (0, 1));
+        counter(&registry, &key("requests", 0)).unwrap().increment(1);
+        assert_eq!(counters(&registry, "requests"), [("n=0".to_owned(), 1)]);
     }
 
     #[test]
@@ -292,7 +357,7 @@ mod tests {
         for number in 0..1000 {
             let value = format!("{}{number}", "v".repeat(2000));
             let key = Key::from_parts("requests", vec![Label::new("n", value)]);
-            registry.counter(&key).unwrap().increment(1);
+            counter(&registry, &key).unwrap().increment(1);
         }
         assert_eq!(counters(&registry, "requests")[0].1, 1000);
         assert!(registry.keys.storage().keys.load(Ordering::Relaxed) <= 10);

@@ -33,7 +33,9 @@ impl Renderer {
     #[must_use]
     pub fn render(&self, format: Format) -> String {
         self.registry.expire(Instant::now());
-        exposition::render(&collect(self.registry.families()), format)
+        let text = exposition::render(&collect(self.registry.families()), format, self.registry.exposition_bytes());
+        self.registry.note_exposition_bytes(text.len());
+        text
     }
 
     /// The answer to a scrape with these headers: `Accept` chooses the format, as at [`Builder::listen`](crate::Builder::listen).

@@ -1,33 +1,46 @@
-//! Counters and gauges: one atomic each. Caller threads write, worker and scrape read; no lock.
+//! Counters and gauges. Caller threads write with atomics alone, worker and scrape read; no lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use metrics::{CounterFn, GaugeFn};
 
-/// A counter: a `u64` that only grows.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+use crate::spread::{self, Spread};
 
-impl Counter {
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+/// A counter: a `u64` that only grows. Spread over several cells where threads meet.
+#[derive(Debug, Default)]
+pub(crate) struct Counter {
+    value: AtomicU64,
+    spread: Spread,
 }
 
 impl Counter {
+    pub(crate) fn value(&self) -> u64 {
+        self.value.load(Ordering::Relaxed).wrapping_add(self.in_rows())
+    }
+
+    fn in_rows(&self) -> u64 {
+        self.spread.cells(0).fold(0, |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
+    }
+
     pub(crate) fn restart(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.value.store(0, Ordering::Relaxed);
+        self.spread.restart();
     }
 }
 
 impl CounterFn for Counter {
     #[inline]
     fn increment(&self, value: u64) {
-        self.0.fetch_add(value, Ordering::Relaxed);
+        match self.spread.row() {
+            None if spread::add(&self.value, value) => {}
+            None => self.spread.meet(1),
+            Some(row) => row.add(0, value),
+        }
     }
 
     fn absolute(&self, value: u64) {
-        self.0.fetch_max(value, Ordering::Relaxed);
+        // What the rows have is added to it.
+        self.value.fetch_max(value.saturating_sub(self.in_rows()), Ordering::Relaxed);
     }
 }
 
@@ -61,13 +74,13 @@ impl Gauge {
 impl GaugeFn for Gauge {
     #[inline]
     fn increment(&self, value: f64) {
-        add(&self.bits, value);
+        spread::add_float(&self.bits, value);
         self.touch();
     }
 
     #[inline]
     fn decrement(&self, value: f64) {
-        add(&self.bits, -value);
+        spread::add_float(&self.bits, -value);
         self.touch();
     }
 
@@ -75,19 +88,6 @@ impl GaugeFn for Gauge {
     fn set(&self, value: f64) {
         self.bits.store(value.to_bits(), Ordering::Relaxed);
         self.touch();
-    }
-}
-
-/// Adds to a float kept as bits.
-#[inline]
-pub(crate) fn add(bits: &AtomicU64, value: f64) {
-    let mut current = bits.load(Ordering::Relaxed);
-    loop {
-        let sum = (f64::from_bits(current) + value).to_bits();
-        match bits.compare_exchange_weak(current, sum, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => return,
-            Err(changed) => current = changed,
-        }
     }
 }
 
@@ -102,6 +102,45 @@ mod tests {
         counter.absolute(3);
         counter.increment(1);
         assert_eq!(counter.value(), 8);
+    }
+
+    #[test]
+    fn an_absolute_value_counts_what_is_spread() {
+        let counter = Counter::default();
+        (0..20).for_each(|_| counter.spread.meet(1));
+        counter.increment(10);
+        counter.absolute(7);
+        assert_eq!(counter.value(), 10);
+        counter.absolute(12);
+        counter.increment(1);
+        assert_eq!(counter.value(), 13);
+        counter.restart();
+        assert_eq!(counter.value(), 0);
+    }
+
+    #[test]
+    fn no_increment_is_lost_while_a_counter_is_spread() {
+        const THREADS: u64 = 4;
+        const EACH: u64 = 50_000;
+        let counter = Counter::default();
+        let barrier = std::sync::Barrier::new(THREADS as usize);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (counter, barrier) = (&counter, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    for number in 0..EACH {
+                        // Whatever the machine lets them do at once, there are meetings.
+                        if thread == 0 && number % 5_000 == 0 {
+                            counter.spread.meet(1);
+                        }
+                        counter.increment(1);
+                    }
+                });
+            }
+        });
+        assert!(counter.spread.row().is_some());
+        assert_eq!(counter.value(), THREADS * EACH);
     }
 
     #[test]

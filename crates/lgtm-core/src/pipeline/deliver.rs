@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::{HeaderName, HeaderValue};
-use tokio::time::MissedTickBehavior;
 
 use super::answer::{Reply, Verdict};
 use super::batch::{Batch, BatchLimits, Chunk};
@@ -23,6 +22,7 @@ use super::retry::RetryPolicy;
 use super::warnings::Warnings;
 use super::{Signal, diagnostics};
 use crate::accounting::{DropReason, ErrorType};
+use crate::clock;
 use crate::spool::{End, Spool};
 
 /// How requests travel.
@@ -105,6 +105,12 @@ pub(super) const LEAST_AGE: Duration = Duration::from_millis(1);
 /// The longest time without a look at what else is to be done.
 pub(super) const LONGEST_STEP: Duration = Duration::from_secs(1);
 
+/// The longest sleep of a pipeline that has nothing to do: a recorder that came since learns what is counted.
+const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+
+/// Thirty years: what a timer takes.
+const END_OF_TIME: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// A try, and what was wanted when it began.
 struct Try {
     attempt: u32,
@@ -131,14 +137,15 @@ impl<S: Signal> Task<S> {
     }
 
     async fn work(&mut self) {
-        // A period of zero is none that a timer takes.
-        let mut tick = tokio::time::interval(self.batch_limits.age.max(LEAST_AGE));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tick.tick().await;
+        let age = self.batch_limits.age.max(LEAST_AGE);
+        // Recorders come a moment after the pipelines: what is published at once, and then once an age, reaches them.
+        let mut look = age;
         let mut flushed = 0;
         self.recover().await;
         self.publish();
         loop {
+            let began = Instant::now();
+            clock::begin_watch();
             let flush = self.control.flush_wanted();
             let ending = self.control.deadline().is_some();
             if ending || flush > flushed {
@@ -149,24 +156,48 @@ impl<S: Signal> Task<S> {
             if ending {
                 self.queue.close();
             }
-            self.waiting = self.queue.take_all();
+            let mut sleeps = self.take_or_sleep();
             self.drain().await;
+            // What went to disk meanwhile waits for the next round.
+            sleeps &= self.queue.accounting.spooled() == 0;
             self.publish();
             self.control.advance(|progress| progress.flushed = flush);
             flushed = flush;
             if ending {
                 return;
             }
+            let mut until =
+                self.next_round(began, if sleeps { std::mem::replace(&mut look, LONGEST_SLEEP) } else { age });
             // `changed` and `wake` may have been taken while a request was under way; and `changed` may speak of what is done.
             let mut woken = std::mem::take(&mut self.woken);
             while !woken && self.control.deadline().is_none() && self.control.flush_wanted() <= flushed {
                 tokio::select! {
-                    _ = tick.tick() => woken = true,
+                    () = tokio::time::sleep_until(until.into()) => woken = true,
                     () = self.queue.wake.notified() => woken = true,
+                    () = self.queue.first.notified() => until = until.min(self.next_round(Instant::now(), age)),
                     () = self.control.changed.notified() => {}
                 }
             }
+            self.queue.sleep(false);
         }
+    }
+
+    /// Takes what there is; where there is nothing, the worker may sleep: what comes from now on calls it.
+    fn take_or_sleep(&mut self) -> bool {
+        self.waiting = self.queue.take_all();
+        if self.waiting.is_empty() {
+            self.queue.sleep(true);
+            self.waiting = self.queue.take_all();
+        }
+        self.waiting.is_empty()
+    }
+
+    /// When there is something to do at the latest.
+    fn next_round(&self, began: Instant, longest: Duration) -> Instant {
+        // Beyond the clock's end lies the end of time.
+        let collection = self.collect_every.and_then(|every| self.collected.checked_add(every));
+        let latest = began.checked_add(longest).unwrap_or_else(|| began + END_OF_TIME);
+        collection.map_or(latest, |collection| latest.min(collection))
     }
 
     fn collect_if_due(&mut self) {

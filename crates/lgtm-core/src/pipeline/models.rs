@@ -170,6 +170,25 @@ fn of_two_that_wait_for_space_neither_is_forgotten() {
 }
 
 #[test]
+fn what_comes_while_the_worker_goes_to_sleep_is_found_or_calls_it() {
+    model(4, || {
+        let queue = queue(64, Overflow::DropNewest);
+        let thread = producer(&queue, 0, 1);
+        let mut taken = Vec::new();
+        consume(&queue, &mut taken);
+        queue.sleep(true);
+        consume(&queue, &mut taken);
+        if taken.is_empty() {
+            queue.first.wait();
+            consume(&queue, &mut taken);
+        }
+        assert_eq!(thread.join().unwrap(), 1);
+        assert_in_order(&taken, 0, 1);
+        assert_nothing_pending(&queue);
+    });
+}
+
+#[test]
 fn closing_wakes_whoever_waits_and_every_item_is_taken_or_counted() {
     model(3, || {
         let queue = queue(1, Overflow::Block(LONG));

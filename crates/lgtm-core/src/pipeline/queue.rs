@@ -120,6 +120,10 @@ pub struct Queue {
     turn: Mutex<()>,
     space: Condvar,
     pub(super) wake: Wake,
+    /// The worker sleeps until something comes. Set before it looks into each shard a last time, and read under a shard's lock.
+    sleeps: AtomicBool,
+    /// Something has come.
+    pub(super) first: Wake,
     pub(super) accounting: Accounting,
     home: Home,
 }
@@ -172,6 +176,8 @@ impl Queue {
             turn: Mutex::new(()),
             space: Condvar::new(),
             wake: Wake::new(),
+            sleeps: AtomicBool::new(false),
+            first: Wake::new(),
             accounting: Accounting::default(),
             home: Home::here(),
         }
@@ -227,6 +233,7 @@ impl Queue {
             }
         };
         self.accounting.drop_items(reason, 1);
+        self.call_if_asleep();
         false
     }
 
@@ -248,6 +255,8 @@ impl Queue {
             let reserve = priority.reserve(self.limits.items);
             shard.advance_items =
                 take(&self.free_items, 1, self.advance_items, reserve).ok_or(DropReason::QueueFull)?;
+            // The worker leaves no shard an advance: the first item of each comes by here.
+            self.call_if_asleep();
         }
         if shard.advance_bytes < charge {
             let wanted = charge - shard.advance_bytes;
@@ -265,6 +274,27 @@ impl Queue {
             self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Calls the worker if it sleeps until something comes.
+    #[inline]
+    fn call_if_asleep(&self) {
+        if self.sleeps.load(Ordering::Relaxed) {
+            self.call();
+        }
+    }
+
+    #[cold]
+    fn call(&self) {
+        // In a child that was forked nobody sleeps: the worker is the parent's.
+        if self.sleeps.swap(false, Ordering::Relaxed) && self.home.is_here() {
+            self.first.notify_one();
+        }
+    }
+
+    /// What comes from now on calls the worker once, or does so no longer: [`Queue::take_all`] finds what came before. Worker.
+    pub(super) fn sleep(&self, sleeps: bool) {
+        self.sleeps.store(sleeps, Ordering::Relaxed);
     }
 
     /// Seals a shard's buffer; whether there is enough for the worker to come at once.

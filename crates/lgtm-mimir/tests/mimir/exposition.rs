@@ -81,6 +81,54 @@ jobs_total{kind="a\"b\\c\nd"} 3
 }
 
 #[test]
+fn one_callsite_counts_in_the_recorder_of_the_moment() {
+    let mimirs = [(); 3].map(|()| lgtm_mimir::builder().build().unwrap());
+    let record = || {
+        counter!("orders_total", "kind" => "web").increment(1);
+        gauge!("depth").increment(2.0);
+        histogram!("seconds", "kind" => "web").record(0.5);
+    };
+    for _ in 0..3 {
+        for mimir in [&mimirs[0], &mimirs[1], &mimirs[0], &mimirs[2]] {
+            with_local_recorder(&mimir.recorder(), record);
+            // Another thread has its own handles.
+            std::thread::scope(|scope| scope.spawn(|| with_local_recorder(&mimir.recorder(), record)).join().unwrap());
+        }
+    }
+    for (mimir, times) in mimirs.iter().zip([12.0, 6.0, 6.0]) {
+        let exposition = parsed(mimir, Format::Text);
+        let found = ["orders_total", "depth", "seconds_count"].map(|name| one(&exposition, name));
+        assert_eq!(found, [times, 2.0 * times, times]);
+    }
+}
+
+#[test]
+fn one_callsite_whose_labels_change_counts_in_each_series() {
+    let mimir = lgtm_mimir::builder().build().unwrap();
+    let record = |kind: String| counter!("orders_total", "kind" => kind).increment(1);
+    with_local_recorder(&mimir.recorder(), || {
+        for number in 0..100 {
+            record(format!("kind {}", number % 10));
+        }
+    });
+    let exposition = parsed(&mimir, Format::Text);
+    let found: Vec<_> = samples(&exposition).map(|sample| sample.value).collect();
+    assert_eq!(found, [10.0; 10]);
+}
+
+#[test]
+fn series_that_come_between_scrapes_take_nothing_from_those_before() {
+    let mimir = lgtm_mimir::builder().build().unwrap();
+    for (route, times) in [("/m", 1), ("/c", 2), ("/\"a\"", 3)] {
+        with_local_recorder(&mimir.recorder(), || counter!("requests_total", "route" => route).increment(times));
+        let exposition = parsed(&mimir, Format::Text);
+        let value = samples(&exposition).find(|sample| sample.labels["route"] == route).unwrap().value;
+        assert_eq!(value, times as f64);
+        assert_eq!(samples(&exposition).count() as u64, times);
+    }
+}
+
+#[test]
 fn only_a_sampled_trace_leaves_an_exemplar_and_the_newest_one_stays() {
     let mimir = lgtm_mimir::builder().buckets(&[1.0]).build().unwrap();
     let [unsampled, first, second] =

@@ -98,6 +98,36 @@ fn every_series_arrives_with_its_identity_and_a_zero_before_the_first_value() {
 }
 
 #[test]
+fn series_that_come_between_pushes_take_nothing_from_those_before() {
+    let stack = Devstack::start_blocking().unwrap();
+    let mimir = builder(&stack).push_lanes(2).build().unwrap();
+    let record = |route: &'static str, times: u64| {
+        with_local_recorder(&mimir.recorder(), || {
+            counter!("requests_total", "route" => route).increment(times);
+            histogram!("seconds", "route" => route).record(times as f64 / 10.0);
+        });
+    };
+    // Each comes before those that are known, in the order of labels.
+    for (route, times) in [("/m", 1), ("/c", 2), ("/a", 3)] {
+        record(route, times);
+        flush(&mimir);
+    }
+    let of = |name: &str, route: &str| {
+        let all = stack.store().series_named(name);
+        let found: Vec<_> = all.iter().filter(|series| series.labels["route"] == route).map(values).collect();
+        assert_eq!(found.len(), 1, "{name} of {route}: {all:?}");
+        found[0].clone()
+    };
+    for (route, times, pushes) in [("/m", 1.0, 3), ("/c", 2.0, 2), ("/a", 3.0, 1)] {
+        let with_zero = |value: f64| [vec![0.0], vec![value; pushes]].concat();
+        assert_eq!(of("requests_total", route), with_zero(times));
+        assert_eq!(of("seconds_sum", route), with_zero(times / 10.0));
+        assert_eq!(of("seconds_count", route), with_zero(1.0));
+    }
+    assert_eq!(stack.store().series_named("seconds_bucket").len(), 3 * 3);
+}
+
+#[test]
 fn the_last_values_are_pushed_at_the_shutdown() {
     let stack = Devstack::start_blocking().unwrap();
     let mimir = builder(&stack).build().unwrap();

@@ -42,6 +42,10 @@ pub(crate) fn run(name: &str) {
             {
                 known = known || crate::forks::program(other);
             }
+            #[cfg(target_os = "linux")]
+            {
+                known = known || crate::idle::program(other);
+            }
             assert!(known, "no program `{other}`");
         }
     }

@@ -19,6 +19,8 @@ mod errors;
 mod forks;
 mod harness;
 mod hostile;
+#[cfg(target_os = "linux")]
+mod idle;
 mod lifecycle;
 mod secrets;
 mod signals;

@@ -5,6 +5,8 @@ mod certificates;
 mod connect;
 mod conservation;
 mod grpc;
+#[cfg(target_os = "linux")]
+mod idle;
 mod lifecycle;
 mod limits;
 mod replies;
