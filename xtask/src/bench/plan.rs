@@ -67,6 +67,11 @@ impl Line {
         Self::new(contender, contender, operation, LONG)
     }
 
+    /// Whether each operation makes a span.
+    pub(super) fn makes_spans(&self) -> bool {
+        matches!(self.operation, "span" | "span-event" | "request" | "depth")
+    }
+
     fn size(self, size: usize) -> Self {
         Self { size, ..self }
     }
@@ -296,7 +301,8 @@ fn shapes() -> Vec<Section> {
     let counters = [on_threads(MIMIR, "histogram-handle", LOCAL), on_threads(EXPORTER, "histogram-handle", LOCAL)];
     let depths = [1, 8, 64];
     let field_counts = [0, 8, 16, 31];
-    let shallow = Pace { burst: 64, iterations: 4_000, ..SENDING };
+    // Sixteen stacks of 64 are half of what the smallest queue takes.
+    let shallow = Pace { iterations: 800, burst: 16, pause_ms: 20 };
     vec![
         section(
             "threads",

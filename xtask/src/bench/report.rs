@@ -1,7 +1,6 @@
 //! The tables: Markdown, for a terminal and for docs/performance.md.
 
-use super::measure::{Figures, Life, Measured};
-use super::programs::Run;
+use super::measure::{Figures, FlatOut, Life, Measured};
 use super::statistics::Rounds;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -60,21 +59,20 @@ fn section((section, figures): &Measured) -> String {
 }
 
 /// What comes through flat out.
-pub(super) fn flat_out(runs: &[(String, u32, Run)]) -> String {
+pub(super) fn flat_out(runs: &[FlatOut]) -> String {
     let mut text = "| contender | threads | made | received | lost | received a second | CPU of an item, caller \\| others | peak memory |\n\
                     |---|---:|---:|---:|---:|---:|---:|---:|\n"
         .to_owned();
-    for (name, threads, run) in runs {
-        let (outcome, received) = (&run.outcome, &run.received);
-        let items = [received.lines, received.spans].into_iter().filter(|items| *items > 0).min().unwrap_or(0);
+    for FlatOut { name, threads, arrived, run } in runs {
+        let outcome = &run.outcome;
         let seconds = outcome.load_seconds + outcome.shutdown_seconds;
         text += &row(&[
             name.clone(),
             threads.to_string(),
             number(outcome.made as f64),
-            number(items as f64),
-            part(outcome.made.saturating_sub(items) as f64 / outcome.made.max(1) as f64),
-            number(items as f64 / seconds.max(f64::EPSILON)),
+            number(*arrived as f64),
+            part(outcome.made.saturating_sub(*arrived) as f64 / outcome.made.max(1) as f64),
+            number(*arrived as f64 / seconds.max(f64::EPSILON)),
             format!("{} \\| {}", time(outcome.caller_ns), time(outcome.others_ns)),
             format!("{:.0} MiB", outcome.peak_bytes as f64 / MIB),
         ]);
