@@ -5,27 +5,19 @@ use std::path::Path;
 use anyhow::anyhow;
 use plotters::prelude::*;
 
+use super::measure::Curve;
+
 const SIZE: (u32, u32) = (720, 360);
 
 /// Writes one chart: CPU time of the caller over `axis`, which is logarithmic.
 ///
 /// # Errors
 /// If it cannot be drawn or written.
-pub(super) fn write(
-    file: &Path,
-    title: &str,
-    axis: &str,
-    curves: &[(&'static str, Vec<(u64, f64)>)],
-) -> anyhow::Result<()> {
+pub(super) fn write(file: &Path, title: &str, axis: &str, curves: &[Curve]) -> anyhow::Result<()> {
     draw(file, title, axis, curves).map_err(|error| anyhow!("{}: {error}", file.display()))
 }
 
-fn draw(
-    file: &Path,
-    title: &str,
-    axis: &str,
-    curves: &[(&'static str, Vec<(u64, f64)>)],
-) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(file: &Path, title: &str, axis: &str, curves: &[Curve]) -> Result<(), Box<dyn std::error::Error>> {
     let points = || curves.iter().flat_map(|(_, points)| points);
     let right = points().map(|(at, _)| *at as f64).fold(1.0, f64::max);
     let left = points().map(|(at, _)| *at as f64).fold(right, f64::min);

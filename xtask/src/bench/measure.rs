@@ -29,6 +29,9 @@ pub(super) struct Figures {
 /// A section with its figures, line by line.
 pub(super) type Measured = (Section, Vec<Figures>);
 
+/// A contender's costs over the axis of a chart, in nanoseconds.
+pub(super) type Curve = (&'static str, Vec<(u64, f64)>);
+
 /// What the measurements need.
 pub(super) struct Bench<'a> {
     pub(super) options: &'a Options,
@@ -92,7 +95,7 @@ impl Bench<'_> {
     fn instructions(&self, line: &Line) -> anyhow::Result<Option<Instructions>> {
         let Some(valgrind) = self.valgrind else { return Ok(None) };
         let is_local = line.pace.pause_ms == 0;
-        let (short, long) = if is_local { (10_000, 60_000) } else { (1_024, 5_120) };
+        let (short, long) = if is_local { (10_000, 60_000) } else { (1_024, 3_072) };
         let run = |iterations| {
             let folder = tempfile::tempdir().context("no scratch folder")?;
             let arguments = callgrind::arguments(folder.path());
@@ -111,7 +114,7 @@ impl Bench<'_> {
     ///
     /// # Errors
     /// If a point cannot be measured.
-    pub(super) fn growth(&self, growth: &Growth) -> anyhow::Result<Vec<(&'static str, Vec<(u64, f64)>)>> {
+    pub(super) fn growth(&self, growth: &Growth) -> anyhow::Result<Vec<Curve>> {
         eprintln!("chart: {}", growth.title);
         let mut rounds: Vec<Vec<Rounds>> =
             growth.curves.iter().map(|(_, points)| vec![Rounds::default(); points.len()]).collect();

@@ -204,6 +204,11 @@ fn write(options: &Options, valgrind: Option<&Path>, text: &str) -> anyhow::Resu
     } else {
         "Instructions were not counted: valgrind was not on the path."
     };
+    let asked = if options.only.is_empty() {
+        String::new()
+    } else {
+        format!(" Only these tables were asked for: {}.", options.only.join(", "))
+    };
     let page = format!(
         "# What it costs\n\nWritten by `cargo xtask bench --write`, on {}; contenders built with the profile `{}`. {}.\n\n\
          Each measurement is a process of its own, {} rounds, the contenders in turn within each round; the backend is another process, \
@@ -211,7 +216,7 @@ fn write(options: &Options, valgrind: Option<&Path>, text: &str) -> anyhow::Resu
          calling thread for one operation, the median of the rounds; *other threads* that of all other threads of the process, until \
          everything is sent. *Ratio* is the caller's time by that of the first line. Allocations are the caller's. Operations come in \
          bursts, with pauses in which queues are emptied: *lost* is what did not arrive all the same. Times hold within this page \
-         alone; ratios carry over. {counted}\n{text}",
+         alone; ratios carry over. {counted}{asked}\n{text}",
         machine::describe(),
         options.profile,
         machine::versions()?,

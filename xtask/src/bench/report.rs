@@ -1,6 +1,6 @@
 //! The tables: Markdown, for a terminal and for docs/performance.md.
 
-use super::measure::{Figures, FlatOut, Life, Measured};
+use super::measure::{Curve, Figures, FlatOut, Life, Measured};
 use super::statistics::Rounds;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -37,7 +37,7 @@ fn section((section, figures): &Measured) -> String {
             format!("{} to {}", time(of.caller_ns.least()), time(of.caller_ns.most())),
             ratio(&of.caller_ns, first.map(|first| &first.caller_ns)),
             time(of.others_ns.median()),
-            of.allocations.map_or_else(dash, |count| number(count)),
+            of.allocations.map_or_else(dash, number),
         ];
         if has_instructions {
             let counted = |counts: super::callgrind::Instructions| {
@@ -102,7 +102,7 @@ pub(super) fn lives(lives: &[Life]) -> String {
 }
 
 /// The points of a chart.
-pub(super) fn curves(axis: &str, curves: &[(&'static str, Vec<(u64, f64)>)]) -> String {
+pub(super) fn curves(axis: &str, curves: &[Curve]) -> String {
     let Some((_, first)) = curves.first() else { return String::new() };
     let mut headings = vec![axis.to_owned()];
     headings.extend(first.iter().map(|(at, _)| number(*at as f64)));
