@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask demo`, `stack`, `doctor`, `query`, `loadgen`, `soak`, `outage`, `test` and `check`. Each says what it does, and exits
+//! Development tasks: `cargo xtask demo`, `stack`, `doctor`, `query`, `loadgen`, `soak`, `outage`, `bench`, `test` and `check`. Each says what it does, and exits
 //! non-zero if it fails.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its output")]
@@ -8,6 +8,7 @@
 mod output;
 
 mod access;
+mod bench;
 mod cargo;
 mod check;
 mod demo;
@@ -52,6 +53,8 @@ enum Task {
     Soak(soak::Options),
     /// Takes all backends away for a while, from lgtm and from its peers, and shows what each has lost.
     Outage(outage::Options),
+    /// Measures what an operation costs, with lgtm and with its peers, in turn, and shows the ratios.
+    Bench(bench::Options),
     /// Builds and runs all tests: unit, integration and documentation tests.
     Test(test::Options),
     /// Checks the workspace: formatting, lints, documentation, dependency direction, and more.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Task::Outage(options) => outage::run(&options),
         Task::WriteOne(options) => trip::write_one(&options),
         Task::SoakProgram(options) => soak::program::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Check(options) => check::run(&options),
     };

@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &[FACADE]),
     ("shop", &[FACADE]),
     ("lgtm-tests", ALL),
-    ("lgtm-benches", &[FACADE]),
+    ("lgtm-benches", ALL),
     ("xtask", ALL),
 ];
 

@@ -6,6 +6,7 @@ mod dependencies;
 mod deploy;
 mod features;
 mod headers;
+mod instructions;
 mod links;
 mod machine_paths;
 mod members;
@@ -26,7 +27,7 @@ use std::time::Instant;
 
 use cargo_metadata::Metadata;
 
-use crate::{cargo, demo, outage};
+use crate::{bench, cargo, demo, outage};
 pub(crate) use deploy::queries::{Language, Query};
 
 /// What `check` checks.
@@ -38,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PROGRAM", value_delimiter = ',')]
     require: Vec<String>,
     /// Adds what is too slow for every run: the queue under a model checker, each crate's features one by one, its package, a short
-    /// demo, and a short outage beside the peers.
+    /// demo, a short outage and a short bench beside the peers.
     #[arg(long)]
     full: bool,
     /// Writes what can be written before checking: the formatting and `docs/metrics.md`.
@@ -132,6 +133,7 @@ const CHECKS: &[Check] = &[
     ("deploy: queries", deploy::queries::check),
     ("lints", lints),
     ("documentation", documentation),
+    ("instructions", instructions::check),
 ];
 
 const SLOW_CHECKS: &[Check] = &[
@@ -141,6 +143,7 @@ const SLOW_CHECKS: &[Check] = &[
     ("deploy: Dockerfile", deploy::dockerfile::check),
     ("demo", short_demo),
     ("outage", short_outage),
+    ("bench", short_bench),
 ];
 
 /// Runs all checks.
@@ -230,6 +233,15 @@ fn short_outage(_: &Workspace) -> Result<(), Failure> {
         Ok(_) => {
             Err(Failure::new("lgtm lost something that it did not count, or more memory than it may have", remedy))
         }
+        Err(error) => Err(Failure::new(format!("{error:#}"), remedy)),
+    }
+}
+
+fn short_bench(_: &Workspace) -> Result<(), Failure> {
+    let remedy = "run `cargo xtask bench --smoke`; a contender that cannot be run or read is named";
+    match bench::run(&bench::Options::smoke()) {
+        Ok(code) if code == ExitCode::SUCCESS => Ok(()),
+        Ok(_) => Err(Failure::new("lgtm has lost items at a pace that its queue takes, see above", remedy)),
         Err(error) => Err(Failure::new(format!("{error:#}"), remedy)),
     }
 }

@@ -5,13 +5,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use cargo_metadata::Message;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::Contender;
-use crate::cargo;
 use crate::receiver::{Backend, Receiver};
 
 /// How long a contender may take for anything but its load: the slowest shutdown ends after 30 s.
@@ -40,21 +38,6 @@ pub(super) struct Ended {
     pub(super) counted_events: Option<u64>,
     pub(super) counted_spans: Option<u64>,
     pub(super) said: String,
-}
-
-/// Builds the program and gives its path.
-///
-/// # Errors
-/// If cargo fails; it has said why on standard error.
-pub(super) fn build(profile: &str) -> anyhow::Result<PathBuf> {
-    let arguments = ["build", "--package", "lgtm-benches", "--profile", profile];
-    let messages = cargo::output(&[&arguments[..], &["--message-format", "json-render-diagnostics"]].concat())?;
-    let executable =
-        Message::parse_stream(messages.as_bytes()).filter_map(Result::ok).find_map(|message| match message {
-            Message::CompilerArtifact(artifact) if artifact.target.name == "load" => artifact.executable,
-            _ => None,
-        });
-    executable.map(PathBuf::from).context("cargo has built the package lgtm-benches, but names no executable of it")
 }
 
 /// The running program. Dropping it kills it.

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::bench;
 use crate::receiver::{Answer, Backend, Plan, Receiver};
 use contender::{Ended, Made, Running};
 
@@ -144,7 +145,7 @@ struct Outcome {
 /// # Errors
 /// If a run cannot be made. A promise of lgtm that is not kept is no error but an exit code.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let program = contender::build(&options.profile)?;
+    let program = bench::build("lgtm-benches", "load", &options.profile)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no tokio runtime")?;
     let mut outcomes = Vec::new();
     for contender in &options.contenders {

@@ -6,8 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a program tells its outcome")]
 
 mod contenders;
-mod load;
-mod memory;
+mod steady;
 
 use std::io::BufRead as _;
 use std::time::{Duration, Instant};
@@ -74,16 +73,16 @@ fn main() -> anyhow::Result<()> {
     let running = command_line.contender.start(&command_line.addresses)?;
     // Threads that have just been started have settled.
     std::thread::sleep(Duration::from_millis(300));
-    say("idle", &Idle { resident_bytes: memory::resident()? })?;
+    say("idle", &Idle { resident_bytes: lgtm_benches::resident_bytes()? })?;
     let mut lines = std::io::stdin().lock().lines();
     lines.next().context("nobody says when to begin")??;
-    say("made", &load::make(command_line.spans_per_second, Duration::from_secs_f64(command_line.seconds)))?;
+    say("made", &steady::make(command_line.spans_per_second, Duration::from_secs_f64(command_line.seconds)))?;
     lines.next().context("nobody says when to end")??;
     let started = Instant::now();
     let counted = running.end();
     let ended = Ended {
         shutdown_seconds: started.elapsed().as_secs_f64(),
-        peak_bytes: memory::peak()?,
+        peak_bytes: lgtm_benches::peak_bytes()?,
         counted_events: counted.events,
         counted_spans: counted.spans,
         said: counted.said,
