@@ -2,9 +2,11 @@
 //! start, and on the worker when a file of it has changed.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use rustls::ClientConfig;
+use rustls::crypto::CryptoProvider;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_platform_verifier::Verifier;
@@ -23,14 +25,32 @@ pub(super) fn config(endpoint: &Endpoint) -> Result<ClientConfig, EndpointError>
         // No handshake will happen: the platform's roots need not be there.
         builder.with_root_certificates(rustls::RootCertStore::empty())
     } else {
-        let verifier = Verifier::new_with_extra_roots(extra, provider).map_err(failed)?;
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        builder.dangerous().with_custom_certificate_verifier(verifier(extra, provider).map_err(failed)?)
     };
     let Some((certificate, key)) = &endpoint.client_certificate else { return Ok(builder.with_no_client_auth()) };
     let refuse = |path: &Path, reason: String| EndpointError::ClientCertificate { path: path.to_owned(), reason };
     let chain = certificates(certificate).map_err(|reason| refuse(certificate, reason))?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| refuse(key, reason(&error)))?;
     builder.with_client_auth_cert(chain, private).map_err(|error| refuse(certificate, error.to_string()))
+}
+
+/// Who trusts the platform's roots and these. Reading the platform's takes 20 ms: endpoints without others share them while one lives.
+fn verifier(
+    extra: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<Verifier>, rustls::Error> {
+    static SHARED: Mutex<Weak<Verifier>> = Mutex::new(Weak::new());
+    if !extra.is_empty() {
+        return Verifier::new_with_extra_roots(extra, provider).map(Arc::new);
+    }
+    // Nobody waits: the lock may have been another thread's when this process was forked.
+    let Some(mut shared) = SHARED.try_lock() else { return Verifier::new(provider).map(Arc::new) };
+    if let Some(known) = shared.upgrade() {
+        return Ok(known);
+    }
+    let made = Arc::new(Verifier::new(provider)?);
+    *shared = Arc::downgrade(&made);
+    Ok(made)
 }
 
 fn authorities(endpoint: &Endpoint) -> Result<Vec<CertificateDer<'static>>, EndpointError> {
@@ -52,5 +72,17 @@ fn reason(error: &pem::Error) -> String {
         pem::Error::Io(error) => error.to_string(),
         pem::Error::NoItemsFound => "no items found".to_owned(),
         _ => "not well formed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_without_authorities_of_their_own_share_the_platforms() {
+        let verifier = || verifier(Vec::new(), Arc::new(rustls::crypto::ring::default_provider())).unwrap();
+        // Another test may be making one at the moment.
+        assert!((0..100).any(|_| Arc::ptr_eq(&verifier(), &verifier())));
     }
 }
