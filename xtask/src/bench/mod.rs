@@ -207,7 +207,7 @@ fn write(options: &Options, valgrind: Option<&Path>, text: &str) -> anyhow::Resu
         "Instructions are callgrind's, the difference of two runs of different length, divided; they vary by a few in a hundred where \
          threads meet."
     } else {
-        "Instructions were not counted: valgrind was not on the path."
+        "Instructions were not counted."
     };
     let asked = if options.only.is_empty() {
         String::new()
