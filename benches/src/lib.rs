@@ -44,6 +44,9 @@ struct CommandLine {
     /// How often it is done by each thread.
     #[arg(long, default_value_t = 20_000)]
     iterations: u64,
+    /// How often before the clocks are read. The ids of the registry's spans come again after 8,191 on a thread.
+    #[arg(long, default_value_t = 10_000)]
+    warm_up: u64,
     /// How often without a pause.
     #[arg(long, default_value_t = 256)]
     burst: u64,
@@ -97,6 +100,7 @@ pub fn run(count: Option<CountAllocations>) -> anyhow::Result<()> {
     let flush_seconds = if asked.operation == Operation::Lifecycle { flush(running.as_ref())? } else { None };
     let meter = Meter {
         iterations: asked.iterations,
+        warm_up_operations: asked.warm_up,
         burst: asked.burst.max(1),
         pause: Duration::from_millis(asked.pause),
         threads: asked.threads.max(1),

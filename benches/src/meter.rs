@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::{CountAllocations, cpu};
 
-/// Operations before the clocks are read, at most: buffers have grown, callsites are registered.
-const WARM_UP: u64 = 512;
-
 /// How an operation is measured.
 pub(crate) struct Meter {
     /// Of each thread.
     pub(crate) iterations: u64,
+    /// Before the clocks are read: buffers have grown, callsites are registered, every slot of spans has been used.
+    pub(crate) warm_up_operations: u64,
     pub(crate) burst: u64,
     pub(crate) pause: Duration,
     pub(crate) threads: u32,
@@ -79,10 +78,6 @@ impl Measured {
 }
 
 impl Meter {
-    fn warm_up_operations(&self) -> u64 {
-        WARM_UP.min(self.iterations)
-    }
-
     /// Measures `operation`, which gets its number. Each thread has what `prepare` gives it.
     pub(crate) fn run<C>(&self, prepare: impl Fn() -> C + Sync, operation: impl Fn(&C, u64) + Sync) -> Measured {
         if self.threads == 1 { self.on_this_thread(prepare, operation) } else { self.on_threads(&prepare, &operation) }
@@ -93,7 +88,7 @@ impl Meter {
         let context = prepare();
         self.warm_up(&context, &operation, 0);
         let (began, started) = (Began::now(), Instant::now());
-        let part = self.bursts(&context, &operation, self.warm_up_operations(), || {});
+        let part = self.bursts(&context, &operation, self.warm_up_operations, || {});
         self.measured(began, started, [part])
     }
 
@@ -106,12 +101,12 @@ impl Meter {
                     let (calling, all) = (&calling, &all);
                     scope.spawn(move || {
                         let context = prepare();
-                        let first = thread * (self.iterations + self.warm_up_operations());
+                        let first = thread * (self.iterations + self.warm_up_operations);
                         self.warm_up(&context, operation, first);
                         all.wait();
                         all.wait();
                         let began = cpu::thread();
-                        let part = self.bursts(&context, operation, first + self.warm_up_operations(), || {
+                        let part = self.bursts(&context, operation, first + self.warm_up_operations, || {
                             // All burst at the same time: they are to be in each other's way.
                             calling.wait();
                         });
@@ -130,7 +125,7 @@ impl Meter {
     }
 
     fn warm_up<C>(&self, context: &C, operation: &impl Fn(&C, u64), first: u64) {
-        for number in first..first + self.warm_up_operations() {
+        for number in first..first + self.warm_up_operations {
             operation(context, number);
             if number % self.burst == 0 {
                 std::thread::sleep(self.pause);
@@ -170,7 +165,7 @@ impl Meter {
     fn measured(&self, began: Began, started: Instant, parts: impl IntoIterator<Item = Part>) -> Measured {
         let mut measured = Measured {
             operations: self.iterations * u64::from(self.threads),
-            made: (self.iterations + self.warm_up_operations()) * u64::from(self.threads),
+            made: (self.iterations + self.warm_up_operations) * u64::from(self.threads),
             wall: started.elapsed(),
             allocations: self.count.map(|_| 0),
             began,

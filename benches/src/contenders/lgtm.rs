@@ -82,8 +82,8 @@ pub(crate) struct Parts {
 
 /// More than the largest scrape has: the bounds are not what is measured.
 const SERIES: usize = 200_000;
-/// The same for streams.
-const STREAMS: usize = 20_000;
+/// The most that a label from a field may have.
+const STREAMS: usize = 1_000;
 
 pub(crate) fn start(settings: &Settings, wanted: Layers) -> anyhow::Result<Parts> {
     let endpoint = Endpoint::parse(&settings.backend)?;

@@ -79,7 +79,7 @@ pub(crate) fn provider(settings: &Settings, transport: Transport) -> anyhow::Res
             builder.with_span_processor(processor)
         }
         Transport::Grpc => {
-            let own = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+            let own = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let exporter = {
                 let _entered = own.enter();
                 SpanExporter::builder().with_tonic().with_endpoint(&settings.backend).build()?

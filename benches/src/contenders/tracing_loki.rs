@@ -24,7 +24,7 @@ impl TracingLoki {
 
     /// Its task, on a runtime of its own.
     pub(crate) fn run(controller: BackgroundTaskController, task: BackgroundTask) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let task = runtime.spawn(task);
         Ok(Self { runtime, controller, task })
     }

@@ -66,7 +66,7 @@ impl Bench<'_> {
         for (section, figures) in &mut all {
             eprintln!("allocations and instructions: {}", section.title);
             for (line, figures) in section.lines.iter().zip(figures) {
-                let short = Pace { iterations: self.paced(line.pace).iterations.min(5_000), ..line.pace };
+                let short = Pace { iterations: self.paced(line.pace).iterations.min(5_000), ..self.paced(line.pace) };
                 figures.allocations = self.allocations.run(line, short, &[])?.outcome.allocations;
                 if section.has_instructions {
                     figures.instructions = self.instructions(line).with_context(|| line.name.clone())?;
@@ -77,7 +77,8 @@ impl Bench<'_> {
     }
 
     fn paced(&self, pace: Pace) -> Pace {
-        Pace { iterations: pace.iterations.div_ceil(self.options.divide), ..pace }
+        let divided = |count: u64| count.div_ceil(self.options.divide);
+        Pace { iterations: divided(pace.iterations), warm_up: divided(pace.warm_up), ..pace }
     }
 
     fn once(&self, line: &Line, is_main: bool, figures: &mut Figures) -> anyhow::Result<()> {
@@ -143,7 +144,7 @@ impl Bench<'_> {
             for (name, contender, operation, items) in FLAT_OUT {
                 eprintln!("flat out, {threads} thread(s): {name}");
                 let iterations = (items / u64::from(threads)).div_ceil(self.options.divide);
-                let pace = Pace { iterations, burst: iterations, pause_ms: 0 };
+                let pace = Pace { iterations, warm_up: 1_000, burst: iterations, pause_ms: 0 };
                 let line = plan::Line::flat_out(name, contender, operation, threads, pace);
                 let run = self.programs.run(&line, pace, &["--blocking"])?;
                 let items = arrived(&line, &run).unwrap_or(0);
@@ -162,7 +163,7 @@ impl Bench<'_> {
             LIVES.iter().map(|(name, _)| Life { name: (*name).to_owned(), ..Life::default() }).collect();
         for _ in 0..self.options.rounds {
             for ((_, contender), life) in LIVES.iter().zip(&mut lives) {
-                let pace = Pace { iterations: 1, burst: 1, pause_ms: 0 };
+                let pace = Pace { iterations: 1, warm_up: 0, burst: 1, pause_ms: 0 };
                 let run = self.programs.run(&Line::life(contender, "lifecycle"), pace, &[])?.outcome;
                 life.start_ms.push(run.start_seconds * 1e3);
                 if let Some(flush) = run.flush_seconds {
@@ -172,7 +173,7 @@ impl Bench<'_> {
             }
         }
         for ((_, contender), life) in LIVES.iter().zip(&mut lives) {
-            let pace = Pace { iterations: 1, burst: 1, pause_ms: 0 };
+            let pace = Pace { iterations: 1, warm_up: 0, burst: 1, pause_ms: 0 };
             let run = self.programs.run(&Line::life(contender, "idle"), pace, &[])?.outcome;
             life.wake_ups_per_second = run.wake_ups_per_second;
             life.resident_bytes = run.resident_bytes;

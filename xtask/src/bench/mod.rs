@@ -129,17 +129,22 @@ fn bench(options: &Options) -> anyhow::Result<ExitCode> {
         valgrind: valgrind.as_deref(),
     };
     let measured = bench.sections(sections)?;
-    let mut text = report::sections(&measured);
+    // Said as soon as it is known: what fails later takes nothing away.
+    let mut text = String::new();
+    let mut tell = |part: String| {
+        output!("{part}");
+        text += &part;
+    };
+    tell(report::sections(&measured));
     if options.wants(FLAT_OUT) {
-        text += &format!("\n### Flat out\n\n{}\n\n{}", FLAT_OUT_NOTE, report::flat_out(&bench.flat_out()?));
+        tell(format!("\n### Flat out\n\n{FLAT_OUT_NOTE}\n\n{}", report::flat_out(&bench.flat_out()?)));
     }
     if options.wants(LIVES) {
-        text += &format!("\n### Start, rest and end\n\n{}\n\n{}", LIVES_NOTE, report::lives(&bench.lives()?));
+        tell(format!("\n### Start, rest and end\n\n{LIVES_NOTE}\n\n{}", report::lives(&bench.lives()?)));
     }
     if options.wants(GROWTH) {
-        text += &charts(&bench, options)?;
+        tell(charts(&bench, options)?);
     }
-    output!("{text}");
     if options.write {
         write(options, valgrind.as_deref(), &text)?;
     }
@@ -202,7 +207,7 @@ fn write(options: &Options, valgrind: Option<&Path>, text: &str) -> anyhow::Resu
         "Instructions are callgrind's, the difference of two runs of different length, divided; they vary by a few in a hundred where \
          threads meet."
     } else {
-        "Instructions were not counted: valgrind was not on the path."
+        "Instructions were not counted."
     };
     let asked = if options.only.is_empty() {
         String::new()

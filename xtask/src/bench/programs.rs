@@ -134,7 +134,14 @@ impl Programs {
         };
         command
             .args([line.contender, line.operation, "--backend", if line.is_alone { NOBODY } else { &backend.url }])
-            .args(["--iterations", &pace.iterations.to_string(), "--burst", &pace.burst.to_string()])
+            .args([
+                "--iterations",
+                &pace.iterations.to_string(),
+                "--warm-up",
+                &pace.warm_up.to_string(),
+                "--burst",
+                &pace.burst.to_string(),
+            ])
             .args(["--pause", &pace.pause_ms.to_string(), "--threads", &line.threads.to_string()])
             .args(["--size", &line.size.to_string()])
             .args(more)
