@@ -116,7 +116,7 @@ pub fn run(count: Option<CountAllocations>) -> anyhow::Result<()> {
         operations: measured.operations,
         made: measured.made,
         caller_ns: measured.caller.as_nanos() as f64 / operations,
-        others_ns: measured.others_until_now().as_nanos() as f64 / operations,
+        others_ns: measured.others_until_now().as_nanos() as f64 / measured.between_clocks.max(1) as f64,
         allocations: measured.allocations.map(|allocations| allocations as f64 / operations),
         start_seconds,
         flush_seconds,

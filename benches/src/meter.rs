@@ -1,5 +1,5 @@
 //! Does an operation in bursts, on one thread or on several at the same time, and reads the clocks around each burst. Between two
-//! bursts it waits, so that what exports keeps up.
+//! bursts it waits, so that what exports keeps up; what it does first after that is not measured.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ pub(crate) struct Meter {
 /// What it took.
 pub(crate) struct Measured {
     pub(crate) operations: u64,
+    /// These and those before each burst.
+    pub(crate) between_clocks: u64,
     /// Those before the clocks were read too.
     pub(crate) made: u64,
     /// CPU time of the calling threads within the bursts.
@@ -59,6 +61,7 @@ impl Measured {
     pub(crate) fn nothing() -> Self {
         Self {
             operations: 0,
+            between_clocks: 0,
             made: 0,
             caller: Duration::ZERO,
             allocations: None,
@@ -134,6 +137,12 @@ impl Meter {
         std::thread::sleep(self.pause * 4);
     }
 
+    /// Operations before each burst that are not measured: after a pause the first ones find a processor that has slept, and caches
+    /// full of something else.
+    fn lead(&self) -> u64 {
+        if self.pause.is_zero() { 0 } else { self.burst / 2 }
+    }
+
     fn bursts<C>(&self, context: &C, operation: &impl Fn(&C, u64), first: u64, before: impl Fn()) -> Part {
         let mut part = Part::default();
         let end = first + self.iterations;
@@ -141,6 +150,7 @@ impl Meter {
         while number < end {
             let until = end.min(number + self.burst);
             before();
+            (0..self.lead()).for_each(|beside| operation(context, number + beside));
             let burst = || {
                 for number in number..until {
                     operation(context, number);
@@ -163,9 +173,12 @@ impl Meter {
     }
 
     fn measured(&self, began: Began, started: Instant, parts: impl IntoIterator<Item = Part>) -> Measured {
+        let threads = u64::from(self.threads);
+        let with_leads = self.iterations + self.iterations.div_ceil(self.burst) * self.lead();
         let mut measured = Measured {
-            operations: self.iterations * u64::from(self.threads),
-            made: (self.iterations + self.warm_up_operations) * u64::from(self.threads),
+            operations: self.iterations * threads,
+            between_clocks: with_leads * threads,
+            made: (with_leads + self.warm_up_operations) * threads,
             wall: started.elapsed(),
             allocations: self.count.map(|_| 0),
             began,
