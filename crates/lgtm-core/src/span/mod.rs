@@ -4,7 +4,7 @@
 //! - `fields.rs` visits fields, once for all layers, into OTLP attributes; `redact.rs` leaves secrets out;
 //! - `attributes.rs` reads those back, `fit.rs` makes them fit into limits;
 //! - `record.rs` is the record;
-//! - `store.rs` keeps the records beside a registry;
+//! - `store.rs` keeps the records beside a registry, `layers.rs` knows which layers look at them;
 //! - `attachment.rs` ties a layer to the store of its registry;
 //! - `event.rs` visits an event once for all layers;
 //! - `extension.rs` is what a program says of a span at run time, `link.rs` writes its links;
@@ -18,6 +18,7 @@ mod extension;
 mod fields;
 mod fit;
 mod ids;
+mod layers;
 mod link;
 mod parent;
 mod record;

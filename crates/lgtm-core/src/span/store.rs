@@ -13,7 +13,6 @@ use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Metadata};
 use tracing_subscriber::Registry;
 
-use super::attachment::EventFields;
 use super::fields::{FieldVisitor, SPAN_ATTRIBUTE, SpanKind, Status, VisitLimits, Visited};
 use super::ids::IdSource;
 use super::record::{Bounds, Limits, SpanRecord};
@@ -31,10 +30,10 @@ const LOG_EPOCHS: usize = 256;
 
 /// Spans whose slot is taken.
 #[derive(Default)]
-struct Overflow {
+pub(super) struct Overflow {
     /// How many: read without the lock.
-    count: AtomicUsize,
-    spans: Mutex<HashMap<u64, SpanRecord>>,
+    pub(super) count: AtomicUsize,
+    pub(super) spans: Mutex<HashMap<u64, SpanRecord>>,
 }
 
 /// The records of one registry.
@@ -43,20 +42,20 @@ pub(crate) struct SpanStore {
     pub(crate) id: u32,
     bounds: OnceLock<Bounds>,
     keep: OnceLock<KeepRules>,
-    slots: Box<[Mutex<SpanRecord>]>,
+    pub(super) slots: Box<[Mutex<SpanRecord>]>,
     /// For each slot a span whose record says that its id has left the process: saves the look at the record.
     exposed: Box<[AtomicU64]>,
-    overflow: Box<[Overflow]>,
+    pub(super) overflow: Box<[Overflow]>,
     /// By the trace: counted on when a span changes whose fields are in cached log contexts.
     log_epochs: Box<[AtomicU32]>,
     /// The bits in use by attached layers.
-    attached: AtomicU32,
+    pub(super) attached: AtomicU32,
     /// The bits of those that export spans.
-    exporters: AtomicU32,
+    pub(super) exporters: AtomicU32,
     /// The bits of those that read the fields of events as attributes, and as JSON.
-    attribute_readers: AtomicU32,
-    json_readers: AtomicU32,
-    sampler: OnceLock<Sampler>,
+    pub(super) attribute_readers: AtomicU32,
+    pub(super) json_readers: AtomicU32,
+    pub(super) sampler: OnceLock<Sampler>,
     /// Who assigns ids in the store's place.
     pub(super) id_source: OnceLock<Arc<dyn IdSource>>,
 }
@@ -112,28 +111,6 @@ impl SpanStore {
         }
     }
 
-    /// A bit for one more layer; `None` when 32 are attached.
-    pub(crate) fn attach(&self, exports: bool, fields: EventFields, sampler: Option<&Sampler>) -> Option<u32> {
-        let taken = self
-            .attached
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| (bits != u32::MAX).then(|| bits | (bits + 1)))
-            .ok()?;
-        let bit = !taken & taken.wrapping_add(1);
-        if exports {
-            self.exporters.fetch_or(bit, Ordering::Relaxed);
-        }
-        match fields {
-            EventFields::Attributes => self.attribute_readers.fetch_or(bit, Ordering::Relaxed),
-            EventFields::Json => self.json_readers.fetch_or(bit, Ordering::Relaxed),
-            EventFields::None => 0,
-        };
-        if let Some(sampler) = sampler {
-            // The first one counts: two samplers in one registry cannot both decide.
-            let _ = self.sampler.set(sampler.clone());
-        }
-        Some(bit)
-    }
-
     /// The first ones count.
     pub(crate) fn set_limits(&self, limits: Limits) {
         let _ = self.bounds.set(Bounds::of(limits));
@@ -153,41 +130,6 @@ impl SpanStore {
     #[inline]
     pub(crate) fn limits(&self) -> &Limits {
         &self.bounds().exported
-    }
-
-    /// Whether a layer reads the fields of events as JSON.
-    #[inline]
-    pub(super) fn wants_json(&self) -> bool {
-        self.json_readers.load(Ordering::Relaxed) != 0
-    }
-
-    /// Whether a layer reads them as attributes.
-    #[inline]
-    pub(super) fn wants_attributes(&self) -> bool {
-        self.attribute_readers.load(Ordering::Relaxed) != 0
-    }
-
-    /// A layer is gone: its spans must not wait for it.
-    pub(crate) fn detach(&self, bit: u32) {
-        let forget = |record: &mut SpanRecord| {
-            if record.log.layer == bit {
-                record.log.layer = 0;
-            }
-            leave(record, bit)
-        };
-        for slot in &self.slots {
-            forget(&mut slot.lock());
-        }
-        for overflow in &self.overflow {
-            let mut spans = overflow.spans.lock();
-            spans.retain(|_, record| !forget(record));
-            overflow.count.store(spans.len(), Ordering::Relaxed);
-        }
-        self.exporters.fetch_and(!bit, Ordering::Relaxed);
-        self.attribute_readers.fetch_and(!bit, Ordering::Relaxed);
-        self.json_readers.fetch_and(!bit, Ordering::Relaxed);
-        let attached = self.attached.fetch_and(!bit, Ordering::Relaxed) & !bit;
-        current::forget_all_detached(self.id, attached);
     }
 
     #[inline]
@@ -568,7 +510,7 @@ struct Opening<'a> {
 
 /// Takes a layer's bit off a record; true if it was the last and the record is vacant now.
 #[inline]
-fn leave(record: &mut SpanRecord, bit: u32) -> bool {
+pub(super) fn leave(record: &mut SpanRecord, bit: u32) -> bool {
     if record.id == 0 || record.layers & bit == 0 {
         return false;
     }
