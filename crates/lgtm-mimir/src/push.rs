@@ -151,6 +151,10 @@ impl Push {
         let with_metadata = keep_metadata || self.metadata_sent.is_none_or(|sent| sent.elapsed() >= METADATA_INTERVAL);
         let mut counts = Vec::new();
         let families = collect(self.registry.families());
+        // A family whose last series has expired is not among them.
+        if self.labels.len() > families.len() {
+            self.labels.retain(|name, _| families.binary_search_by(|family| family.name.cmp(name)).is_ok());
+        }
         // The items of a lane stand one after the other.
         for lane in 0..self.lanes {
             round.lane = lane;

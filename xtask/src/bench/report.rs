@@ -2,6 +2,7 @@
 
 use super::measure::{Curve, Figures, FlatOut, Life, Measured};
 use super::statistics::Rounds;
+use crate::table::thousands;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -146,15 +147,7 @@ fn number(value: f64) -> String {
     if value < 100.0 && (value - value.round()).abs() > 0.02 {
         return format!("{value:.1}");
     }
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    thousands(value.abs().round() as u64)
 }
 
 fn part(part: f64) -> String {

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 
 use super::{Contender, Fate, Options, Outcome};
 use crate::cargo;
+use crate::table::thousands;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -66,18 +67,6 @@ fn cells(fate: Option<Fate>) -> String {
     format!("{} | {} | {} | {counted}", thousands(fate.created), thousands(fate.received), thousands(fate.lost()))
 }
 
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Writes docs/measurements/outage.md.
 ///
 /// # Errors
@@ -97,14 +86,4 @@ pub(super) fn write(options: &Options, outcomes: &[Outcome]) -> anyhow::Result<(
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("written: {}", path.display());
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn large_numbers_are_grouped() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
-    }
 }
