@@ -215,7 +215,8 @@ fn secure_requests_and_grpc_go_through_a_tunnel() {
 
 #[test]
 fn a_proxy_that_does_not_answer_is_an_unreachable_backend() {
-    let nobody = Proxy::At(Url::parse(&format!("http://{}", refusing_address())).unwrap());
+    let port = RefusingPort::new();
+    let nobody = Proxy::At(Url::parse(&port.url()).unwrap());
     for tunnel in [false, true] {
         let url = if tunnel { "https://loki.example" } else { "http://loki.example" };
         let pipeline =

@@ -188,8 +188,9 @@ fn a_shutdown_does_not_wait_for_an_answer_that_never_comes() {
 #[test]
 fn a_refused_connection_a_host_without_address_and_a_failed_handshake_end_a_shutdown_at_once() {
     let plain = Server::start([]);
+    let nobody = RefusingPort::new();
     for (url, error) in [
-        (format!("http://{}", refusing_address()), ErrorType::Connect),
+        (nobody.url(), ErrorType::Connect),
         (format!("http://{}.invalid", "x".repeat(64)), ErrorType::Connect),
         (format!("https://{}", plain.address), ErrorType::Tls),
     ] {
@@ -206,11 +207,13 @@ fn a_refused_connection_a_host_without_address_and_a_failed_handshake_end_a_shut
 #[test]
 fn a_backend_that_comes_up_later_is_found() {
     for _ in 0..10 {
-        let address = refusing_address();
-        let pipeline = start_grpc(Endpoint::parse(&format!("http://{address}")).unwrap(), fast());
+        let port = RefusingPort::new();
+        let pipeline = start_grpc(Endpoint::parse(&port.url()).unwrap(), fast());
         assert!(admit(pipeline.queue(), 1));
         eventually("a refusal", || errors_of(&pipeline.report(), ErrorType::Connect) >= 1);
-        // Somebody else may have taken the port meanwhile.
+        let address = port.address();
+        drop(port);
+        // Somebody else may take the port in between.
         let Ok(listener) = TcpListener::bind(address) else { continue };
         let server = GrpcServer::start_on(listener, []);
         eventually("the delivery", || pipeline.report().delivered == 1);

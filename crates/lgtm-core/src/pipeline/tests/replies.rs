@@ -211,8 +211,9 @@ fn lost_at(url: &str) -> (crate::SignalReport, Duration) {
 #[test]
 fn a_refused_connection_a_host_without_address_and_a_failed_handshake_end_a_shutdown_at_once() {
     let server = Server::start([]);
+    let nobody = RefusingPort::new();
     for (url, error) in [
-        (format!("http://{}", refusing_address()), ErrorType::Connect),
+        (nobody.url(), ErrorType::Connect),
         // A label of more than 63 characters is refused without asking anybody.
         (format!("http://{}.invalid", "x".repeat(64)), ErrorType::Connect),
         (format!("https://{}", server.address), ErrorType::Tls),

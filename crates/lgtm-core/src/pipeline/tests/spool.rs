@@ -58,7 +58,8 @@ fn an_outage_that_memory_cannot_hold_loses_nothing_and_everything_comes_once_and
 #[test]
 fn what_is_left_at_the_end_is_sent_first_by_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
-    let pipeline = start(crate::Endpoint::parse(&format!("http://{}", refusing_address())).unwrap(), spooling(&folder));
+    let nobody = RefusingPort::new();
+    let pipeline = start(crate::Endpoint::parse(&nobody.url()).unwrap(), spooling(&folder));
     (0..500).for_each(|number| assert!(admit(pipeline.queue(), number)));
     pipeline.begin_shutdown(soon());
     assert!(pipeline.wait_ended(soon()));
@@ -242,8 +243,8 @@ fn what_lies_on_disk_for_too_long_is_dropped_and_counted() {
     let mut options = spooling(&folder);
     options.spool.as_mut().unwrap().max_age = Duration::ZERO;
     options.retry.give_up_after = Duration::ZERO;
-    let unreachable = crate::Endpoint::parse(&format!("http://{}", refusing_address())).unwrap();
-    let first = start(unreachable, spooling(&folder));
+    let nobody = RefusingPort::new();
+    let first = start(crate::Endpoint::parse(&nobody.url()).unwrap(), spooling(&folder));
     (0..10).for_each(|number| assert!(admit(first.queue(), number)));
     first.begin_shutdown(soon());
     assert!(first.wait_ended(soon()));
@@ -260,8 +261,8 @@ fn damaged_records_are_counted_and_the_others_arrive() {
     let folder = tempfile::tempdir().unwrap();
     let mut options = spooling(&folder);
     options.spool.as_mut().unwrap().durable = true;
-    let unreachable = crate::Endpoint::parse(&format!("http://{}", refusing_address())).unwrap();
-    let first = start(unreachable, options.clone());
+    let nobody = RefusingPort::new();
+    let first = start(crate::Endpoint::parse(&nobody.url()).unwrap(), options.clone());
     for number in 0..5 {
         assert!(admit(first.queue(), number));
         eventually("a record of its own", || first.report().spooled == number + 1);

@@ -174,9 +174,23 @@ where
     (address, stop)
 }
 
-/// A port on which nobody listens.
-pub(super) fn refusing_address() -> SocketAddr {
-    free_port().local_addr().unwrap()
+/// A port on which nobody listens, nor can while this lives: what is bound is no other test's.
+pub(super) struct RefusingPort(tokio::net::TcpSocket);
+
+impl RefusingPort {
+    pub(super) fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self(socket)
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
 }
 
 async fn serve(mut stream: TcpStream, state: Arc<State>) {
