@@ -139,7 +139,7 @@ fn limitless_settings_do_not_overflow() {
 fn a_batch_whose_time_is_over_is_dropped_and_the_next_one_is_sent() {
     let server = Server::start([]).otherwise(Answer::Status(503));
     let mut options = fast();
-    options.retry.give_up_after = Duration::from_millis(30);
+    options.retry.give_up_after = Duration::from_millis(300);
     let pipeline = start(server.endpoint(), options);
     (0..4).for_each(|number| assert!(admit(pipeline.queue(), number)));
     eventually("the loss", || dropped_for(&pipeline.report(), DropReason::RetriesExhausted) == 4);
