@@ -99,7 +99,9 @@
 //! # Features
 //!
 //! `loki`, `tempo`, `mimir`, `span-metrics` (counts and times of spans), `system` (CPU, memory, tokio tasks) and `console`, `log`
-//! (records of the `log` crate become events), `spool` (a disk behind the memory); all are on by default. `opentelemetry` adds [`Builder::opentelemetry`], the other front door for spans. A feature adds what it names and changes nothing else.
+//! (records of the `log` crate become events), `spool` (a disk behind the memory); all are on by default. `opentelemetry` adds
+//! [`Builder::opentelemetry`], the other front door for spans; `testing` adds the module `testing`: what a program's own tests look at,
+//! without a backend. A feature adds what it names and changes nothing else.
 //!
 //! # Life and end
 //!
@@ -197,6 +199,8 @@ mod report;
 mod settings;
 #[cfg(unix)]
 mod signals;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use builder::{Builder, Layers, builder};
 pub use config::{Config, Setting, Source};
@@ -205,9 +209,10 @@ pub use filter::Filters;
 pub use guard::Telemetry;
 pub use lgtm_core::pipeline::Overflow;
 pub use lgtm_core::sampler::{Root, Sampler};
+pub use lgtm_core::span::{SetParentError, SpanExt, SpanKind, Status as SpanStatus, Value as AttributeValue};
 pub use lgtm_core::{
-    Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Proxy, Secret, SignalKind, SignalReport,
-    TraceContext, propagation, redaction,
+    Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Proxy, Secret, SignalKind, SignalReport, SpanId,
+    TraceContext, TraceId, propagation, redaction,
 };
 #[cfg(feature = "spool")]
 pub use lgtm_core::{SpoolError, SpoolOptions};
