@@ -56,7 +56,8 @@ mod loki {
             every_format_is_read_by_logql(&server, &loki).await?;
             lines_of_the_same_time_and_text_are_all_stored(&server, &loki).await?;
             what_there_is_can_be_asked_and_followed(&server, &loki).await?;
-            refused_lines_are_counted(&server, &loki).await
+            refused_lines_are_counted(&server, &loki).await?;
+            records_of_otlp_are_found_and_refused_ones_are_counted(&server, &loki).await
         })
     }
 
@@ -106,6 +107,32 @@ mod loki {
     async fn ask(loki: &Loki, logql: &str, entries: usize) -> Result<lgtm_query::LogData, lgtm_query::Error> {
         let query = LogQuery::new(logql).range(last_hour()).limit(1000);
         Wait::up_to(PATIENCE).until(|| loki.query_range(&query), |data| data.entries().len() >= entries).await
+    }
+
+    async fn records_of_otlp_are_found_and_refused_ones_are_counted(server: &Server, loki: &Loki) -> Outcome {
+        let endpoint = Endpoint::parse(&format!("{}/otlp/v1/logs", server.url()))?;
+        let builder = lgtm_loki::builder().endpoint(endpoint).identity(Identity::new("real-otlp-logs"));
+        let (layer, pipeline) = builder.protocol(lgtm_loki::Protocol::Otlp(Protocol::Http)).build()?;
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
+        let trace = tracing::dispatcher::with_default(&dispatch, || {
+            let _request = info_span!("request", region = "eu").entered();
+            info!(order_id = 17, ratio = 0.5, "order placed");
+            // More structured metadata than Loki takes.
+            info!(large = "x".repeat(70_000), "refused");
+            warn!(order_id = 18, "stock is low");
+            lgtm_core::current::trace().expect("a trace")
+        });
+        let report = flush(&pipeline);
+        println!("OTLP logs: {report}");
+        assert_eq!((report.admitted, report.delivered, report.rejected), (3, 2, 1), "{report}");
+        let query = format!(r#"{{service_name="real-otlp-logs"}} | trace_id = "{}" | region = "eu""#, trace.trace_id);
+        let found = ask(loki, &query, 2).await?;
+        let lines: Vec<_> = found.entries().iter().map(|(_, entry)| entry.line.clone()).collect();
+        assert!(lines.len() == 2 && lines.contains(&"order placed".to_owned()), "{lines:?}");
+        let found =
+            ask(loki, r#"{service_name="real-otlp-logs"} | order_id > 17 | detected_level = "warn""#, 1).await?;
+        assert_eq!(found.entries().len(), 1);
+        Ok(())
     }
 
     async fn lines_are_found_by_trace_id_and_by_field(server: &Server, loki: &Loki) -> Outcome {

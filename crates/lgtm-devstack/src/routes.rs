@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::PURPOSE;
 use crate::devstack::Shared;
 use crate::gate::{self, Gate};
-use crate::ingest::{loki_push, otlp, remote_write};
+use crate::ingest::{loki_push, otlp, otlp_logs, remote_write};
 use crate::read;
 use crate::script::Endpoint;
 
@@ -22,22 +22,37 @@ pub(crate) fn loki(shared: &Shared) -> Router {
         .route("/loki/api/v1/labels", get(read::loki::labels))
         .route("/loki/api/v1/label/{name}/values", get(read::loki::label_values))
         .with_state(shared.clone());
-    page("Loki: POST /loki/api/v1/push; GET /loki/api/v1/query_range, query, labels, label/{name}/values")
-        .merge(gated(push, shared, Endpoint::LokiPush))
-        .merge(gated(query, shared, Endpoint::LokiQuery))
+    let otlp = Router::new().route("/otlp/v1/logs", post(otlp_logs::loki_logs)).with_state(shared.clone());
+    page(
+        "Loki: POST /loki/api/v1/push, /otlp/v1/logs; GET /loki/api/v1/query_range, query, labels, label/{name}/values",
+    )
+    .merge(gated(push, shared, Endpoint::LokiPush))
+    .merge(gated(otlp, shared, Endpoint::OtlpLogsHttp))
+    .merge(gated(query, shared, Endpoint::LokiQuery))
 }
 
 pub(crate) fn otlp_grpc(shared: &Shared) -> Router {
     let service = otlp::grpc_service(shared);
     let export = Router::new().route_service("/opentelemetry.proto.collector.trace.v1.TraceService/Export", service);
-    Router::new().merge(gated(export, shared, Endpoint::OtlpGrpc)).fallback(async || {
-        Status::unimplemented("only opentelemetry TraceService/Export is served").into_http::<axum::body::Body>()
-    })
+    let logs = Router::new()
+        .route_service("/opentelemetry.proto.collector.logs.v1.LogsService/Export", otlp_logs::grpc_service(shared));
+    Router::new()
+        .merge(gated(export, shared, Endpoint::OtlpGrpc))
+        .merge(gated(logs, shared, Endpoint::OtlpLogsGrpc))
+        .fallback(async || {
+            let text = "only opentelemetry TraceService/Export and LogsService/Export are served";
+            Status::unimplemented(text).into_http::<axum::body::Body>()
+        })
 }
 
 pub(crate) fn otlp_http(shared: &Shared) -> Router {
     let traces = Router::new().route("/v1/traces", post(otlp::http_traces)).with_state(shared.clone());
-    page("OTLP over HTTP: POST /v1/traces").merge(gated(traces, shared, Endpoint::OtlpHttp))
+    let logs = Router::new().route("/v1/logs", post(otlp_logs::http_logs)).with_state(shared.clone());
+    page("OTLP over HTTP: POST /v1/traces, /v1/logs").merge(gated(traces, shared, Endpoint::OtlpHttp)).merge(gated(
+        logs,
+        shared,
+        Endpoint::OtlpLogsHttp,
+    ))
 }
 
 pub(crate) fn tempo(shared: &Shared) -> Router {

@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use lgtm_core::pipeline::{Pipeline, PipelineOptions, StartError, Target};
-use lgtm_core::{Endpoint, Identity, Worker};
+use lgtm_core::{Endpoint, Identity, Worker, otlp};
 
 use crate::labels::Streams;
-use crate::layer::Layer;
+use crate::layer::{EntryShape, Layer, Shape};
 use crate::{metadata, push};
 
 /// Loki's usual address.
@@ -66,6 +66,12 @@ pub enum BuildError {
         /// The most.
         most: usize,
     },
+    /// OTLP has no stream labels.
+    #[error("label `{name}` beside OTLP, which has none: set an attribute of the resource, or use Loki's push")]
+    LabelWithOtlp {
+        /// What was given.
+        name: String,
+    },
     /// The worker could not be started.
     #[error("the worker thread could not be started: {0}")]
     Worker(#[from] io::Error),
@@ -83,6 +89,27 @@ pub enum Format {
     Logfmt,
     /// `INFO request: shop: paid order_id=17`, for people.
     Text,
+}
+
+/// How events travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Loki's own push. The default, and the cheapest.
+    #[default]
+    Push,
+    /// OTLP log records: to any receiver, over HTTP also to Loki's OTLP endpoint.
+    Otlp(otlp::Protocol),
+}
+
+impl Protocol {
+    fn default_url(self) -> &'static str {
+        match self {
+            Self::Push => DEFAULT_URL,
+            Self::Otlp(otlp::Protocol::Http) => "http://localhost:4318",
+            Self::Otlp(_) => "http://localhost:4317",
+        }
+    }
 }
 
 /// Loki's default limit on a line.
@@ -103,6 +130,7 @@ pub fn builder() -> Builder {
 #[derive(Debug, Default)]
 pub struct Builder {
     endpoint: Option<Endpoint>,
+    protocol: Protocol,
     identity: Option<Identity>,
     worker: Option<Worker>,
     labels: Vec<(String, String)>,
@@ -113,10 +141,18 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Where to push. An endpoint without a path gets `/loki/api/v1/push`. Defaults to `http://localhost:3100`.
+    /// Where to push. An endpoint without a path gets `/loki/api/v1/push`, or `/v1/logs` for OTLP over HTTP. Defaults to
+    /// `http://localhost:3100`, `http://localhost:4317` for OTLP over gRPC, and `http://localhost:4318` for OTLP over HTTP.
     #[must_use]
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = Some(endpoint);
+        self
+    }
+
+    /// How to send. Defaults to Loki's push.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
         self
     }
 
@@ -155,7 +191,7 @@ impl Builder {
         self
     }
 
-    /// What a line looks like. Defaults to JSON. What links a line to its trace is in its structured metadata in any format.
+    /// What a line looks like in Loki's push. Defaults to JSON. What links a line to its trace is in its structured metadata in any format.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.format = format;
@@ -190,19 +226,34 @@ impl Builder {
         if !(LEAST_LINE_BYTES..=most).contains(&max_line_bytes) && self.max_line_bytes.is_some() {
             return Err(BuildError::LineBytes { value: max_line_bytes, least: LEAST_LINE_BYTES, most });
         }
-        let endpoint = match self.endpoint {
-            Some(endpoint) => endpoint,
-            None => Endpoint::parse(DEFAULT_URL).map_err(StartError::from)?,
+        let endpoint = match (self.endpoint, self.protocol) {
+            (Some(endpoint), _) => endpoint,
+            (None, protocol) => Endpoint::parse(protocol.default_url()).map_err(StartError::from)?,
         };
         let worker = match self.worker {
             Some(worker) => worker,
             None => Worker::shared()?,
         };
-        let streams = Arc::new(Streams::new(&identity, &self.labels, &self.field_labels)?);
-        let target = Target::Http { endpoint, default_path: push::PATH, headers: push::headers() };
-        let pipeline = Pipeline::start(push::Push::new(Arc::clone(&streams)), target, self.options, &worker)?;
-        let identity = metadata::of_identity(&identity);
-        let layer = Layer::new(pipeline.shared_queue(), identity, streams, self.format, max_line_bytes);
+        let (pipeline, shape) = match self.protocol {
+            Protocol::Push => {
+                let streams = Arc::new(Streams::new(&identity, &self.labels, &self.field_labels)?);
+                let target = Target::Http { endpoint, default_path: push::PATH, headers: push::headers() };
+                let pipeline = Pipeline::start(push::Push::new(Arc::clone(&streams)), target, self.options, &worker)?;
+                let identity = metadata::of_identity(&identity);
+                (pipeline, Shape::Entry(EntryShape { identity, streams, format: self.format }))
+            }
+            Protocol::Otlp(protocol) => {
+                let names =
+                    self.labels.iter().map(|(name, _)| name).chain(self.field_labels.iter().map(|(name, _)| name));
+                if let Some(name) = names.into_iter().next() {
+                    return Err(BuildError::LabelWithOtlp { name: name.clone() });
+                }
+                let target = protocol.target(endpoint, crate::otlp::GRPC_PATH, crate::otlp::HTTP_PATH);
+                let signal = crate::otlp::Otlp::new(&identity);
+                (Pipeline::start(signal, target, self.options, &worker)?, Shape::Record)
+            }
+        };
+        let layer = Layer::new(pipeline.shared_queue(), shape, max_line_bytes);
         Ok((layer, pipeline))
     }
 }

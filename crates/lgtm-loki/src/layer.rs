@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::builder::Format;
 use crate::labels::Streams;
 use crate::line::plain;
-use crate::{labels, line, metadata};
+use crate::{labels, line, metadata, otlp, record};
 
 const LINE: u8 = length_tag(2);
 
@@ -23,26 +23,37 @@ const LINE: u8 = length_tag(2);
 pub struct Layer {
     attachment: Attachment,
     queue: Arc<Queue>,
-    /// The structured metadata of this process.
-    identity: Vec<u8>,
-    streams: Arc<Streams>,
-    format: Format,
+    shape: Shape,
     max_line_bytes: usize,
 }
 
+/// What becomes of an event.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    /// An entry of Loki's push.
+    Entry(EntryShape),
+    /// An OTLP log record.
+    Record,
+}
+
+/// What an entry of Loki's push looks like.
+#[derive(Debug)]
+pub(crate) struct EntryShape {
+    /// The structured metadata of this process.
+    pub(crate) identity: Vec<u8>,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) format: Format,
+}
+
 impl Layer {
-    pub(crate) fn new(
-        queue: Arc<Queue>,
-        identity: Vec<u8>,
-        streams: Arc<Streams>,
-        format: Format,
-        max_line_bytes: usize,
-    ) -> Self {
+    pub(crate) fn new(queue: Arc<Queue>, shape: Shape, max_line_bytes: usize) -> Self {
         let mut attachment = Attachment::new(Role::Observer, None);
-        if matches!(format, Format::Json) && streams.of_fields().is_none() {
+        if let Shape::Entry(EntryShape { format: Format::Json, streams, .. }) = &shape
+            && streams.of_fields().is_none()
+        {
             attachment = attachment.with_event_fields(EventFields::Json);
         }
-        Self { attachment, queue, identity, streams, format, max_line_bytes }
+        Self { attachment, queue, shape, max_line_bytes }
     }
 
     /// The layer sees nothing from now on. For a child that was forked: its layers are the parent's.
@@ -51,14 +62,21 @@ impl Layer {
     }
 
     fn admit(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
+        match &self.shape {
+            Shape::Entry(shape) => self.admit_entry(shape, callsite, event),
+            Shape::Record => self.admit_record(callsite, event),
+        }
+    }
+
+    fn admit_entry(&self, shape: &EntryShape, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
         with_buffer(|text| {
-            match self.format {
+            match shape.format {
                 Format::Json => self.json(text, callsite, event),
                 Format::Logfmt => self.plain(text, plain::Style::Logfmt, callsite, event),
                 Format::Text => self.plain(text, plain::Style::Text, callsite, event),
             }
             let mut stream = labels::stream_of(*callsite.level());
-            if let Some(labels) = self.streams.of_fields() {
+            if let Some(labels) = shape.streams.of_fields() {
                 let combination = labels.of_line(event, &mut |visit| self.attachment.ancestry(event.span, visit));
                 stream = labels::stream_in(combination, stream);
             }
@@ -71,7 +89,22 @@ impl Layer {
                     None => metadata::of_callsite(buffer, callsite),
                     Some(origin) => metadata::of_origin(buffer, origin),
                 }
-                buffer.extend_from_slice(&self.identity);
+                buffer.extend_from_slice(&shape.identity);
+            });
+        });
+    }
+
+    #[inline(never)]
+    fn admit_record(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
+        if event.span != 0 {
+            self.attachment.expose(event.span);
+        }
+        with_buffer(|content| {
+            record::write(content, callsite, event, self.max_line_bytes, &mut |visit| {
+                self.attachment.ancestry(event.span, visit);
+            });
+            self.queue.admit_at(labels::priority_of(*callsite.level()), 0, event.timestamp, |buffer| {
+                put_bytes(buffer, otlp::LOG_RECORD, content);
             });
         });
     }

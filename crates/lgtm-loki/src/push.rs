@@ -188,7 +188,7 @@ const STREAM_ERRORS: [&str; 6] = [
 ///
 /// Its distributor counts each thing it found, `2 errors like: <what>; 1 errors like: <what>`, and says a single one without
 /// a number. Its ingesters say `total ignored: 2 out of 5`, and then the distributor's are not told: the number is the least.
-fn refused(body: &[u8]) -> Option<u64> {
+pub(crate) fn refused(body: &[u8]) -> Option<u64> {
     let text = String::from_utf8_lossy(body);
     if STREAM_ERRORS.iter().any(|error| text.contains(error)) {
         return None;
@@ -206,7 +206,7 @@ fn refused(body: &[u8]) -> Option<u64> {
 /// they never fit. One such line is left to the burst.
 ///
 /// It says `(limit: 4194304 bytes/sec) while attempting to ingest '1000' lines totaling '5000000' bytes`.
-fn is_over_the_rate(body: &[u8]) -> bool {
+pub(crate) fn is_over_the_rate(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
     let number = |before| text.split_once(before).and_then(|(_, rest)| leading_number(rest));
     let (limit, lines, bytes) = (number("(limit: "), number("to ingest '"), number("totaling '"));

@@ -274,6 +274,7 @@ impl Parts<'_> {
             .endpoint(endpoint.clone())
             .identity(self.identity.clone())
             .worker(self.worker.clone())
+            .protocol(self.settings.loki_protocol.unwrap_or_default())
             .format(self.settings.log_format.unwrap_or_default())
             .options(self.options(3))
             .build()?;

@@ -219,8 +219,12 @@ fn rows() -> Vec<Row> {
     ];
     if cfg!(feature = "loki") {
         rows.extend(backend!(
-            loki, "loki", "LOKI", url: ["LOKI_URL"],
-            headers: [], ca_file: [], client_certificate: [], timeout: []
+            loki, "loki", "LOKI",
+            url: ["LOKI_URL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_LOGS_EXPORTER"],
+            headers: ["OTEL_EXPORTER_OTLP_LOGS_HEADERS"],
+            ca_file: ["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE"],
+            client_certificate: ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE"],
+            timeout: ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"]
         ));
         rows.push(row(
             "log_labels",
@@ -235,6 +239,20 @@ fn rows() -> Vec<Row> {
             },
         ));
     }
+    #[cfg(feature = "loki")]
+    rows.push(row(
+        "loki_protocol",
+        &["OTEL_LOGS_EXPORTER", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"],
+        |settings| settings.loki_protocol.is_some(),
+        |settings| {
+            endpoint(loki(settings))?;
+            Some(match settings.loki_protocol.unwrap_or_default() {
+                lgtm_loki::Protocol::Otlp(lgtm_core::otlp::Protocol::Http) => "otlp, http/protobuf".to_owned(),
+                lgtm_loki::Protocol::Otlp(_) => "otlp, grpc".to_owned(),
+                _ => "push".to_owned(),
+            })
+        },
+    ));
     #[cfg(feature = "loki")]
     rows.push(row(
         "log_format",

@@ -29,12 +29,15 @@
 //! | `OTEL_SERVICE_NAME` | the service's name | the executable's name |
 //! | `OTEL_RESOURCE_ATTRIBUTES` | `key=value,...`, percent-encoded: `service.version`, `service.namespace`, `service.instance.id`, `deployment.environment.name`, others | a random instance id |
 //! | `LOKI_URL` | Loki, or `off` | `http://localhost:3100` |
+//! | `OTEL_LOGS_EXPORTER` | without `LOKI_URL`: `otlp` sends logs as OTLP to the next one, `none` sends none | Loki's push |
+//! | `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` | an OTLP receiver for logs, used as it is: a collector, or Loki's `/otlp/v1/logs`; chooses OTLP by itself | that for all signals, with `OTEL_LOGS_EXPORTER=otlp` |
 //! | `TEMPO_ENDPOINT` | Tempo or another OTLP receiver, or `off` | `http://localhost:4317` |
 //! | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the same, used as it is | |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | the same; over HTTP `/v1/traces` is appended | |
-//! | `OTEL_EXPORTER_OTLP_PROTOCOL`, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL` | `grpc` or `http/protobuf` | what the endpoint says: port 4317 gRPC, port 4318 HTTP, else HTTP with a path and gRPC without |
-//! | `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS` | `key=value,...`, percent-encoded: headers for traces | none |
-//! | `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT` | bound on one request, in milliseconds | `10000` |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | the same; over HTTP `/v1/traces` is appended, `/v1/logs` for logs | |
+//! | `OTEL_TRACES_EXPORTER` | `none` sends no traces, unless an endpoint of theirs is set | `otlp` |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL`, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`, `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL` | `grpc` or `http/protobuf` | what the endpoint says: port 4317 gRPC, port 4318 HTTP, else HTTP with a path and gRPC without |
+//! | `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `OTEL_EXPORTER_OTLP_LOGS_HEADERS` | `key=value,...`, percent-encoded: headers of what travels by OTLP | none |
+//! | `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, `OTEL_EXPORTER_OTLP_LOGS_TIMEOUT` | bound on one request, in milliseconds | `10000` |
 //! | `MIMIR_ENDPOINT` | Mimir, pushed to by remote write, or `off`; without a path `/api/v1/push` is appended, a path is used as it is (`/api/v1/write` for Prometheus) | `http://localhost:9009` |
 //! | `LGTM_METRICS_ADDR` | where metrics can be scraped, at `/metrics`: a port of the loopback address (`9464`), `host:port` (`0.0.0.0:9464` for other machines), or `off` | `off` |
 //! | `LGTM_METRICS_TOKEN` or `LGTM_METRICS_TOKEN_FILE` | the bearer token that scrapers must show | none |
@@ -55,7 +58,7 @@
 //! | `LGTM_CA_FILE` | a PEM file of authorities to trust besides the platform's | none |
 //! | `LGTM_CLIENT_CERTIFICATE_FILE` and `LGTM_CLIENT_KEY_FILE` | PEM files: the certificate by which this client names itself, and its private key | none |
 //! | `LGTM_LOKI_TENANT`, `LGTM_TEMPO_TOKEN`, `LGTM_MIMIR_CA_FILE`, ... | the same for one signal | those for all |
-//! | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY` | the same for traces | those for Tempo, then those for all |
+//! | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE`, `OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY` | the same for what travels by OTLP | those for Tempo or Loki, then those for all |
 //! | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, also in lower case | the proxy: `http://user:password@host:port`; hosts without one. Never for `localhost` and loopback addresses | none |
 //! | `LGTM_OVERFLOW` | when a queue is full: `drop_newest`, or `block:<time>` such as `block:5s` | `drop_newest` |
 //! | `LGTM_SPOOL_DIR` | a folder for what memory cannot hold and what is left at the end: sent when the backend takes it again, also by the next start | none |
@@ -193,7 +196,7 @@ mod filter;
 mod guard;
 mod optional;
 mod panic;
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "loki", feature = "tempo"))]
 mod protocol;
 mod report;
 mod settings;
@@ -207,6 +210,7 @@ pub use config::{Config, Setting, Source};
 pub use error::Error;
 pub use filter::Filters;
 pub use guard::Telemetry;
+pub use lgtm_core::otlp::Protocol;
 pub use lgtm_core::pipeline::Overflow;
 pub use lgtm_core::sampler::{Root, Sampler};
 pub use lgtm_core::span::{SetParentError, SpanExt, SpanKind, Status as SpanStatus, Value as AttributeValue};
@@ -216,10 +220,10 @@ pub use lgtm_core::{
 };
 #[cfg(feature = "spool")]
 pub use lgtm_core::{SpoolError, SpoolOptions};
+#[cfg(feature = "loki")]
+pub use lgtm_loki::{Format as LogFormat, Protocol as LogProtocol};
 #[cfg(feature = "mimir")]
 pub use lgtm_mimir::{Format as MetricsFormat, Matcher, RemoteWrite, Renderer};
-#[cfg(feature = "tempo")]
-pub use lgtm_tempo::Protocol;
 pub use report::{FlushError, Report};
 pub use settings::{Console, Profile};
 

@@ -12,10 +12,10 @@ use lgtm_core::span::KeepRules;
 use lgtm_core::span::Limits;
 use lgtm_core::{Endpoint, Identity, Proxy, Secret};
 
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "loki", feature = "tempo"))]
 use crate::error::Error;
 use crate::filter::Directives;
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "loki", feature = "tempo"))]
 use crate::protocol;
 
 /// Where a signal goes.
@@ -75,6 +75,8 @@ pub(crate) struct Settings {
     /// Later ones win.
     pub(crate) resource_attributes: Vec<(String, String)>,
     pub(crate) loki: Option<Destination>,
+    #[cfg(feature = "loki")]
+    pub(crate) loki_protocol: Option<lgtm_loki::Protocol>,
     pub(crate) tempo: Option<Destination>,
     #[cfg(feature = "tempo")]
     pub(crate) tempo_protocol: Option<lgtm_tempo::Protocol>,
@@ -145,8 +147,10 @@ impl Settings {
         Self {
             service_name: self.service_name.or(other.service_name),
             resource_attributes,
-            loki: self.loki.or(other.loki),
             // A protocol belongs to its endpoint: that of the environment says nothing about an endpoint in code.
+            #[cfg(feature = "loki")]
+            loki_protocol: self.loki_protocol.or(if self.loki.is_some() { None } else { other.loki_protocol }),
+            loki: self.loki.or(other.loki),
             #[cfg(feature = "tempo")]
             tempo_protocol: self.tempo_protocol.or(if self.tempo.is_some() { None } else { other.tempo_protocol }),
             tempo_is_default: self.tempo.is_none() && other.tempo_is_default,
@@ -235,6 +239,21 @@ impl Settings {
                 format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.shown_url());
             let accepted = "Grpc with port 4317, Http with port 4318, or any other port";
             return Err(Error::Setting { setting: "tempo_protocol", problem, accepted });
+        }
+        Ok(())
+    }
+
+    /// Says where endpoint and protocol of logs cannot agree.
+    #[cfg(feature = "loki")]
+    pub(crate) fn settle_loki(&self) -> Result<(), Error> {
+        if let (Some(Destination::To(endpoint)), Some(lgtm_loki::Protocol::Otlp(protocol))) =
+            (&self.loki, self.loki_protocol)
+            && protocol::has_port_of_the_other(endpoint, protocol)
+        {
+            let problem =
+                format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.shown_url());
+            let accepted = "Grpc with port 4317, Http with port 4318, or any other port";
+            return Err(Error::Setting { setting: "loki_protocol", problem, accepted });
         }
         Ok(())
     }

@@ -128,6 +128,14 @@ impl Builder {
         self
     }
 
+    /// How logs travel to the endpoint of [`Builder::loki`]. Defaults to Loki's own push; with OTLP they go to any receiver, and have
+    /// no labels of the program's own ([`Builder::log_label`]).
+    #[cfg(feature = "loki")]
+    pub fn loki_protocol(mut self, protocol: lgtm_loki::Protocol) -> Self {
+        self.settings.loki_protocol = Some(protocol);
+        self
+    }
+
     /// Sends no logs to Loki; the console is not concerned.
     #[cfg(feature = "loki")]
     pub fn without_loki(mut self) -> Self {
@@ -498,6 +506,8 @@ impl Builder {
         let mut settings = code.or(environment::read(lookup)?);
         #[cfg(feature = "tempo")]
         settings.settle_tempo()?;
+        #[cfg(feature = "loki")]
+        settings.settle_loki()?;
         if !use_environment {
             settings.ignore_proxies();
         }

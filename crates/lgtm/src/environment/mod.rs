@@ -2,7 +2,7 @@
 //! real environment. Runs once, in `init()`.
 
 mod credentials;
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "loki", feature = "tempo"))]
 mod otlp;
 #[cfg(feature = "spool")]
 mod spool;
@@ -85,11 +85,12 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         // Nothing is sent: where to need not be right.
         return Ok(settings);
     }
-    if cfg!(feature = "loki") {
+    #[cfg(feature = "loki")]
+    if variables.text("LOKI_URL").is_some() || !otlp::logs(&variables, &mut settings)? {
         settings.loki = Some(destination(&variables, "LOKI_URL", "LOKI", LOKI_DEFAULT)?);
     }
     #[cfg(feature = "tempo")]
-    otlp::read(&variables, &mut settings)?;
+    otlp::traces(&variables, &mut settings)?;
     if cfg!(feature = "mimir") {
         let chosen = variables.text("MIMIR_ENDPOINT").is_some();
         if chosen || settings.metrics_addr.is_none() {

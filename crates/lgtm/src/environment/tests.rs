@@ -62,6 +62,31 @@ mod all_signals {
         assert_eq!(tempo(&[plain, grpc, specific]), url("https://collector.example/v1/traces", Protocol::Http));
     }
 
+    fn logs(variables: &[(&str, &str)]) -> (String, lgtm_loki::Protocol) {
+        let settings = settings(variables).unwrap();
+        (endpoint(settings.loki).url.to_string(), settings.loki_protocol.unwrap_or_default())
+    }
+
+    #[test]
+    fn logs_travel_by_otlp_where_a_variable_of_opentelemetry_says_so_and_none_names_loki() {
+        use lgtm_loki::Protocol::{Otlp, Push};
+        let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://general:4318");
+        let own = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://loki:3100/otlp/v1/logs");
+        let otlp = ("OTEL_LOGS_EXPORTER", "otlp");
+        let loki = ("LOKI_URL", "http://loki:3100");
+        let url = |text: &str, protocol| (text.to_owned(), protocol);
+        assert_eq!(logs(&[general]), url("http://localhost:3100/", Push));
+        assert_eq!(logs(&[general, otlp]), url("http://general:4318/v1/logs", Otlp(Protocol::Http)));
+        assert_eq!(logs(&[otlp]), url("http://localhost:4317/", Otlp(Protocol::Grpc)));
+        assert_eq!(logs(&[general, own]), url("http://loki:3100/otlp/v1/logs", Otlp(Protocol::Http)));
+        assert_eq!(logs(&[general, own, otlp, loki]), url("http://loki:3100/", Push));
+        let http = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf");
+        assert_eq!(logs(&[otlp, http]), url("http://localhost:4318/", Otlp(Protocol::Http)));
+        let off = |variables: &[(&str, &str)]| matches!(settings(variables).unwrap().loki, Some(Destination::Off));
+        assert!(off(&[("OTEL_LOGS_EXPORTER", "none")]) && off(&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "off")]));
+        assert!(matches!(settings(&[("OTEL_TRACES_EXPORTER", "none")]).unwrap().tempo, Some(Destination::Off)));
+    }
+
     #[test]
     fn headers_and_timeout_reach_the_trace_endpoint() {
         let settings = settings(&[
@@ -165,6 +190,15 @@ mod all_signals {
         ("OTEL_RESOURCE_ATTRIBUTES", "team=%ff", "key=value"),
         ("LOKI_URL", "localhost:3100", "http://localhost:3100"),
         ("TEMPO_ENDPOINT", "localhost:4317", "http://"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "ftp://collector", "http://"),
+        ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "udp", "grpc or http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "0", "milliseconds"),
+        ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x y=1", "key=value"),
+        ("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "no/such/file.pem", "PEM"),
+        ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "Cargo.toml", "two PEM files"),
+        ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "Cargo.toml", "two PEM files"),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "otlp or none"),
+        ("OTEL_LOGS_EXPORTER", "console", "otlp or none"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://tempo", "http://"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "/v1/traces", "http://"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "grpc or http/protobuf"),
@@ -242,7 +276,9 @@ mod all_signals {
     #[test]
     fn a_wrong_value_is_an_error_that_names_variable_value_and_form() {
         for (variable, value, form) in WRONG {
-            let result = settings(&[(variable, value)]);
+            // They are looked at where logs travel by OTLP.
+            let logs = if variable.contains("_OTLP_LOGS_") { "otlp" } else { "" };
+            let result = settings(&[(variable, value), ("OTEL_LOGS_EXPORTER", logs)]);
             if value.is_empty() {
                 assert!(result.is_ok(), "{variable}: an empty variable counts as unset");
                 continue;
