@@ -480,6 +480,47 @@ mod prometheus {
         Ok(())
     }
 
+    /// The same metrics by OTLP, translated by Cortex as by Mimir: the names are those of remote write.
+    #[test]
+    fn cortex_takes_metrics_by_otlp_under_the_names_of_remote_write() -> Outcome {
+        let Some(server) = Server::cortex() else { return Ok(()) };
+        runtime().block_on(async {
+            server.ready().await;
+            let prometheus = Prometheus::at(format!("{}/prometheus", server.url()))?;
+            let mimir = lgtm_mimir::builder()
+                .push(Endpoint::parse(&format!("{}/api/v1/otlp/v1/metrics", server.url()))?)
+                .protocol(lgtm_mimir::Protocol::Otlp(Protocol::Http))
+                .identity(Identity::new("real-otlp"))
+                .native_histograms_for("work_seconds", 160)
+                .build()?;
+            let pipeline = mimir.pipeline().expect("it pushes");
+            metrics::with_local_recorder(&mimir.recorder(), || {
+                metrics::describe_histogram!("wait_seconds", metrics::Unit::Seconds, "How long it took");
+                metrics::counter!("orders_total", "kind" => "web").increment(7);
+                metrics::gauge!("depth").set(2.5);
+                (1..=4).for_each(|number| metrics::histogram!("wait_seconds").record(f64::from(number) / 10.0));
+                (1..=4).for_each(|number| metrics::histogram!("work_seconds").record(f64::from(number) / 10.0));
+            });
+            let report = flush(pipeline);
+            println!("OTLP metrics: {report}");
+            assert_eq!((report.rejected, report.lost(), report.pending), (0, 0, 0), "{report}");
+            let value = async |promql: &str| {
+                let ask = || prometheus.query(promql, None);
+                let answer = Wait::up_to(PATIENCE).until(ask, |a| !a.data.is_empty()).await?;
+                Ok::<_, lgtm_query::Error>(answer.data.single_value())
+            };
+            assert_eq!(value(r#"orders_total{job="real-otlp",kind="web"}"#).await?, Some(7.0));
+            assert_eq!(value(r#"depth{job="real-otlp"}"#).await?, Some(2.5));
+            assert_eq!(value(r#"wait_seconds_bucket{job="real-otlp",le="0.25"}"#).await?, Some(2.0));
+            assert_eq!(value(r#"wait_seconds_count{job="real-otlp"}"#).await?, Some(4.0));
+            let sum = value(r#"histogram_sum(work_seconds{job="real-otlp"})"#).await?;
+            assert!(sum.is_some_and(|sum| (sum - 1.0).abs() < 1e-9), "{sum:?}");
+            let second = value(r#"histogram_quantile(0.45, work_seconds{job="real-otlp"})"#).await?;
+            assert!(second.is_some_and(|second| (second - 0.2).abs() < 0.002), "{second:?}");
+            Ok(())
+        })
+    }
+
     #[test]
     fn cortex_takes_both_versions_of_remote_write_over_several_lanes() -> Outcome {
         let Some(server) = Server::cortex() else { return Ok(()) };

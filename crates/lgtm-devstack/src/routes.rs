@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::PURPOSE;
 use crate::devstack::Shared;
 use crate::gate::{self, Gate};
-use crate::ingest::{loki_push, otlp, otlp_logs, remote_write};
+use crate::ingest::{loki_push, otlp, otlp_logs, otlp_metrics, remote_write};
 use crate::read;
 use crate::script::Endpoint;
 
@@ -32,15 +32,20 @@ pub(crate) fn loki(shared: &Shared) -> Router {
 }
 
 pub(crate) fn otlp_grpc(shared: &Shared) -> Router {
-    let service = otlp::grpc_service(shared);
-    let export = Router::new().route_service("/opentelemetry.proto.collector.trace.v1.TraceService/Export", service);
+    let traces = Router::new()
+        .route_service("/opentelemetry.proto.collector.trace.v1.TraceService/Export", otlp::grpc_service(shared));
     let logs = Router::new()
         .route_service("/opentelemetry.proto.collector.logs.v1.LogsService/Export", otlp_logs::grpc_service(shared));
+    let metrics = Router::new().route_service(
+        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        otlp_metrics::grpc_service(shared),
+    );
     Router::new()
-        .merge(gated(export, shared, Endpoint::OtlpGrpc))
+        .merge(gated(traces, shared, Endpoint::OtlpGrpc))
         .merge(gated(logs, shared, Endpoint::OtlpLogsGrpc))
+        .merge(gated(metrics, shared, Endpoint::OtlpMetricsGrpc))
         .fallback(async || {
-            let text = "only opentelemetry TraceService/Export and LogsService/Export are served";
+            let text = "only the services for traces, logs and metrics of opentelemetry.proto.collector are served";
             Status::unimplemented(text).into_http::<axum::body::Body>()
         })
 }
@@ -48,11 +53,11 @@ pub(crate) fn otlp_grpc(shared: &Shared) -> Router {
 pub(crate) fn otlp_http(shared: &Shared) -> Router {
     let traces = Router::new().route("/v1/traces", post(otlp::http_traces)).with_state(shared.clone());
     let logs = Router::new().route("/v1/logs", post(otlp_logs::http_logs)).with_state(shared.clone());
-    page("OTLP over HTTP: POST /v1/traces, /v1/logs").merge(gated(traces, shared, Endpoint::OtlpHttp)).merge(gated(
-        logs,
-        shared,
-        Endpoint::OtlpLogsHttp,
-    ))
+    let metrics = Router::new().route("/v1/metrics", post(otlp_metrics::http_metrics)).with_state(shared.clone());
+    page("OTLP over HTTP: POST /v1/traces, /v1/logs, /v1/metrics")
+        .merge(gated(traces, shared, Endpoint::OtlpHttp))
+        .merge(gated(logs, shared, Endpoint::OtlpLogsHttp))
+        .merge(gated(metrics, shared, Endpoint::OtlpMetricsHttp))
 }
 
 pub(crate) fn tempo(shared: &Shared) -> Router {
@@ -71,16 +76,21 @@ pub(crate) fn mimir(shared: &Shared) -> Router {
         .route("/api/v1/push", post(remote_write::push))
         .route("/api/v1/write", post(remote_write::write))
         .with_state(shared.clone());
+    let otlp = Router::new()
+        .route("/otlp/v1/metrics", post(otlp_metrics::http_metrics))
+        .route("/api/v1/otlp/v1/metrics", post(otlp_metrics::http_metrics))
+        .with_state(shared.clone());
     let query = prometheus_api().with_state(shared.clone());
     // Mimir's prefix, and Prometheus' own paths.
     let query = Router::new().nest("/prometheus/api/v1", query.clone()).nest("/api/v1", query);
     page(
-        "Mimir: POST /api/v1/push, /api/v1/write; GET query, query_range, query_exemplars, series, labels, \
+        "Mimir: POST /api/v1/push, /api/v1/write, /otlp/v1/metrics; GET query, query_range, query_exemplars, series, labels, \
          label/{name}/values, metadata under /prometheus/api/v1/ and /api/v1/",
     )
     .route("/-/ready", get(ready))
     .route("/-/healthy", get(ready))
     .merge(gated(write, shared, Endpoint::RemoteWrite))
+    .merge(gated(otlp, shared, Endpoint::OtlpMetricsHttp))
     .merge(gated(query, shared, Endpoint::PrometheusQuery))
 }
 

@@ -22,6 +22,10 @@ pub enum Endpoint {
     OtlpLogsGrpc,
     /// OTLP logs over HTTP: `POST /v1/logs`, and Loki's `POST /otlp/v1/logs`.
     OtlpLogsHttp,
+    /// OTLP metrics over gRPC.
+    OtlpMetricsGrpc,
+    /// OTLP metrics over HTTP: `POST /v1/metrics`, Mimir's `/otlp/v1/metrics`, Prometheus' `/api/v1/otlp/v1/metrics`.
+    OtlpMetricsHttp,
     /// Remote write, `POST /api/v1/push` and `/api/v1/write`.
     RemoteWrite,
     /// Loki's query API.
@@ -39,16 +43,18 @@ impl Endpoint {
         match self {
             Self::LokiPush | Self::OtlpLogsGrpc | Self::OtlpLogsHttp | Self::LokiQuery => Signal::Logs,
             Self::OtlpGrpc | Self::OtlpHttp | Self::TempoQuery => Signal::Traces,
-            Self::RemoteWrite | Self::PrometheusQuery => Signal::Metrics,
+            Self::RemoteWrite | Self::OtlpMetricsGrpc | Self::OtlpMetricsHttp | Self::PrometheusQuery => {
+                Signal::Metrics
+            }
         }
     }
 
     pub(crate) fn is_grpc(self) -> bool {
-        matches!(self, Self::OtlpGrpc | Self::OtlpLogsGrpc)
+        matches!(self, Self::OtlpGrpc | Self::OtlpLogsGrpc | Self::OtlpMetricsGrpc)
     }
 
     pub(crate) fn is_otlp(self) -> bool {
-        self.is_grpc() || matches!(self, Self::OtlpHttp | Self::OtlpLogsHttp)
+        self.is_grpc() || matches!(self, Self::OtlpHttp | Self::OtlpLogsHttp | Self::OtlpMetricsHttp)
     }
 }
 

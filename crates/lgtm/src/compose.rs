@@ -332,7 +332,7 @@ impl Parts<'_> {
         let mut builder =
             lgtm_mimir::builder().identity(self.identity.clone()).worker(self.worker.clone()).options(self.options(1));
         if let Some(endpoint) = push {
-            builder = builder.push(endpoint);
+            builder = builder.push(endpoint).protocol(self.settings.mimir_protocol.unwrap_or_default());
         }
         if let Some(address) = address {
             builder = builder.listen(address);

@@ -336,8 +336,26 @@ fn rows() -> Vec<Row> {
     ]);
     if cfg!(feature = "mimir") {
         rows.extend(backend!(
-            mimir, "mimir", "MIMIR", url: ["MIMIR_ENDPOINT"],
-            headers: [], ca_file: [], client_certificate: [], timeout: []
+            mimir, "mimir", "MIMIR",
+            url: ["MIMIR_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_METRICS_EXPORTER"],
+            headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS"],
+            ca_file: ["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE"],
+            client_certificate: ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE"],
+            timeout: ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT"]
+        ));
+        #[cfg(feature = "mimir")]
+        rows.push(row(
+            "mimir_protocol",
+            &["OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"],
+            |settings| settings.mimir_protocol.is_some(),
+            |settings| {
+                endpoint(settings.push().as_ref())?;
+                Some(match settings.mimir_protocol.unwrap_or_default() {
+                    lgtm_mimir::Protocol::Otlp(lgtm_core::otlp::Protocol::Http) => "otlp, http/protobuf".to_owned(),
+                    lgtm_mimir::Protocol::Otlp(_) => "otlp, grpc".to_owned(),
+                    _ => "remote write".to_owned(),
+                })
+            },
         ));
         rows.extend([
             row(

@@ -33,12 +33,15 @@
 //! | `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` | an OTLP receiver for logs, used as it is: a collector, or Loki's `/otlp/v1/logs`; chooses OTLP by itself | that for all signals, with `OTEL_LOGS_EXPORTER=otlp` |
 //! | `TEMPO_ENDPOINT` | Tempo or another OTLP receiver, or `off` | `http://localhost:4317` |
 //! | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the same, used as it is | |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | the same; over HTTP `/v1/traces` is appended, `/v1/logs` for logs | |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | the same; over HTTP `/v1/traces` is appended, `/v1/logs` for logs, `/v1/metrics` for metrics | |
 //! | `OTEL_TRACES_EXPORTER` | `none` sends no traces, unless an endpoint of theirs is set | `otlp` |
-//! | `OTEL_EXPORTER_OTLP_PROTOCOL`, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`, `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL` | `grpc` or `http/protobuf` | what the endpoint says: port 4317 gRPC, port 4318 HTTP, else HTTP with a path and gRPC without |
-//! | `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `OTEL_EXPORTER_OTLP_LOGS_HEADERS` | `key=value,...`, percent-encoded: headers of what travels by OTLP | none |
-//! | `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, `OTEL_EXPORTER_OTLP_LOGS_TIMEOUT` | bound on one request, in milliseconds | `10000` |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL`, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`, `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL`, `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL` | `grpc` or `http/protobuf` | what the endpoint says: port 4317 gRPC, port 4318 HTTP, else HTTP with a path and gRPC without |
+//! | `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `OTEL_EXPORTER_OTLP_LOGS_HEADERS`, `OTEL_EXPORTER_OTLP_METRICS_HEADERS` | `key=value,...`, percent-encoded: headers of what travels by OTLP | none |
+//! | `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, `OTEL_EXPORTER_OTLP_LOGS_TIMEOUT`, `OTEL_EXPORTER_OTLP_METRICS_TIMEOUT` | bound on one request, in milliseconds | `10000` |
 //! | `MIMIR_ENDPOINT` | Mimir, pushed to by remote write, or `off`; without a path `/api/v1/push` is appended, a path is used as it is (`/api/v1/write` for Prometheus) | `http://localhost:9009` |
+//! | `OTEL_METRICS_EXPORTER` | without `MIMIR_ENDPOINT`: `otlp` pushes metrics as OTLP to the next one, `none` pushes none | remote write |
+//! | `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` | an OTLP receiver for metrics, used as it is: a collector, Mimir's `/otlp/v1/metrics`, Prometheus' `/api/v1/otlp/v1/metrics`; chooses OTLP by itself | that for all signals, with `OTEL_METRICS_EXPORTER=otlp` |
+//! | `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` | `cumulative`: there is no other | `cumulative` |
 //! | `LGTM_METRICS_ADDR` | where metrics can be scraped, at `/metrics`: a port of the loopback address (`9464`), `host:port` (`0.0.0.0:9464` for other machines), or `off` | `off` |
 //! | `LGTM_METRICS_TOKEN` or `LGTM_METRICS_TOKEN_FILE` | the bearer token that scrapers must show | none |
 //! | `OTEL_TRACES_SAMPLER` | `always_on`, `always_off`, `traceidratio`, `parentbased_always_on`, `parentbased_always_off`, `parentbased_traceidratio` | that of the profile |
@@ -58,7 +61,7 @@
 //! | `LGTM_CA_FILE` | a PEM file of authorities to trust besides the platform's | none |
 //! | `LGTM_CLIENT_CERTIFICATE_FILE` and `LGTM_CLIENT_KEY_FILE` | PEM files: the certificate by which this client names itself, and its private key | none |
 //! | `LGTM_LOKI_TENANT`, `LGTM_TEMPO_TOKEN`, `LGTM_MIMIR_CA_FILE`, ... | the same for one signal | those for all |
-//! | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE`, `OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY` | the same for what travels by OTLP | those for Tempo or Loki, then those for all |
+//! | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE`, `OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE`, `OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY` | the same for what travels by OTLP | those for the backend, then those for all |
 //! | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, also in lower case | the proxy: `http://user:password@host:port`; hosts without one. Never for `localhost` and loopback addresses | none |
 //! | `LGTM_OVERFLOW` | when a queue is full: `drop_newest`, or `block:<time>` such as `block:5s` | `drop_newest` |
 //! | `LGTM_SPOOL_DIR` | a folder for what memory cannot hold and what is left at the end: sent when the backend takes it again, also by the next start | none |
@@ -78,6 +81,8 @@
 //! - Files of secrets, authorities and client certificates are read again when they change, 5 s later at the latest, and at once
 //!   when the backend refuses the old secret: what it refused is sent again with the new one. A file that cannot be used for a
 //!   moment leaves what was read before.
+//! - One receiver for everything, such as a collector: `OTEL_EXPORTER_OTLP_ENDPOINT` with `OTEL_LOGS_EXPORTER=otlp` and
+//!   `OTEL_METRICS_EXPORTER=otlp`. `LOKI_URL` and `MIMIR_ENDPOINT` stand above them.
 //! - A protocol together with the usual port of the other one is refused.
 //! - A program is scraped or it pushes: with `LGTM_METRICS_ADDR` alone metrics are not pushed. If `MIMIR_ENDPOINT` is set too,
 //!   both happen: then no scraper may feed the same Mimir, or everything is counted twice.
@@ -196,7 +201,7 @@ mod filter;
 mod guard;
 mod optional;
 mod panic;
-#[cfg(any(feature = "loki", feature = "tempo"))]
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 mod protocol;
 mod report;
 mod settings;
@@ -223,7 +228,7 @@ pub use lgtm_core::{SpoolError, SpoolOptions};
 #[cfg(feature = "loki")]
 pub use lgtm_loki::{Format as LogFormat, Protocol as LogProtocol};
 #[cfg(feature = "mimir")]
-pub use lgtm_mimir::{Format as MetricsFormat, Matcher, RemoteWrite, Renderer};
+pub use lgtm_mimir::{Format as MetricsFormat, Matcher, Protocol as MetricsProtocol, RemoteWrite, Renderer};
 pub use report::{FlushError, Report};
 pub use settings::{Console, Profile};
 

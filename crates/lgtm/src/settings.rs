@@ -12,10 +12,10 @@ use lgtm_core::span::KeepRules;
 use lgtm_core::span::Limits;
 use lgtm_core::{Endpoint, Identity, Proxy, Secret};
 
-#[cfg(any(feature = "loki", feature = "tempo"))]
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 use crate::error::Error;
 use crate::filter::Directives;
-#[cfg(any(feature = "loki", feature = "tempo"))]
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 use crate::protocol;
 
 /// Where a signal goes.
@@ -83,6 +83,8 @@ pub(crate) struct Settings {
     /// Nobody chose where traces go: the protocol decides about the port.
     pub(crate) tempo_is_default: bool,
     pub(crate) mimir: Option<Destination>,
+    #[cfg(feature = "mimir")]
+    pub(crate) mimir_protocol: Option<lgtm_mimir::Protocol>,
     /// Where metrics are pushed if neither a destination nor an address to be scraped at is chosen.
     pub(crate) default_mimir: Option<Endpoint>,
     pub(crate) metrics_addr: Option<SocketAddr>,
@@ -155,6 +157,8 @@ impl Settings {
             tempo_protocol: self.tempo_protocol.or(if self.tempo.is_some() { None } else { other.tempo_protocol }),
             tempo_is_default: self.tempo.is_none() && other.tempo_is_default,
             tempo: self.tempo.or(other.tempo),
+            #[cfg(feature = "mimir")]
+            mimir_protocol: self.mimir_protocol.or(if self.mimir.is_some() { None } else { other.mimir_protocol }),
             mimir: self.mimir.or(other.mimir),
             default_mimir: self.default_mimir.or(other.default_mimir),
             metrics_addr: self.metrics_addr.or(other.metrics_addr),
@@ -243,17 +247,25 @@ impl Settings {
         Ok(())
     }
 
-    /// Says where endpoint and protocol of logs cannot agree.
-    #[cfg(feature = "loki")]
-    pub(crate) fn settle_loki(&self) -> Result<(), Error> {
-        if let (Some(Destination::To(endpoint)), Some(lgtm_loki::Protocol::Otlp(protocol))) =
-            (&self.loki, self.loki_protocol)
-            && protocol::has_port_of_the_other(endpoint, protocol)
-        {
-            let problem =
-                format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.shown_url());
-            let accepted = "Grpc with port 4317, Http with port 4318, or any other port";
-            return Err(Error::Setting { setting: "loki_protocol", problem, accepted });
+    /// Says where endpoint and protocol of logs or metrics cannot agree.
+    #[cfg(any(feature = "loki", feature = "mimir"))]
+    pub(crate) fn refuse_mismatches(&self) -> Result<(), Error> {
+        let refuse = |setting, destination: &Option<Destination>, protocol| match destination {
+            Some(Destination::To(endpoint)) if protocol::has_port_of_the_other(endpoint, protocol) => {
+                let problem =
+                    format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.shown_url());
+                let accepted = "Grpc with port 4317, Http with port 4318, or any other port";
+                Err(Error::Setting { setting, problem, accepted })
+            }
+            _ => Ok(()),
+        };
+        #[cfg(feature = "loki")]
+        if let Some(lgtm_loki::Protocol::Otlp(protocol)) = self.loki_protocol {
+            refuse("loki_protocol", &self.loki, protocol)?;
+        }
+        #[cfg(feature = "mimir")]
+        if let Some(lgtm_mimir::Protocol::Otlp(protocol)) = self.mimir_protocol {
+            refuse("mimir_protocol", &self.mimir, protocol)?;
         }
         Ok(())
     }

@@ -166,6 +166,13 @@ impl Builder {
         self
     }
 
+    /// How metrics are pushed to the endpoint of [`Builder::mimir`]. Defaults to remote write; with OTLP they go to any receiver.
+    #[cfg(feature = "mimir")]
+    pub fn mimir_protocol(mut self, protocol: lgtm_mimir::Protocol) -> Self {
+        self.settings.mimir_protocol = Some(protocol);
+        self
+    }
+
     /// Where metrics are pushed. Defaults to `http://localhost:9009`, unless [`Builder::metrics_addr`] is set: a program
     /// is scraped or it pushes. Set both only where no scraper reads what is pushed already, else everything is counted
     /// twice. The endpoint is taken as it is: credentials of the environment are not sent to it.
@@ -506,8 +513,8 @@ impl Builder {
         let mut settings = code.or(environment::read(lookup)?);
         #[cfg(feature = "tempo")]
         settings.settle_tempo()?;
-        #[cfg(feature = "loki")]
-        settings.settle_loki()?;
+        #[cfg(any(feature = "loki", feature = "mimir"))]
+        settings.refuse_mismatches()?;
         if !use_environment {
             settings.ignore_proxies();
         }

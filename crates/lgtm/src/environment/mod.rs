@@ -2,7 +2,7 @@
 //! real environment. Runs once, in `init()`.
 
 mod credentials;
-#[cfg(any(feature = "loki", feature = "tempo"))]
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 mod otlp;
 #[cfg(feature = "spool")]
 mod spool;
@@ -91,9 +91,11 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
     }
     #[cfg(feature = "tempo")]
     otlp::traces(&variables, &mut settings)?;
-    if cfg!(feature = "mimir") {
+    #[cfg(feature = "mimir")]
+    {
         let chosen = variables.text("MIMIR_ENDPOINT").is_some();
-        if chosen || settings.metrics_addr.is_none() {
+        let is_otlp = !chosen && otlp::metrics(&variables, &mut settings)?;
+        if !is_otlp && (chosen || settings.metrics_addr.is_none()) {
             match destination(&variables, "MIMIR_ENDPOINT", "MIMIR", MIMIR_DEFAULT)? {
                 Destination::To(endpoint) if !chosen => settings.default_mimir = Some(endpoint),
                 destination => settings.mimir = Some(destination),

@@ -37,6 +37,8 @@ impl Names {
 const TRACES: Names = Names { signal: "TRACES", backend: "TEMPO", path: "/v1/traces" };
 #[cfg(feature = "loki")]
 const LOGS: Names = Names { signal: "LOGS", backend: "LOKI", path: "/v1/logs" };
+#[cfg(feature = "mimir")]
+const METRICS: Names = Names { signal: "METRICS", backend: "MIMIR", path: "/v1/metrics" };
 
 /// Chooses where traces go, and how.
 #[cfg(feature = "tempo")]
@@ -58,28 +60,47 @@ pub(super) fn traces(variables: &Variables<'_>, settings: &mut Settings) -> Resu
     Ok(())
 }
 
-/// Chooses OTLP for logs, or nothing, if a variable of OpenTelemetry says so: else they go to Loki's push.
+/// Chooses OTLP for logs, or nothing, if a variable of OpenTelemetry says so; else they go to Loki's push.
 #[cfg(feature = "loki")]
 pub(super) fn logs(variables: &Variables<'_>, settings: &mut Settings) -> Result<bool, Error> {
-    let [own, _] = LOGS.of("ENDPOINT");
-    let chosen = exporter(variables, "OTEL_LOGS_EXPORTER")?;
-    let address = match chosen {
+    let Some(chosen) = chosen(variables, &LOGS)? else { return Ok(false) };
+    (settings.loki, settings.loki_protocol) = match chosen {
+        Some((endpoint, protocol)) => (Some(Destination::To(endpoint)), Some(lgtm_loki::Protocol::Otlp(protocol))),
+        None => (Some(Destination::Off), None),
+    };
+    Ok(true)
+}
+
+/// Chooses OTLP for metrics, or nothing, if a variable of OpenTelemetry says so; else they go by remote write.
+#[cfg(feature = "mimir")]
+pub(super) fn metrics(variables: &Variables<'_>, settings: &mut Settings) -> Result<bool, Error> {
+    let Some(chosen) = chosen(variables, &METRICS)? else { return Ok(false) };
+    variables.parse("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative", |text| {
+        text.eq_ignore_ascii_case("cumulative").then_some(())
+    })?;
+    (settings.mimir, settings.mimir_protocol) = match chosen {
+        Some((endpoint, protocol)) => (Some(Destination::To(endpoint)), Some(lgtm_mimir::Protocol::Otlp(protocol))),
+        None => (Some(Destination::Off), None),
+    };
+    Ok(true)
+}
+
+/// Where a signal goes by OTLP, which has another way too: `None` where nothing chooses OTLP, an inner one where nothing is sent.
+#[cfg(any(feature = "loki", feature = "mimir"))]
+fn chosen(variables: &Variables<'_>, names: &Names) -> Result<Option<Option<(Endpoint, Protocol)>>, Error> {
+    let [own, _] = names.of("ENDPOINT");
+    let address = match exporter(variables, &format!("OTEL_{}_EXPORTER", names.signal))? {
         Some(Exporter::Otlp) => variables.first(&[&own, GENERAL]),
-        None if variables.text(&own).is_some() => variables.first(&[&own]),
-        Some(Exporter::None) => {
-            settings.loki = Some(Destination::Off);
-            return Ok(true);
-        }
-        None => return Ok(false),
+        Some(Exporter::None) => return Ok(Some(None)),
+        None => match variables.first(&[&own]) {
+            Some(own) => Some(own),
+            None => return Ok(None),
+        },
     };
     if address.as_ref().is_some_and(|(_, text)| text == "off") {
-        settings.loki = Some(Destination::Off);
-        return Ok(true);
+        return Ok(Some(None));
     }
-    let (endpoint, protocol) = endpoint(variables, &LOGS, address, GENERAL)?;
-    settings.loki = Some(Destination::To(endpoint));
-    settings.loki_protocol = Some(lgtm_loki::Protocol::Otlp(protocol));
-    Ok(true)
+    endpoint(variables, names, address, GENERAL).map(Some).map(Some)
 }
 
 /// What `OTEL_<SIGNAL>_EXPORTER` says.

@@ -88,6 +88,34 @@ mod all_signals {
     }
 
     #[test]
+    fn one_collector_takes_all_signals_and_metrics_go_by_remote_write_where_no_variable_says_otherwise() {
+        let all = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
+            ("OTEL_LOGS_EXPORTER", "otlp"),
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+        ];
+        let chosen = settings(&all).unwrap();
+        let otlp = lgtm_mimir::Protocol::Otlp(Protocol::Grpc);
+        assert_eq!((chosen.mimir_protocol, chosen.tempo_protocol), (Some(otlp), Some(Protocol::Grpc)));
+        for destination in [chosen.loki.clone(), chosen.tempo.clone(), chosen.push()] {
+            assert_eq!(endpoint(destination).url.as_str(), "http://collector:4317/");
+        }
+        let mimir = |more: &[(&str, &str)]| {
+            let chosen = settings(&[&all, more].concat()).unwrap();
+            (endpoint(chosen.push()).url.to_string(), chosen.mimir_protocol)
+        };
+        assert_eq!(mimir(&[("MIMIR_ENDPOINT", "http://mimir:9009")]), ("http://mimir:9009/".to_owned(), None));
+        let own = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://mimir:9009/otlp/v1/metrics");
+        let http = Some(lgtm_mimir::Protocol::Otlp(Protocol::Http));
+        assert_eq!(mimir(&[own]), ("http://mimir:9009/otlp/v1/metrics".to_owned(), http));
+        // A program that is scraped pushes too where a variable says so.
+        let both = settings(&[all[0], all[2], ("LGTM_METRICS_ADDR", "9464")]).unwrap();
+        assert!(matches!(both.push(), Some(Destination::To(_))) && both.metrics_addr.is_some());
+        let none = settings(&[("OTEL_METRICS_EXPORTER", "none")]).unwrap();
+        assert!(matches!(none.push(), Some(Destination::Off)));
+    }
+
+    #[test]
     fn headers_and_timeout_reach_the_trace_endpoint() {
         let settings = settings(&[
             ("OTEL_EXPORTER_OTLP_HEADERS", "x-general=no"),
@@ -197,6 +225,15 @@ mod all_signals {
         ("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "no/such/file.pem", "PEM"),
         ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "Cargo.toml", "two PEM files"),
         ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "Cargo.toml", "two PEM files"),
+        ("OTEL_METRICS_EXPORTER", "prometheus", "otlp or none"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "ftp://collector", "http://"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "udp", "grpc or http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "cumulative"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "0", "milliseconds"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x y=1", "key=value"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "no/such/file.pem", "PEM"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "Cargo.toml", "two PEM files"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "Cargo.toml", "two PEM files"),
         ("OTEL_TRACES_EXPORTER", "zipkin", "otlp or none"),
         ("OTEL_LOGS_EXPORTER", "console", "otlp or none"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://tempo", "http://"),
@@ -276,9 +313,10 @@ mod all_signals {
     #[test]
     fn a_wrong_value_is_an_error_that_names_variable_value_and_form() {
         for (variable, value, form) in WRONG {
-            // They are looked at where logs travel by OTLP.
-            let logs = if variable.contains("_OTLP_LOGS_") { "otlp" } else { "" };
-            let result = settings(&[(variable, value), ("OTEL_LOGS_EXPORTER", logs)]);
+            // They are looked at where the signal travels by OTLP.
+            let chosen = |part| if variable.contains(part) { "otlp" } else { "" };
+            let logs = ("OTEL_LOGS_EXPORTER", chosen("_OTLP_LOGS_"));
+            let result = settings(&[(variable, value), logs, ("OTEL_METRICS_EXPORTER", chosen("_OTLP_METRICS_"))]);
             if value.is_empty() {
                 assert!(result.is_ok(), "{variable}: an empty variable counts as unset");
                 continue;
