@@ -2,12 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lgtm_core::pipeline::{Pipeline, PipelineOptions, StartError, Target};
 use lgtm_core::{Endpoint, Identity, Worker, otlp};
 
 use crate::labels::Streams;
-use crate::layer::{EntryShape, Layer, Shape};
+use crate::layer::Layer;
+use crate::repeats::{Bounds, Repeats};
+use crate::summaries::Summaries;
+use crate::writer::{EntryShape, Shape, Writer};
 use crate::{metadata, push};
 
 /// Loki's usual address.
@@ -65,6 +69,16 @@ pub enum BuildError {
         least: usize,
         /// The most.
         most: usize,
+    },
+    /// A limit on repetitions that lets nothing pass, or everything.
+    #[error("{setting} of {value}: {accepted} are accepted")]
+    Repeats {
+        /// `rate_limit` or `deduplicate`.
+        setting: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be.
+        accepted: &'static str,
     },
     /// OTLP has no stream labels.
     #[error("label `{name}` beside OTLP, which has none: set an attribute of the resource, or use Loki's push")]
@@ -137,6 +151,7 @@ pub struct Builder {
     field_labels: Vec<(String, usize)>,
     format: Format,
     max_line_bytes: Option<usize>,
+    repeats: Bounds,
     options: PipelineOptions,
 }
 
@@ -207,6 +222,26 @@ impl Builder {
         self
     }
 
+    /// Of the lines of one callsite at most so many within a time, 1 ms at least; further ones are left out. Once a window (a second at
+    /// least) a line of the same level and target says how many they were and what the last of them said, with the field
+    /// `suppressed`; `otlp_logs_suppressed_total{reason="rate"}` counts them. Defaults to no limit.
+    ///
+    /// For a loop that fails ten thousand times a second: the first lines say it, the rest is a number. Lines of one callsite share the
+    /// limit whatever they say, and of whatever level they are; records of the `log` crate have a limit for each place in the source.
+    #[must_use]
+    pub fn rate_limit(mut self, lines: u32, within: Duration) -> Self {
+        self.repeats.rate = Some((lines, within));
+        self
+    }
+
+    /// Lines of one callsite with the same message and the same fields of their own are one line within this time, 1 ms at least, after
+    /// the first of them; told and counted as with [`Builder::rate_limit`], with the reason `same`. Defaults to none.
+    #[must_use]
+    pub fn deduplicate(mut self, within: Duration) -> Self {
+        self.repeats.same = Some(within);
+        self
+    }
+
     /// Bounds, overflow, batches and retries.
     #[must_use]
     pub fn options(mut self, options: PipelineOptions) -> Self {
@@ -226,6 +261,7 @@ impl Builder {
         if !(LEAST_LINE_BYTES..=most).contains(&max_line_bytes) && self.max_line_bytes.is_some() {
             return Err(BuildError::LineBytes { value: max_line_bytes, least: LEAST_LINE_BYTES, most });
         }
+        refuse_bad_repeats(self.repeats)?;
         let endpoint = match (self.endpoint, self.protocol) {
             (Some(endpoint), _) => endpoint,
             (None, protocol) => Endpoint::parse(protocol.default_url()).map_err(StartError::from)?,
@@ -234,26 +270,52 @@ impl Builder {
             Some(worker) => worker,
             None => Worker::shared()?,
         };
-        let (pipeline, shape) = match self.protocol {
+        let repeats = self.repeats.interval().map(|_| Arc::new(Repeats::new(self.repeats)));
+        let summaries = |writer: &Arc<Writer>| {
+            Some(Summaries { repeats: repeats.clone()?, every: self.repeats.interval()?, writer: Arc::clone(writer) })
+        };
+        let (pipeline, writer) = match self.protocol {
             Protocol::Push => {
                 let streams = Arc::new(Streams::new(&identity, &self.labels, &self.field_labels)?);
-                let target = Target::Http { endpoint, default_path: push::PATH, headers: push::headers() };
-                let pipeline = Pipeline::start(push::Push::new(Arc::clone(&streams)), target, self.options, &worker)?;
                 let identity = metadata::of_identity(&identity);
-                (pipeline, Shape::Entry(EntryShape { identity, streams, format: self.format }))
+                let shape = Shape::Entry(EntryShape { identity, streams: Arc::clone(&streams), format: self.format });
+                let writer = Arc::new(Writer::new(shape, max_line_bytes));
+                let target = Target::Http { endpoint, default_path: push::PATH, headers: push::headers() };
+                let signal = push::Push::new(streams, summaries(&writer));
+                (Pipeline::start(signal, target, self.options, &worker)?, writer)
             }
             Protocol::Otlp(protocol) => {
-                let names =
+                let mut names =
                     self.labels.iter().map(|(name, _)| name).chain(self.field_labels.iter().map(|(name, _)| name));
-                if let Some(name) = names.into_iter().next() {
+                if let Some(name) = names.next() {
                     return Err(BuildError::LabelWithOtlp { name: name.clone() });
                 }
+                let writer = Arc::new(Writer::new(Shape::Record, max_line_bytes));
                 let target = protocol.target(endpoint, crate::otlp::GRPC_PATH, crate::otlp::HTTP_PATH);
-                let signal = crate::otlp::Otlp::new(&identity);
-                (Pipeline::start(signal, target, self.options, &worker)?, Shape::Record)
+                let signal = crate::otlp::Otlp::new(&identity, summaries(&writer));
+                (Pipeline::start(signal, target, self.options, &worker)?, writer)
             }
         };
-        let layer = Layer::new(pipeline.shared_queue(), shape, max_line_bytes);
+        let layer = Layer::new(pipeline.shared_queue(), writer, repeats);
         Ok((layer, pipeline))
     }
+}
+
+fn refuse_bad_repeats(repeats: Bounds) -> Result<(), BuildError> {
+    const LEAST: Duration = Duration::from_millis(1);
+    if let Some((lines, within)) = repeats.rate
+        && (lines == 0 || within < LEAST)
+    {
+        let value = format!("{lines} lines within {within:?}");
+        return Err(BuildError::Repeats {
+            setting: "rate_limit",
+            value,
+            accepted: "1 line or more within 1 ms or more",
+        });
+    }
+    if let Some(within) = repeats.same.filter(|within| *within < LEAST) {
+        let value = format!("{within:?}");
+        return Err(BuildError::Repeats { setting: "deduplicate", value, accepted: "1 ms or more" });
+    }
+    Ok(())
 }

@@ -44,8 +44,8 @@
 //!
 //! ```text
 //! caller                                          | worker
-//! layer.rs -> labels.rs, line/, metadata.rs       |
-//!             or record.rs                        |
+//! layer.rs -> repeats.rs -> writer.rs ->          | repeats.rs, summaries.rs: what was left out
+//!   labels.rs, line/, metadata.rs or record.rs    |
 //!          -> core's queue: admit                 | core's batch: gather
 //!                                                 | push.rs: encode (group, 1 ns rule, protobuf, snappy)
 //!                                                 | or otlp.rs: encode (frame with resource and scope)
@@ -67,6 +67,9 @@ mod metadata;
 mod otlp;
 mod push;
 mod record;
+mod repeats;
+mod summaries;
+mod writer;
 
 pub use builder::{BuildError, Builder, Format, Protocol, builder};
 pub use layer::Layer;

@@ -1,11 +1,14 @@
 //! Encode: OTLP's export request around log records that are bytes already; and what the answers mean, those of Loki's own endpoint
 //! among them. Worker thread. Source: opentelemetry-proto; Loki, "Ingesting logs to Loki using OpenTelemetry Collector".
 
-use lgtm_core::pipeline::{Batch, Reply, Signal, Verdict, excerpt};
+use std::time::Duration;
+
+use lgtm_core::pipeline::{Batch, Queue, Reply, Signal, Verdict, excerpt};
 use lgtm_core::protobuf::{count, field_length, halve, length_tag, put_varint};
 use lgtm_core::{Identity, SignalKind, otlp};
 
 use crate::push;
+use crate::summaries::Summaries;
 
 pub(crate) const HTTP_PATH: &str = "/v1/logs";
 pub(crate) const GRPC_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -25,11 +28,13 @@ pub(crate) struct Otlp {
     resource: Vec<u8>,
     /// `ScopeLogs.scope`, tag and all.
     scope: Vec<u8>,
+    summaries: Option<Summaries>,
 }
 
 impl Otlp {
-    pub(crate) fn new(identity: &Identity) -> Self {
-        Self { resource: otlp::resource(identity), scope: otlp::scope("lgtm-loki", env!("CARGO_PKG_VERSION")) }
+    pub(crate) fn new(identity: &Identity, summaries: Option<Summaries>) -> Self {
+        let scope = otlp::scope("lgtm-loki", env!("CARGO_PKG_VERSION"));
+        Self { resource: otlp::resource(identity), scope, summaries }
     }
 }
 
@@ -60,6 +65,16 @@ impl Signal for Otlp {
             let records = count(&half, RECORD_PATH);
             (half, records)
         }))
+    }
+
+    fn collect_interval(&self) -> Option<Duration> {
+        self.summaries.as_ref().map(|summaries| summaries.every)
+    }
+
+    fn collect(&mut self, queue: &Queue, _: bool) {
+        if let Some(summaries) = &self.summaries {
+            summaries.admit(queue);
+        }
     }
 
     fn classify(&self, reply: &Reply) -> Verdict {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use lgtm_core::pipeline::{Batch, Item, Reply, Signal, Verdict, excerpt};
+use lgtm_core::pipeline::{Batch, Item, Queue, Reply, Signal, Verdict, excerpt};
 use lgtm_core::protobuf::{
     count, field_length, halve, length_tag, put_bytes, put_integer, put_varint, varint_length, varint_tag,
 };
 use lgtm_core::{ErrorType, SignalKind};
 
 use crate::labels::Streams;
+use crate::summaries::Summaries;
 
 pub(crate) const PATH: &str = "/loki/api/v1/push";
 
@@ -36,6 +37,7 @@ pub(crate) fn headers() -> Vec<(HeaderName, HeaderValue)> {
 /// Encodes batches for one Loki.
 pub(crate) struct Push {
     streams: Arc<Streams>,
+    summaries: Option<Summaries>,
     /// The last timestamps of each stream.
     last: Vec<Last>,
     request: Vec<u8>,
@@ -44,8 +46,15 @@ pub(crate) struct Push {
 }
 
 impl Push {
-    pub(crate) fn new(streams: Arc<Streams>) -> Self {
-        Self { streams, last: Vec::new(), request: Vec::new(), stream: Vec::new(), snappy: snap::raw::Encoder::new() }
+    pub(crate) fn new(streams: Arc<Streams>, summaries: Option<Summaries>) -> Self {
+        Self {
+            streams,
+            summaries,
+            last: Vec::new(),
+            request: Vec::new(),
+            stream: Vec::new(),
+            snappy: snap::raw::Encoder::new(),
+        }
     }
 
     /// The timestamp that an entry gets: later than all before it in its stream.
@@ -137,6 +146,16 @@ impl Signal for Push {
             self.compress(&half, &mut body);
             (body, count(&half, ENTRY_PATH))
         }))
+    }
+
+    fn collect_interval(&self) -> Option<Duration> {
+        self.summaries.as_ref().map(|summaries| summaries.every)
+    }
+
+    fn collect(&mut self, queue: &Queue, _: bool) {
+        if let Some(summaries) = &self.summaries {
+            summaries.admit(queue);
+        }
     }
 
     fn classify(&self, reply: &Reply) -> Verdict {
@@ -253,7 +272,7 @@ mod tests {
     }
 
     fn push() -> Push {
-        Push::new(Arc::new(Streams::new(&Identity::new("shop"), &[], &[]).unwrap()))
+        Push::new(Arc::new(Streams::new(&Identity::new("shop"), &[], &[]).unwrap()), None)
     }
 
     /// Encodes entries of (stream, time) and reads back (stream, times).

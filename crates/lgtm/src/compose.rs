@@ -270,6 +270,12 @@ impl Parts<'_> {
         for (field, most_values) in &self.settings.log_labels_from_fields {
             builder = builder.label_from_field(field, *most_values);
         }
+        if let Some(Some((lines, within))) = self.settings.log_rate_limit {
+            builder = builder.rate_limit(lines, within);
+        }
+        if let Some(Some(within)) = self.settings.log_deduplicate {
+            builder = builder.deduplicate(within);
+        }
         let (layer, pipeline) = builder
             .endpoint(endpoint.clone())
             .identity(self.identity.clone())

@@ -260,6 +260,28 @@ fn rows() -> Vec<Row> {
         |settings| settings.log_format.is_some(),
         |settings| Some(format!("{:?}", settings.log_format.unwrap_or_default()).to_lowercase()),
     ));
+    if cfg!(feature = "loki") {
+        rows.extend([
+            row(
+                "log_rate_limit",
+                &["LGTM_LOG_RATE_LIMIT"],
+                |settings| settings.log_rate_limit.is_some(),
+                |settings| {
+                    let limit = settings.log_rate_limit.flatten();
+                    Some(limit.map_or_else(|| "off".to_owned(), |(lines, within)| format!("{lines}/{within:?}")))
+                },
+            ),
+            row(
+                "log_deduplicate",
+                &["LGTM_LOG_DEDUPLICATE"],
+                |settings| settings.log_deduplicate.is_some(),
+                |settings| {
+                    let within = settings.log_deduplicate.flatten();
+                    Some(within.map_or_else(|| "off".to_owned(), |within| format!("{within:?}")))
+                },
+            ),
+        ]);
+    }
     if cfg!(feature = "tempo") {
         rows.extend(backend!(
             tempo, "tempo", "TEMPO", url: ["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],

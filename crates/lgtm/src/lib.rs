@@ -48,6 +48,8 @@
 //! | `OTEL_TRACES_SAMPLER_ARG` | the ratio, 0 to 1; looked at only beside a ratio sampler | `1` |
 //! | `LGTM_PROFILE` | `development`: every trace. `production`: one trace in a hundred, and what fails or is slow here. `gateway`: every trace, whatever the parent says | `development` |
 //! | `LGTM_LOG_FORMAT` | what log lines look like in Loki: `json`, `logfmt` or `text` | `json` |
+//! | `LGTM_LOG_RATE_LIMIT` | the most lines of one callsite within a time, such as `100/1s`, or `off`; further ones are left out, counted and told | `off` |
+//! | `LGTM_LOG_DEDUPLICATE` | within this time, such as `5s`, lines of one callsite that say the same are one, or `off`; counted and told | `off` |
 //! | `LGTM_KEEP_ERRORS` | `true`: of the traces that the sampler leaves out, those with a failed span are kept, as far as they happen in this process | `true` with the profile `production`, else `false` |
 //! | `LGTM_KEEP_SLOWER_THAN` | the same for those that take longer than this here: `500ms`, `2s`, or `off` | `500ms` with the profile `production`, else `off` |
 //! | `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`, `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`, `OTEL_ATTRIBUTE_COUNT_LIMIT` | attributes of a span, event or link; the last one for all three | `128` |

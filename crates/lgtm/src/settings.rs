@@ -114,6 +114,10 @@ pub(crate) struct Settings {
     pub(crate) spool: Option<SpoolOptions>,
     #[cfg(feature = "loki")]
     pub(crate) log_format: Option<lgtm_loki::Format>,
+    /// The most lines of a callsite within a time; `Some(None)`: no limit.
+    pub(crate) log_rate_limit: Option<Option<(u32, Duration)>>,
+    /// Within this time the same line of a callsite is one; `Some(None)`: never.
+    pub(crate) log_deduplicate: Option<Option<Duration>>,
     /// Names and values of stream labels.
     pub(crate) log_labels: Vec<(String, String)>,
     /// Fields that are stream labels, with the most values.
@@ -186,6 +190,8 @@ impl Settings {
             spool: self.spool.or(other.spool),
             #[cfg(feature = "loki")]
             log_format: self.log_format.or(other.log_format),
+            log_rate_limit: self.log_rate_limit.or(other.log_rate_limit),
+            log_deduplicate: self.log_deduplicate.or(other.log_deduplicate),
             log_labels: [self.log_labels, other.log_labels].concat(),
             log_labels_from_fields: [self.log_labels_from_fields, other.log_labels_from_fields].concat(),
             log_filter: self.log_filter.or(other.log_filter),

@@ -277,6 +277,22 @@ impl Builder {
         self
     }
 
+    /// Of the lines of one callsite at most so many within a time; further ones are left out, counted and told: see
+    /// [`lgtm_loki::Builder::rate_limit`]. Spans and the console have all events. Defaults to no limit.
+    #[cfg(feature = "loki")]
+    pub fn log_rate_limit(mut self, lines: u32, within: Duration) -> Self {
+        self.settings.log_rate_limit = Some(Some((lines, within)));
+        self
+    }
+
+    /// Lines of one callsite that say the same are one within this time after the first of them: see
+    /// [`lgtm_loki::Builder::deduplicate`]. Defaults to none.
+    #[cfg(feature = "loki")]
+    pub fn log_deduplicate(mut self, within: Duration) -> Self {
+        self.settings.log_deduplicate = Some(Some(within));
+        self
+    }
+
     /// Adds a stream label to all lines, beside `service_name`, `service`, `environment` and `level`. Streams are expensive in
     /// Loki: use few labels, with few values.
     #[cfg(feature = "loki")]

@@ -52,6 +52,15 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
             "text" => Some(lgtm_loki::Format::Text),
             _ => None,
         })?,
+        log_rate_limit: variables.parse("LGTM_LOG_RATE_LIMIT", value::RATE_FORM, value::rate)?,
+        log_deduplicate: variables.parse(
+            "LGTM_LOG_DEDUPLICATE",
+            "a duration such as 5s, or off",
+            |text| match text {
+                "off" => Some(None),
+                text => value::duration(text).filter(|within| !within.is_zero()).map(Some),
+            },
+        )?,
         keep_errors: variables.parse("LGTM_KEEP_ERRORS", "true or false", value::switch)?,
         keep_slower_than: variables.parse("LGTM_KEEP_SLOWER_THAN", KEEP_FORM, |text| match text {
             "off" => Some(None),

@@ -225,6 +225,9 @@ mod all_signals {
         ("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "no/such/file.pem", "PEM"),
         ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "Cargo.toml", "two PEM files"),
         ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "Cargo.toml", "two PEM files"),
+        ("LGTM_LOG_RATE_LIMIT", "100", "100/1s"),
+        ("LGTM_LOG_RATE_LIMIT", "0/1s", "100/1s"),
+        ("LGTM_LOG_DEDUPLICATE", "often", "5s"),
         ("OTEL_METRICS_EXPORTER", "prometheus", "otlp or none"),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "ftp://collector", "http://"),
         ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "udp", "grpc or http/protobuf"),
@@ -422,6 +425,8 @@ fn good_values_arrive() {
         ("LGTM_KEEP_ERRORS", "TRUE"),
         ("LGTM_KEEP_SLOWER_THAN", "2s"),
         ("LGTM_LOG_FORMAT", "logfmt"),
+        ("LGTM_LOG_RATE_LIMIT", "100/2s"),
+        ("LGTM_LOG_DEDUPLICATE", "5s"),
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "10"),
         ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "11"),
         ("OTEL_SPAN_EVENT_COUNT_LIMIT", "12"),
@@ -432,6 +437,8 @@ fn good_values_arrive() {
     assert_eq!((settings.keep_errors, settings.keep_slower_than), (Some(true), Some(Some(Duration::from_secs(2)))));
     #[cfg(feature = "loki")]
     assert_eq!(settings.log_format, Some(lgtm_loki::Format::Logfmt));
+    assert_eq!(settings.log_rate_limit, Some(Some((100, Duration::from_secs(2)))));
+    assert_eq!(settings.log_deduplicate, Some(Some(Duration::from_secs(5))));
     let limits = settings.span_limits.unwrap();
     assert_eq!((limits.attributes, limits.event_attributes, limits.link_attributes), (10, 11, 10));
     assert_eq!((limits.events, limits.links, limits.value_bytes), (12, 13, 1000));

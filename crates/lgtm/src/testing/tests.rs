@@ -1,3 +1,5 @@
+//! What a capture shows, and what its assertions say.
+
 use std::sync::Barrier;
 
 use tracing::{Level, debug, error, info, info_span, warn};
