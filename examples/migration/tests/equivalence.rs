@@ -1,7 +1,12 @@
 //! Before and after a migration the same data arrives: the programs of the book's migration pages run against a development stack each, and
 //! what they sent is compared, item by item. What differs is named here, and on the page: nothing else may.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failed step fails the test, also in its helpers")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed step fails the test, also in its helpers"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -161,7 +166,8 @@ fn item(span: &Span, parent: Option<String>) -> Item {
     item.insert("scope".to_owned(), span.scope.name.clone());
     let mut attributes = |kind: &str, attributes: &Attributes| {
         for (name, value) in attributes.iter() {
-            let value = format!("{value:?}").replace(&span.span_id, "(the span)").replace(&span.trace_id, "(the trace)");
+            let value =
+                format!("{value:?}").replace(&span.span_id, "(the span)").replace(&span.trace_id, "(the trace)");
             item.insert(format!("{kind} {name}"), value);
         }
     };
@@ -184,8 +190,7 @@ const DETAIL: &[&str] = &[
     "attribute thread.id",
     "attribute thread.name",
 ];
-const CHANGED: &[&str] =
-    &["resource telemetry.sdk.name", "resource telemetry.sdk.version", "scope", "status message"];
+const CHANGED: &[&str] = &["resource telemetry.sdk.name", "resource telemetry.sdk.version", "scope", "status message"];
 
 /// Events lose where they are in the code: their log lines have it.
 fn without_places(spans: Vec<Item>) -> Vec<Item> {
@@ -265,11 +270,8 @@ fn scraped(program: &str) -> Item {
 fn scraped_once(program: &str) -> Option<Item> {
     let stack = Devstack::start_blocking().expect("a development stack");
     let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
-    let variables = [
-        ("METRICS_ADDR", address.to_string()),
-        ("LOKI_URL", "off".to_owned()),
-        ("TEMPO_ENDPOINT", "off".to_owned()),
-    ];
+    let variables =
+        [("METRICS_ADDR", address.to_string()), ("LOKI_URL", "off".to_owned()), ("TEMPO_ENDPOINT", "off".to_owned())];
     let mut served = Served(command(program, &variables).stdin(Stdio::piped()).spawn().expect("the program runs"));
     let target = ScrapeTarget::new(format!("http://{address}/metrics")).job("shop");
     let begin = Instant::now();
