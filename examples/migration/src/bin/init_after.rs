@@ -1,4 +1,5 @@
-//! The same spans over OTLP and lines on standard error by lgtm. The same variables say where, who and what.
+//! The same spans over OTLP and lines on standard error by lgtm.
+//! The same variables say where, who and what.
 
 fn main() -> Result<(), lgtm::Error> {
     let _telemetry = lgtm::init()?;

@@ -1,5 +1,5 @@
-//! Spans over OTLP and lines on standard output by init-tracing-opentelemetry. `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME` and
-//! `RUST_LOG` say where, who and what.
+//! Spans over OTLP and lines on standard output by init-tracing-opentelemetry.
+//! `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME` and `RUST_LOG` say where, who and what.
 
 use std::error::Error;
 

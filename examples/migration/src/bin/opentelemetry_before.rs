@@ -1,4 +1,5 @@
-//! Spans over OTLP by tracing-opentelemetry and opentelemetry-otlp. `OTEL_EXPORTER_OTLP_ENDPOINT` says where.
+//! Spans over OTLP by tracing-opentelemetry and opentelemetry-otlp.
+//! `OTEL_EXPORTER_OTLP_ENDPOINT` says where.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -29,12 +30,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let span = migration::request_span();
     let headers = migration::incoming_headers();
-    span.set_parent(global::get_text_map_propagator(|propagator| propagator.extract(&headers)))?;
+    let caller = global::get_text_map_propagator(|propagator| propagator.extract(&headers));
+    span.set_parent(caller)?;
     span.in_scope(|| {
         migration::answer();
         let mut headers = HashMap::new();
         let context = Span::current().context();
-        global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut headers));
+        global::get_text_map_propagator(|propagator| {
+            propagator.inject_context(&context, &mut headers);
+        });
         migration::send(&headers);
     });
     drop(span);

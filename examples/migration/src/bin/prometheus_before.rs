@@ -6,7 +6,8 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = migration::metrics_address()?;
-    PrometheusBuilder::new().with_http_listener(address).set_buckets(&migration::SECONDS)?.install()?;
+    let builder = PrometheusBuilder::new().with_http_listener(address);
+    builder.set_buckets(&migration::SECONDS)?.install()?;
 
     migration::count_orders();
 
