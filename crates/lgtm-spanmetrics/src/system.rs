@@ -1,4 +1,9 @@
 //! The system monitor: CPU, memory and tokio tasks, every 15 s. Worker thread.
+//!
+//! With the feature `process` also what Prometheus' client libraries say of a process (`process_cpu_seconds_total`,
+//! `process_resident_memory_bytes`, `process_open_fds`, `process_start_time_seconds`, ...; source: the crate metrics-process); with
+//! `tokio-metrics` also what a stable tokio says of the program's runtime (`tokio_workers_count`, `tokio_total_busy_duration`,
+//! `tokio_global_queue_depth`, ...; source: the crate tokio-metrics).
 
 use std::time::Duration;
 
@@ -42,7 +47,8 @@ async fn watch(program: Option<Handle>) {
         }
     };
     set_memory(&system);
-    set_tasks(program.as_ref());
+    let mut program = Program::new(program);
+    program.look();
     // CPU usage is the difference between two looks.
     tokio::time::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL).await;
     let mut tick = tokio::time::interval(INTERVAL);
@@ -52,7 +58,51 @@ async fn watch(program: Option<Handle>) {
         system.refresh_specifics(wanted);
         metrics::gauge!(SYSTEM_CPU_USAGE_PERCENT).set(f64::from(system.global_cpu_usage()));
         set_memory(&system);
-        set_tasks(program.as_ref());
+        program.look();
+    }
+}
+
+/// What is looked at of the program itself.
+struct Program {
+    runtime: Option<Handle>,
+    #[cfg(feature = "process")]
+    process: metrics_process::Collector,
+    #[cfg(feature = "tokio-metrics")]
+    runtime_metrics: Option<tokio_metrics::RuntimeMetricsReporter>,
+}
+
+impl Program {
+    fn new(runtime: Option<Handle>) -> Self {
+        #[cfg(feature = "tokio-metrics")]
+        let runtime_metrics = runtime.as_ref().map(|runtime| {
+            let monitor = tokio_metrics::RuntimeMonitor::new(runtime);
+            tokio_metrics::RuntimeMetricsReporterBuilder::default().describe().build_with_monitor(monitor)
+        });
+        #[cfg(feature = "process")]
+        let process = {
+            let process = metrics_process::Collector::default();
+            process.describe();
+            process
+        };
+        Self {
+            runtime,
+            #[cfg(feature = "process")]
+            process,
+            #[cfg(feature = "tokio-metrics")]
+            runtime_metrics,
+        }
+    }
+
+    fn look(&mut self) {
+        if let Some(runtime) = &self.runtime {
+            metrics::gauge!(SYSTEM_TASKS_COUNT).set(runtime.metrics().num_alive_tasks() as f64);
+        }
+        #[cfg(feature = "process")]
+        self.process.collect();
+        #[cfg(feature = "tokio-metrics")]
+        if let Some(runtime) = &mut self.runtime_metrics {
+            runtime.run_once();
+        }
     }
 }
 
@@ -72,15 +122,37 @@ fn memory(system: &System) -> (u64, u64) {
     }
 }
 
-fn set_tasks(program: Option<&Handle>) {
-    if let Some(program) = program {
-        metrics::gauge!(SYSTEM_TASKS_COUNT).set(program.metrics().num_alive_tasks() as f64);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(all(feature = "process", feature = "tokio-metrics"))]
+    #[test]
+    fn process_and_runtime_are_looked_at_under_their_usual_names() {
+        use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+        let recorder = DebuggingRecorder::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        metrics::with_local_recorder(&recorder, || {
+            let mut program = Program::new(Some(runtime.handle().clone()));
+            program.look();
+            program.look();
+        });
+        let seen = recorder.snapshotter().snapshot().into_vec();
+        let value = |name: &str| {
+            let found = seen.iter().find(|(key, ..)| key.key().name() == name);
+            match found.map(|(.., value)| value) {
+                Some(DebugValue::Gauge(value)) => value.into_inner(),
+                Some(DebugValue::Counter(value)) => *value as f64,
+                other => panic!("{name}: {other:?}"),
+            }
+        };
+        assert!(value("process_resident_memory_bytes") > 100_000.0);
+        assert!(value("process_start_time_seconds") > 1e9);
+        assert!(value("process_open_fds") > 0.0);
+        assert!(value("process_cpu_seconds_total") >= 0.0);
+        assert!(value("tokio_workers_count") >= 1.0);
+        assert!(value("tokio_global_queue_depth") >= 0.0);
+    }
 
     #[test]
     fn memory_in_use_is_within_its_limit() {

@@ -111,7 +111,7 @@
 //! `loki`, `tempo`, `mimir`, `span-metrics` (counts and times of spans), `system` (CPU, memory, tokio tasks) and `console`, `log`
 //! (records of the `log` crate become events), `spool` (a disk behind the memory); all are on by default. `opentelemetry` adds
 //! [`Builder::opentelemetry`], the other front door for spans; `testing` adds the module `testing`: what a program's own tests look at,
-//! without a backend. A feature adds what it names and changes nothing else.
+//! without a backend; `process` and `tokio-metrics` add `process_*` and `tokio_*`, what is usually known of a process and of a tokio runtime. A feature adds what it names and changes nothing else.
 //!
 //! # Life and end
 //!
