@@ -2,6 +2,9 @@
 //! Source: OpenTelemetry specification, "Trace SDK", Sampling.
 
 use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::ids::TraceId;
 
@@ -17,6 +20,38 @@ pub enum Sampler {
     TraceIdRatio(f64),
     /// What the remote parent decided; roots as given. The default is `ParentBased(Root::AlwaysOn)`.
     ParentBased(Root),
+    /// The one that was set last.
+    Changing(ChangingSampler),
+}
+
+/// A sampler that is replaced while the program runs. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct ChangingSampler(Arc<ArcSwap<Sampler>>);
+
+impl ChangingSampler {
+    /// Begins with this one.
+    #[must_use]
+    pub fn new(sampler: Sampler) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(sampler.current())))
+    }
+
+    /// Decides about the traces that begin from now on.
+    pub fn set(&self, sampler: Sampler) {
+        self.0.store(Arc::new(sampler.current()));
+    }
+
+    /// The one that decides now.
+    #[must_use]
+    pub fn get(&self) -> Sampler {
+        Sampler::clone(&self.0.load())
+    }
+}
+
+/// Whether they are the same one, whatever decides now.
+impl PartialEq for ChangingSampler {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// What a parent-based sampler does with traces that begin here.
@@ -63,6 +98,7 @@ impl fmt::Display for Sampler {
             Self::ParentBased(Root::TraceIdRatio(ratio)) => {
                 write!(formatter, "parentbased_traceidratio({ratio})")
             }
+            Self::Changing(changing) => changing.get().fmt(formatter),
         }
     }
 }
@@ -91,10 +127,32 @@ impl Sampler {
         }
     }
 
+    /// The one that decides now.
+    fn current(self) -> Self {
+        match self {
+            Self::Changing(changing) => changing.get(),
+            sampler => sampler,
+        }
+    }
+
+    /// Whether the trace is recorded, and with which probability this sampler itself keeps it: as [`Sampler::decide`] and
+    /// [`Sampler::probability`], by one sampler if it is being replaced.
+    #[inline]
+    pub(crate) fn decide_with_probability(&self, trace_id: TraceId, remote: Option<bool>) -> (bool, Option<f64>) {
+        match self {
+            Self::Changing(changing) => {
+                let sampler = changing.0.load();
+                (sampler.decide(trace_id, remote), sampler.probability(remote))
+            }
+            sampler => (sampler.decide(trace_id, remote), sampler.probability(remote)),
+        }
+    }
+
     /// Whether the trace is recorded. `remote` is the decision of a parent in another process.
     #[must_use]
     pub fn decide(&self, trace_id: TraceId, remote: Option<bool>) -> bool {
         match (self, remote) {
+            (Self::Changing(changing), _) => changing.0.load().decide(trace_id, remote),
             (Self::AlwaysOn, _) => true,
             (Self::AlwaysOff, _) => false,
             (Self::TraceIdRatio(ratio), _) => within(trace_id, *ratio),
@@ -111,6 +169,7 @@ impl Sampler {
     #[must_use]
     pub fn probability(&self, remote: Option<bool>) -> Option<f64> {
         match (self, remote) {
+            (Self::Changing(changing), _) => changing.0.load().probability(remote),
             (Self::ParentBased(_), Some(_)) => None,
             (Self::AlwaysOn | Self::ParentBased(Root::AlwaysOn), _) => Some(1.0),
             (Self::AlwaysOff | Self::ParentBased(Root::AlwaysOff), _) => Some(0.0),
@@ -133,6 +192,20 @@ fn within(trace_id: TraceId, ratio: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sampler_that_changes_decides_as_the_one_that_was_set_last() {
+        let changing = ChangingSampler::new(Sampler::AlwaysOff);
+        let sampler = Sampler::Changing(changing.clone());
+        let decide = || sampler.decide_with_probability(TraceId::random(), None);
+        assert_eq!((decide(), sampler.to_string().as_str()), ((false, Some(0.0)), "always_off"));
+        changing.set(Sampler::AlwaysOn);
+        assert_eq!((decide(), sampler.to_string().as_str()), ((true, Some(1.0)), "always_on"));
+        // It may be set to itself.
+        changing.set(sampler.clone());
+        assert_eq!(changing.get(), Sampler::AlwaysOn);
+        assert!(sampler.decide(TraceId::random(), Some(false)) && sampler.probability(None) == Some(1.0));
+    }
 
     #[test]
     fn the_ratio_holds_and_is_the_same_for_the_same_trace() {

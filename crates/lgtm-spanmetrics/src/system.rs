@@ -32,10 +32,13 @@ impl Drop for SystemMonitor {
 /// Starts the monitor. `program` is the runtime whose tasks are counted; without one the gauge of tasks is absent.
 #[must_use]
 pub fn start(worker: &Worker, program: Option<Handle>) -> SystemMonitor {
+    // The first look is the caller's: its many new series are not registered by the worker while the program forks.
+    let mut program = Program::new(program);
+    program.look();
     SystemMonitor(worker.handle().spawn(watch(program)))
 }
 
-async fn watch(program: Option<Handle>) {
+async fn watch(mut program: Program) {
     let wanted = RefreshKind::nothing()
         .with_cpu(CpuRefreshKind::nothing().with_usage())
         .with_memory(MemoryRefreshKind::nothing().with_ram());
@@ -47,8 +50,6 @@ async fn watch(program: Option<Handle>) {
         }
     };
     set_memory(&system);
-    let mut program = Program::new(program);
-    program.look();
     // CPU usage is the difference between two looks.
     tokio::time::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL).await;
     let mut tick = tokio::time::interval(INTERVAL);

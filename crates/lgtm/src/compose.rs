@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lgtm_core::pipeline::PipelineOptions;
+use lgtm_core::sampler::ChangingSampler;
+#[cfg(feature = "tempo")]
+use lgtm_core::sampler::Sampler;
 use lgtm_core::{Identity, Worker, redaction};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -18,6 +21,7 @@ use crate::error::Error;
 use crate::filter::{Filter, Filters};
 use crate::guard::Telemetry;
 use crate::optional::Optional;
+use crate::sampling::Sampling;
 use crate::settings::{Console, Destination, Settings};
 
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +35,7 @@ struct Installed {
     /// Retires the layers and puts these in their place.
     replace: fn(Signals) -> bool,
     filters: Filters,
+    sampling: Sampling,
     #[cfg(feature = "mimir")]
     recorder: Option<lgtm_mimir::Recorder>,
 }
@@ -115,7 +120,9 @@ pub(crate) fn start(
     }
     redact(settings);
     let filter = filter(settings);
-    let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT), filter.handle(), config);
+    let sampling = Sampling(ChangingSampler::new(settings.sampler()));
+    let timeout = settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT);
+    let telemetry = Telemetry::new(timeout, filter.handle(), sampling, config);
     #[cfg_attr(not(feature = "opentelemetry"), expect(unused_mut, reason = "the other front door is taken out"))]
     let (telemetry, mut layers) = start_parts(settings, telemetry, runtime, Recorders::Install)?;
     let console = settings.console.unwrap_or_default();
@@ -131,6 +138,7 @@ pub(crate) fn start(
     *installed = Some(Installed {
         replace,
         filters: telemetry.filters(),
+        sampling: telemetry.sampling(),
         #[cfg(feature = "mimir")]
         recorder: telemetry.recorder(),
     });
@@ -163,7 +171,7 @@ fn start_again(
     // Before the identity and the first ids: those of the parent must not come again.
     (installed.replace)(Signals::default());
     let timeout = settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT);
-    let telemetry = Telemetry::new(timeout, installed.filters.clone(), config);
+    let telemetry = Telemetry::new(timeout, installed.filters.clone(), installed.sampling.clone(), config);
     #[cfg(feature = "mimir")]
     let recorders = installed.recorder.clone().map_or(Recorders::Install, Recorders::Restart);
     #[cfg(not(feature = "mimir"))]
@@ -202,7 +210,9 @@ where
     }
     redact(settings);
     let filter = filter(settings);
-    let telemetry = Telemetry::new(settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT), filter.handle(), config);
+    let sampling = Sampling(ChangingSampler::new(settings.sampler()));
+    let timeout = settings.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT);
+    let telemetry = Telemetry::new(timeout, filter.handle(), sampling, config);
     let (telemetry, layers) = start_parts(settings, telemetry, runtime, Recorders::Leave)?;
     let layer = Optional(None::<tracing_subscriber::layer::Identity>);
     #[cfg(feature = "tempo")]
@@ -295,7 +305,7 @@ impl Parts<'_> {
         let builder = lgtm_tempo::builder()
             .endpoint(endpoint.clone())
             .protocol(self.settings.tempo_protocol.unwrap_or_default())
-            .sampler(self.settings.sampler())
+            .sampler(Sampler::Changing(self.telemetry.sampling().0))
             .identity(self.identity.clone())
             .worker(self.worker.clone())
             .options(self.options(3));

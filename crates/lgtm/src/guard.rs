@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use crate::config::Config;
 use crate::filter::Filters;
 use crate::report::{FlushError, Report};
+use crate::sampling::Sampling;
 
 /// Running telemetry. Keep it until the end of `main`: dropping it sends what is left, within the shutdown's deadline.
 ///
@@ -20,6 +21,7 @@ use crate::report::{FlushError, Report};
 pub struct Telemetry {
     running: Arc<Running>,
     filters: Filters,
+    sampling: Sampling,
     config: Config,
     #[cfg(feature = "mimir")]
     recorder: Option<(lgtm_mimir::Recorder, lgtm_mimir::Renderer)>,
@@ -81,12 +83,13 @@ impl Schedule {
 }
 
 impl Telemetry {
-    pub(crate) fn new(timeout: Duration, filters: Filters, config: Config) -> Self {
+    pub(crate) fn new(timeout: Duration, filters: Filters, sampling: Sampling, config: Config) -> Self {
         let running =
             Running { events: Vec::new(), metrics: None, metrics_addr: None, timeout, state: Mutex::default() };
         Self {
             running: Arc::new(running),
             filters,
+            sampling,
             config,
             #[cfg(feature = "mimir")]
             recorder: None,
@@ -197,6 +200,12 @@ impl Telemetry {
         self.filters.clone()
     }
 
+    /// Changes which traces are recorded while the program runs.
+    #[must_use]
+    pub fn sampling(&self) -> Sampling {
+        self.sampling.clone()
+    }
+
     /// What telemetry runs with, and who chose it. Secrets are not in it.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -294,7 +303,8 @@ mod tests {
     #[test]
     fn a_guard_without_signals_ends_at_once_and_says_nothing() {
         let filters = crate::filter::Filter::new(&Default::default(), &Default::default()).handle();
-        let telemetry = Telemetry::new(Duration::from_secs(60), filters, Config::default());
+        let sampling = Sampling(lgtm_core::sampler::ChangingSampler::new(Default::default()));
+        let telemetry = Telemetry::new(Duration::from_secs(60), filters, sampling, Config::default());
         let begin = Instant::now();
         assert_eq!(telemetry.flush().unwrap().json(), "{}");
         assert_eq!(telemetry.shutdown().to_string(), "");

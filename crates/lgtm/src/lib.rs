@@ -96,7 +96,7 @@
 //! - Spans of a sampled part say with which probability they are kept (`lgtm.sampling.probability`): Tempo's metrics generator
 //!   weighs them by it with `span_multiplier_key`.
 //! - [`Config`] prints the effective values and who chose them, without secrets: `println!("{}", telemetry.config())`.
-//! - [`Telemetry::filters`] changes the filters while the program runs.
+//! - [`Telemetry::filters`] changes the filters while the program runs, [`Telemetry::sampling`] which traces are recorded.
 //! - The two filters stand before all layers: an event that `RUST_LOG` refuses is neither in Loki nor on its span in Tempo.
 //!
 //! # Secrets
@@ -206,6 +206,7 @@ mod panic;
 #[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 mod protocol;
 mod report;
+mod sampling;
 mod settings;
 #[cfg(unix)]
 mod signals;
@@ -232,6 +233,7 @@ pub use lgtm_loki::{Format as LogFormat, Protocol as LogProtocol};
 #[cfg(feature = "mimir")]
 pub use lgtm_mimir::{Format as MetricsFormat, Matcher, Protocol as MetricsProtocol, RemoteWrite, Renderer};
 pub use report::{FlushError, Report};
+pub use sampling::Sampling;
 pub use settings::{Console, Profile};
 
 /// The calling thread's place in its trace: what a log line written now points at. `None` outside of all exported spans.

@@ -319,9 +319,9 @@ impl SpanStore {
 
     /// The decision at the start of a local root; where the keep rules may change it, its spans wait.
     pub(super) fn decide_head(&self, record: &mut SpanRecord, remote: Option<bool>) {
-        let sampler = self.sampler();
-        record.sampled = sampler.decide(record.trace_id, remote);
-        record.probability = sampler.probability(remote).unwrap_or(0.0);
+        let (sampled, probability) = self.sampler().decide_with_probability(record.trace_id, remote);
+        record.sampled = sampled;
+        record.probability = probability.unwrap_or(0.0);
         record.undecided = match self.keep.get() {
             // A trace that is kept with certainty has nothing to wait for.
             Some(rules) if !record.sampled || record.probability > 0.0 && record.probability < 1.0 => {

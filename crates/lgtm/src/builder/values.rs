@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use lgtm_core::{Sampler, redaction};
+use lgtm_core::redaction;
 
 use crate::error::Error;
+use crate::sampling::refuse_bad_ratio;
 use crate::settings::Settings;
 
 /// The smallest budget: below it a queue would hold less than a batch.
@@ -41,15 +42,5 @@ pub(super) fn refuse_bad_values(settings: &Settings) -> Result<(), Error> {
         let problem = format!("`{name}` is empty");
         return Err(Error::Setting { setting: "service_name", problem, accepted: "a name" });
     }
-    let ratio = match settings.sampler {
-        Some(Sampler::TraceIdRatio(ratio) | Sampler::ParentBased(lgtm_core::sampler::Root::TraceIdRatio(ratio))) => {
-            ratio
-        }
-        _ => 0.0,
-    };
-    if !(0.0..=1.0).contains(&ratio) {
-        let problem = format!("the ratio {ratio} cannot be used");
-        return Err(Error::Setting { setting: "sampler", problem, accepted: "a number from 0 to 1, such as 0.01" });
-    }
-    Ok(())
+    settings.sampler.as_ref().map_or(Ok(()), refuse_bad_ratio)
 }

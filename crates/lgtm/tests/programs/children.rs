@@ -94,6 +94,13 @@ fn told() {
     filters.set_log_filter("debug").unwrap();
     tracing::debug!(queue = "mail", "now");
     order(17);
+    let sampling = telemetry.sampling();
+    let usual = sampling.sampler();
+    assert!(sampling.set(lgtm::Sampler::TraceIdRatio(1.5)).unwrap_err().to_string().contains("1.5"));
+    sampling.set(lgtm::Sampler::AlwaysOff).unwrap();
+    tracing::info_span!("left out").in_scope(|| tracing::info!("in a trace that is left out"));
+    sampling.set(usual).unwrap();
+    tracing::info_span!("kept").in_scope(|| ());
     let renderer = telemetry.metrics_renderer().unwrap();
     let text = renderer.render(lgtm::MetricsFormat::Text);
     say(text.lines().find(|line| line.starts_with("orders_total{")).unwrap());

@@ -233,7 +233,7 @@ fn the_sampler_keeps_logs_and_span_metrics() {
 }
 
 #[test]
-fn a_running_program_says_its_settings_changes_its_filters_and_renders_its_metrics() {
+fn a_running_program_says_its_settings_changes_its_filters_and_sampler_and_renders_its_metrics() {
     let stack = backends();
     let finished = run("told", &Addresses::of(&stack).with(&[("OTEL_SERVICE_NAME", "shop"), ("RUST_LOG", "info")]));
     assert!(finished.success, "{}", finished.stderr);
@@ -250,6 +250,10 @@ fn a_running_program_says_its_settings_changes_its_filters_and_renders_its_metri
         (now.label("team"), now.label("queue"), now.label("level")),
         (Some("books"), Some("mail"), Some("debug"))
     );
+    let names: Vec<_> = stack.store().spans().iter().map(|span| span.name.clone()).collect();
+    assert!(names.contains(&"kept".to_owned()) && !names.contains(&"left out".to_owned()), "{names:?}");
+    let left_out = logs.iter().find(|entry| entry.line.contains("in a trace that is left out")).unwrap();
+    assert_eq!(left_out.label("trace_sampled"), Some("false"));
     let native = stack.store().series_named("order_duration_seconds");
     assert!(native[0].histograms.iter().any(|histogram| histogram.count == 1), "{native:?}");
 }
