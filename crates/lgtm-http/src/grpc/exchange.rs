@@ -1,0 +1,247 @@
+//! One call, on either side: its span, its metrics. Caller threads, inside the span.
+//! Source: OpenTelemetry's semantic conventions 1.45, RPC spans and gRPC.
+
+use std::cell::LazyCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, Request, StatusCode, header, response};
+use lgtm_core::propagation::baggage;
+use metrics::{Label, SharedString, Unit, counter, gauge, histogram};
+use percent_encoding::percent_decode_str;
+use tracing::{Span, field};
+
+use super::Config;
+use super::code::Code;
+use super::methods::Method;
+use crate::RemoteContext;
+use crate::exchange::{End, Exchange, Running};
+use crate::method::OTHER;
+use crate::peer::peer;
+use crate::remote::Remote;
+use crate::url::{address, split_host};
+
+pub(super) fn describe_server() {
+    metrics::describe_counter!("rpc_server_requests_total", Unit::Count, "Calls served, by method and code");
+    metrics::describe_histogram!(
+        "rpc_server_request_duration_seconds",
+        Unit::Seconds,
+        "Time from a call to the end of its answer, by method and code"
+    );
+    metrics::describe_gauge!("rpc_server_active_requests", Unit::Count, "Calls in flight");
+    gauge!("rpc_server_active_requests").increment(0.0);
+}
+
+pub(super) fn describe_client() {
+    metrics::describe_counter!("rpc_client_requests_total", Unit::Count, "Calls made, by method and code");
+    metrics::describe_histogram!(
+        "rpc_client_request_duration_seconds",
+        Unit::Seconds,
+        "Time from a call to the end of its answer, by method and code"
+    );
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Server,
+    Client,
+}
+
+/// A call in flight.
+#[derive(Debug)]
+pub struct CallExchange {
+    config: Arc<Config>,
+    side: Side,
+    started: Instant,
+    method: Method,
+    /// What `grpc-status` says.
+    code: Option<Code>,
+    /// The status came with the head: an answer without messages.
+    trailers_only: bool,
+    http_status: StatusCode,
+}
+
+impl CallExchange {
+    pub(super) fn serve<B>(config: &Arc<Config>, request: &Request<B>) -> Running<Self> {
+        let method = config.methods.of_path(request.uri().path());
+        let headers = request.headers();
+        let takes_baggage = config.remote_context == RemoteContext::Parent && headers.contains_key("baggage");
+        let baggage = takes_baggage.then(|| Arc::new(baggage::extract(headers)));
+        let server = LazyCell::new(|| match request.uri().authority() {
+            Some(authority) => (authority.host(), authority.port_u16()),
+            None => {
+                let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+                host.map_or(("", None), split_host)
+            }
+        });
+        let peer = LazyCell::new(|| peer(request.extensions()));
+        let mut remote = Remote::default();
+        let span = tracing::info_span!(
+            target: "lgtm_http::grpc",
+            parent: remote.look(config.remote_context, headers),
+            "gRPC call",
+            otel.name = method.name().map_or("grpc", |name| name),
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            otel.status_description = field::Empty,
+            rpc.system.name = "grpc",
+            rpc.method = method.name().map_or(OTHER, |name| name),
+            rpc.method_original = method.name().is_none().then(|| request.uri().path()),
+            rpc.status_code = field::Empty,
+            server.address = address(server.0),
+            server.port = server.1,
+            network.peer.address = (*peer).map(|peer| field::display(peer.ip())),
+            network.peer.port = (*peer).map(|peer| peer.port()),
+            error.type = field::Empty,
+        );
+        remote.join(config.remote_context, &span);
+        config.request_metadata.show(&span, headers);
+        gauge!("rpc_server_active_requests").increment(1.0);
+        Running::new(span, baggage, Self::new(config, Side::Server, method))
+    }
+
+    pub(super) fn ask<B>(config: &Arc<Config>, request: &Request<B>) -> Running<Self> {
+        let method = config.methods.of_path(request.uri().path());
+        let server = LazyCell::new(|| match (&config.server, request.uri().authority()) {
+            (Some((address, port)), _) => (address.as_str(), *port),
+            (None, Some(authority)) => (authority.host(), authority.port_u16()),
+            (None, None) => ("", None),
+        });
+        let span = tracing::info_span!(
+            target: "lgtm_http::grpc",
+            "gRPC call",
+            otel.name = method.name().map_or("grpc", |name| name),
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            otel.status_description = field::Empty,
+            rpc.system.name = "grpc",
+            rpc.method = method.name().map_or(OTHER, |name| name),
+            rpc.method_original = method.name().is_none().then(|| request.uri().path()),
+            rpc.status_code = field::Empty,
+            server.address = address(server.0),
+            server.port = server.1,
+            error.type = field::Empty,
+        );
+        config.request_metadata.show(&span, request.headers());
+        Running::new(span, None, Self::new(config, Side::Client, method))
+    }
+
+    fn new(config: &Arc<Config>, side: Side, method: Method) -> Self {
+        Self {
+            config: Arc::clone(config),
+            side,
+            started: Instant::now(),
+            method,
+            code: None,
+            trailers_only: false,
+            http_status: StatusCode::OK,
+        }
+    }
+
+    /// The status, and what it says.
+    fn show_status(&mut self, span: &Span, headers: &HeaderMap) {
+        self.code = Code::of(headers).or(self.code);
+        if self.code.is_some_and(|code| self.is_error(code))
+            && let Some(message) = headers.get("grpc-message").and_then(|message| message.to_str().ok())
+        {
+            // As it travels: percent-encoded UTF-8.
+            let message = percent_decode_str(message).decode_utf8_lossy();
+            span.record("otel.status_description", &*message);
+        }
+    }
+
+    fn is_error(&self, code: Code) -> bool {
+        match self.side {
+            Side::Server => code.is_server_error(),
+            Side::Client => code != Code::OK,
+        }
+    }
+
+    /// The label `method`. A new method is known from now on, unless the server says that there is none.
+    fn label(&self, span: &Span, code: Code) -> SharedString {
+        let method = match &self.method {
+            Method::Known(name) => Some(name),
+            Method::New(name) => {
+                let is_absent = self.side == Side::Server && self.trailers_only && code == Code::UNIMPLEMENTED;
+                let is_known = !is_absent && self.config.methods.learn(name);
+                if !is_known {
+                    span.record("rpc.method", OTHER);
+                    span.record("rpc.method_original", &**name);
+                    span.record("otel.name", "grpc");
+                }
+                is_known.then_some(name)
+            }
+            Method::Other => None,
+        };
+        method.map_or(SharedString::const_str(OTHER), |name| SharedString::from_shared(Arc::clone(name)))
+    }
+}
+
+impl Exchange for CallExchange {
+    fn answered(&mut self, span: &Span, head: &response::Parts) -> bool {
+        self.http_status = head.status;
+        self.config.response_metadata.show(span, &head.headers);
+        self.show_status(span, &head.headers);
+        self.trailers_only = self.code.is_some();
+        self.trailers_only
+    }
+
+    fn trailers(&mut self, span: &Span, trailers: &HeaderMap) {
+        self.show_status(span, trailers);
+    }
+
+    fn end(self, span: &Span, end: End<'_>, _: u64) {
+        let code = match (self.code, &end) {
+            (Some(code), _) => code,
+            (None, End::Dropped) => Code::CANCELLED,
+            (None, End::Panicked(_)) => Code::UNKNOWN,
+            // The connection broke, or there was none.
+            (None, End::Failed { .. }) if self.side == Side::Client => Code::UNAVAILABLE,
+            (None, End::Failed { .. }) => Code::UNKNOWN,
+            (None, End::Whole) => Code::of_http(self.http_status),
+        };
+        let method = self.label(span, code);
+        if !span.is_disabled() {
+            span.record("rpc.status_code", code.name());
+            let error_type = match end {
+                End::Panicked(_) => Some("panic"),
+                End::Failed { kind, .. } if self.code.is_none() => Some(kind),
+                _ if self.is_error(code) => Some(code.name()),
+                _ => None,
+            };
+            if let Some(error_type) = error_type {
+                span.record("error.type", error_type);
+                span.record("otel.status_code", "error");
+            }
+            match end {
+                End::Panicked(message) => {
+                    span.record("otel.status_description", field::display(format_args!("panicked: {message}")));
+                }
+                End::Failed { error, .. } if self.code.is_none() => {
+                    span.record("otel.status_description", field::display(error));
+                }
+                _ => {}
+            }
+        }
+        let labels = vec![Label::new("method", method), Label::from_static_parts("code", code.name())];
+        let took = self.started.elapsed();
+        match self.side {
+            Side::Server => {
+                counter!("rpc_server_requests_total", labels.clone()).increment(1);
+                histogram!("rpc_server_request_duration_seconds", labels).record(took);
+            }
+            Side::Client => {
+                counter!("rpc_client_requests_total", labels.clone()).increment(1);
+                histogram!("rpc_client_request_duration_seconds", labels).record(took);
+            }
+        }
+    }
+}
+
+impl Drop for CallExchange {
+    fn drop(&mut self) {
+        if self.side == Side::Server {
+            gauge!("rpc_server_active_requests").decrement(1.0);
+        }
+    }
+}
