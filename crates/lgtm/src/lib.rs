@@ -98,8 +98,23 @@
 //!
 //! # Features
 //!
-//! `loki`, `tempo`, `mimir`, `span-metrics` (counts and times of spans), `system` (CPU, memory, tokio tasks) and `console`, `log`
-//! (records of the `log` crate become events), `spool` (a disk behind the memory); all are on by default. `opentelemetry` adds [`Builder::opentelemetry`], the other front door for spans. A feature adds what it names and changes nothing else.
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `loki` | yes | logs |
+//! | `tempo` | yes | traces |
+//! | `mimir` | yes | metrics |
+//! | `span-metrics` | yes | counts and times of spans |
+//! | `system` | yes | CPU, memory, tokio tasks |
+//! | `console` | yes | events on standard error |
+//! | `log` | yes | records of the `log` crate become events |
+//! | `spool` | yes | a disk behind the memory |
+//! | `opentelemetry` | no | [`Builder::opentelemetry`], the other front door for spans |
+//! | `http` | no | `lgtm::http`: tower layers for HTTP servers and clients, with spans, trace context and request metrics |
+//! | `axum` | no | the same with axum's routes and callers |
+//! | `reqwest-middleware` | no | the same as a middleware of reqwest |
+//! | `tonic` | no | the same for gRPC |
+//!
+//! A feature adds what it names and changes nothing else.
 //!
 //! # Life and end
 //!
@@ -147,7 +162,7 @@
 //! # Across services
 //!
 //! [`propagation`] reads and writes the W3C headers: [`propagation::set_parent`] on a server's span, right after creating it,
-//! [`propagation::inject`] before a client's request.
+//! [`propagation::inject`] before a client's request. For HTTP and gRPC the layers of `lgtm::http` do both, and more.
 //!
 //! # Troubleshooting
 //!
@@ -211,6 +226,8 @@ pub use lgtm_core::{
 };
 #[cfg(feature = "spool")]
 pub use lgtm_core::{SpoolError, SpoolOptions};
+#[cfg(feature = "http")]
+pub use lgtm_http as http;
 #[cfg(feature = "mimir")]
 pub use lgtm_mimir::{Format as MetricsFormat, Matcher, RemoteWrite, Renderer};
 #[cfg(feature = "tempo")]
