@@ -15,17 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::harness::{attribute, connect, exchange, failure, observe, pieces, request, serve, until};
-
-/// Sets its flag when it is dropped, and says so.
-struct Dropped(Arc<AtomicBool>);
-
-impl Drop for Dropped {
-    fn drop(&mut self) {
-        tracing::info!("dropped");
-        self.0.store(true, Ordering::Release);
-    }
-}
+use crate::harness::{Dropped, attribute, connect, exchange, failure, observe, pieces, request, serve, until};
 
 #[test]
 fn the_span_of_a_streamed_answer_ends_with_its_last_piece_and_is_entered_while_it_is_made() {

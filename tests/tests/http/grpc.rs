@@ -1,6 +1,8 @@
 //! Calls of gRPC, both sides: tonic's health service, and routes that answer by hand.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body as AxumBody;
@@ -24,9 +26,10 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::HealthReporter;
 use tower::{ServiceBuilder, ServiceExt as _};
 
-use crate::harness::{Observed, attribute, attributes, exchange, failure, observe, request};
+use crate::harness::{Dropped, Observed, attribute, attributes, exchange, failure, observe, request, until};
 
 const CHECK: &str = "grpc.health.v1.Health/Check";
+const ENDLESS: &str = "shop.Orders/Endless";
 const WATCH: &str = "grpc.health.v1.Health/Watch";
 
 async fn serve(layer: GrpcServerLayer) -> (SocketAddr, HealthReporter) {
@@ -39,6 +42,7 @@ async fn serve(layer: GrpcServerLayer) -> (SocketAddr, HealthReporter) {
         .route("/shop.Orders/Streams", post(async || answer([("grpc-status", "0"), ("x-left", "3")])))
         .route("/shop.Orders/Panics", post(panics))
         .route("/shop.Orders/Baggage", post(said_baggage))
+        .route("/shop.Orders/Endless", post(endless))
         .route("/plain", any(async || "plain"));
     let routes = Routes::from(Routes::new(health).into_axum_router().merge(by_hand));
     let server = Server::builder().accept_http1(true).layer(layer).add_routes(routes);
@@ -59,6 +63,18 @@ fn answer(trailers: [(&'static str, &'static str); 2]) -> Response {
     let message = || Frame::data(Bytes::from_static(b"\0\0\0\0\x02ok"));
     let frames = [message(), message(), Frame::trailers(trailers)].map(Ok::<_, std::convert::Infallible>);
     let frames = futures_util::stream::iter(frames.into_iter().inspect(|_| tracing::info!("frame")));
+    let response = Response::builder().header(header::CONTENT_TYPE, "application/grpc");
+    response.body(AxumBody::new(StreamBody::new(frames))).unwrap()
+}
+
+/// Whether the server has dropped its endless answer.
+static ENDED: AtomicBool = AtomicBool::new(false);
+
+async fn endless() -> Response {
+    let frames = futures_util::stream::unfold(Dropped(&ENDED), async |dropped| {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Some((Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(b"\0\0\0\0\x02ok"))), dropped))
+    });
     let response = Response::builder().header(header::CONTENT_TYPE, "application/grpc");
     response.body(AxumBody::new(StreamBody::new(frames))).unwrap()
 }
@@ -171,21 +187,38 @@ fn a_streamed_answer_is_in_its_span_up_to_its_trailers() {
 #[test]
 fn a_stream_that_the_caller_gives_up_is_cancelled() {
     let observed = observe(async || {
+        let (server, _reporter) = serve(GrpcServerLayer::new()).await;
+        let request = Request::post("/shop.Orders/Endless").header(header::CONTENT_TYPE, "application/grpc");
+        let mut answer = channel(server).oneshot(request.body(Body::empty()).unwrap()).await.unwrap().into_body();
+        assert!(answer.frame().await.unwrap().unwrap().is_data());
+        drop(answer);
+        until(|| ENDED.load(Ordering::Acquire)).await;
+    });
+    for kind in ["client", "server"] {
+        let code = attribute(observed.span(kind, ENDLESS), "rpc.status_code");
+        assert_eq!(code.as_deref(), Some("CANCELLED"), "{kind}");
+    }
+    assert_eq!(failure(observed.span("server", ENDLESS)), (None, false, ""));
+    assert_eq!(observed.captured.place_of_log("dropped"), Some(place_of(observed.span("server", ENDLESS))));
+    assert_eq!(counted(&observed), [[format!("{ENDLESS} CANCELLED")], [format!("{ENDLESS} CANCELLED")]]);
+}
+
+#[test]
+fn a_stream_of_tonic_is_in_flight_until_it_is_dropped() {
+    let observed = observe(async || {
         let (server, reporter) = serve(GrpcServerLayer::new()).await;
         let mut stream = HealthClient::new(channel(server)).watch(check("shop")).await.unwrap().into_inner();
         assert!(stream.message().await.unwrap().is_some());
+        tracing::info!("first message");
         reporter.set_service_status("shop", ServingStatus::NotServing).await;
         assert!(stream.message().await.unwrap().is_some());
+        tracing::info!("second message");
         drop(stream);
-        // The server hears of it in its own time.
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     });
-    for kind in ["client", "server"] {
-        let code = attribute(observed.span(kind, WATCH), "rpc.status_code");
-        assert_eq!(code.as_deref(), Some("CANCELLED"), "{kind}");
-    }
-    assert_eq!(failure(observed.span("server", WATCH)), (None, false, ""));
-    assert_eq!(counted(&observed), [[format!("{WATCH} CANCELLED")], [format!("{WATCH} CANCELLED")]]);
+    let span = observed.span("client", WATCH);
+    let second = observed.captured.log("second message").timestamp_ns;
+    assert!(i128::from(span.end_ns) >= i128::from(second), "the span ended with the stream");
+    assert_eq!(attribute(span, "rpc.status_code").as_deref(), Some("CANCELLED"));
 }
 
 #[test]

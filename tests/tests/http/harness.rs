@@ -1,7 +1,9 @@
 //! A program with servers and clients on one thread, and what became of it.
 
+use std::borrow::Borrow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -174,4 +176,14 @@ pub(crate) fn pieces() -> (tokio::sync::mpsc::UnboundedSender<&'static str>, axu
         Some((Ok::<_, Infallible>(piece), receiver))
     });
     (sender, axum::body::Body::from_stream(stream))
+}
+
+/// Sets its flag when it is dropped, and says so.
+pub(crate) struct Dropped<F: Borrow<AtomicBool>>(pub(crate) F);
+
+impl<F: Borrow<AtomicBool>> Drop for Dropped<F> {
+    fn drop(&mut self) {
+        tracing::info!("dropped");
+        self.0.borrow().store(true, Ordering::Release);
+    }
 }

@@ -173,6 +173,24 @@ fn a_caller_that_is_not_trusted_is_linked_or_left_out_and_its_baggage_with_it() 
 }
 
 #[test]
+fn inside_a_nested_router_route_and_path_are_whole() {
+    let observed = observe(async || {
+        let ok = async || "ok";
+        let inner = Router::new().route("/{id}", get(ok)).route("/healthz", get(ok));
+        let inner = inner.layer(ServerLayer::new().skip_paths(["/orders/healthz"]));
+        let server = serve(Router::new().nest("/orders", inner)).await;
+        for path in ["/orders/17?a=b", "/orders/healthz"] {
+            assert!(exchange(server, &request("GET", path, &[])).await.ends_with("ok"));
+        }
+    });
+    assert_eq!(observed.captured.span_names(), ["GET /orders/{id}"]);
+    let span = observed.span("server", "GET /orders/{id}");
+    let shown = ["http.route", "url.path", "url.query"].map(|key| attribute(span, key).unwrap_or_default());
+    assert_eq!(shown, ["/orders/{id}", "/orders/17", "a=b"]);
+    assert_eq!(observed.labels("http_requests_total", &["path"]), ["/orders/{id}"]);
+}
+
+#[test]
 fn paths_that_are_left_out_leave_no_trace() {
     let observed = observe(async || {
         let layer =

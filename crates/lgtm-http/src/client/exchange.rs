@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, Method, StatusCode, Version, response};
-use metrics::{Label, SharedString, Unit, counter, histogram};
+use metrics::{Label, SharedString, counter, histogram};
 use tracing::{Span, field};
 
 use super::{Config, UrlTemplate};
 use crate::body::content_length;
+use crate::catalogue::{CLIENT_REQUEST_DURATION_SECONDS, CLIENT_REQUESTS_TOTAL};
 use crate::exchange::{End, Exchange, Running};
 use crate::method::{OTHER, SpanName, protocol_version};
 use crate::status;
@@ -23,19 +24,6 @@ const FAILED: &str = "error";
 pub(super) const TIMEOUT: &str = "timeout";
 pub(super) const CONNECT: &str = "connect";
 const WORDS: [&str; 2] = [TIMEOUT, CONNECT];
-
-pub(super) fn describe() {
-    metrics::describe_counter!(
-        "http_client_requests_total",
-        Unit::Count,
-        "Requests sent, by method, server and status; without an answer the status is a word"
-    );
-    metrics::describe_histogram!(
-        "http_client_request_duration_seconds",
-        Unit::Seconds,
-        "Time from a request to the end of its answer, by method, server and status"
-    );
-}
 
 /// What is to be said of a request before it is sent.
 pub(super) struct Outgoing<'a> {
@@ -113,8 +101,8 @@ impl ClientExchange {
             Label::new("server_address", self.server.clone()),
             Label::from_static_parts("status", status),
         ];
-        counter!("http_client_requests_total", labels.clone()).increment(1);
-        histogram!("http_client_request_duration_seconds", labels).record(self.started.elapsed());
+        counter!(CLIENT_REQUESTS_TOTAL, labels.clone()).increment(1);
+        histogram!(CLIENT_REQUEST_DURATION_SECONDS, labels).record(self.started.elapsed());
     }
 }
 

@@ -21,6 +21,7 @@ use tower_service::Service;
 
 use crate::body::ResponseBody;
 use crate::captured::Captured;
+use crate::catalogue;
 use crate::future::ResponseFuture;
 use crate::method::Methods;
 use crate::url::{FullUrl, QueryDisplay};
@@ -94,7 +95,7 @@ impl ClientLayer {
     /// A layer with the defaults. Make it after the metrics recorder is installed: it describes its metrics then.
     #[must_use]
     pub fn new() -> Self {
-        exchange::describe();
+        catalogue::describe(&catalogue::CLIENT);
         let config = Config {
             methods: Methods::default(),
             query: QueryDisplay::default(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, Request, StatusCode, header, response};
 use lgtm_core::propagation::baggage;
-use metrics::{Label, SharedString, Unit, counter, gauge, histogram};
+use metrics::{Label, SharedString, counter, gauge, histogram};
 use percent_encoding::percent_decode_str;
 use tracing::{Span, field};
 
@@ -15,31 +15,15 @@ use super::Config;
 use super::code::Code;
 use super::methods::Method;
 use crate::RemoteContext;
+use crate::catalogue::{
+    RPC_CLIENT_REQUEST_DURATION_SECONDS, RPC_CLIENT_REQUESTS_TOTAL, RPC_SERVER_ACTIVE_REQUESTS,
+    RPC_SERVER_REQUEST_DURATION_SECONDS, RPC_SERVER_REQUESTS_TOTAL,
+};
 use crate::exchange::{End, Exchange, Running};
 use crate::method::OTHER;
 use crate::peer::peer;
 use crate::remote::Remote;
 use crate::url::{address, split_host};
-
-pub(super) fn describe_server() {
-    metrics::describe_counter!("rpc_server_requests_total", Unit::Count, "Calls served, by method and code");
-    metrics::describe_histogram!(
-        "rpc_server_request_duration_seconds",
-        Unit::Seconds,
-        "Time from a call to the end of its answer, by method and code"
-    );
-    metrics::describe_gauge!("rpc_server_active_requests", Unit::Count, "Calls in flight");
-    gauge!("rpc_server_active_requests").increment(0.0);
-}
-
-pub(super) fn describe_client() {
-    metrics::describe_counter!("rpc_client_requests_total", Unit::Count, "Calls made, by method and code");
-    metrics::describe_histogram!(
-        "rpc_client_request_duration_seconds",
-        Unit::Seconds,
-        "Time from a call to the end of its answer, by method and code"
-    );
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
@@ -96,7 +80,7 @@ impl CallExchange {
         );
         remote.join(config.remote_context, &span);
         config.request_metadata.show(&span, headers);
-        gauge!("rpc_server_active_requests").increment(1.0);
+        gauge!(RPC_SERVER_ACTIVE_REQUESTS).increment(1.0);
         Running::new(span, baggage, Self::new(config, Side::Server, method))
     }
 
@@ -227,12 +211,12 @@ impl Exchange for CallExchange {
         let took = self.started.elapsed();
         match self.side {
             Side::Server => {
-                counter!("rpc_server_requests_total", labels.clone()).increment(1);
-                histogram!("rpc_server_request_duration_seconds", labels).record(took);
+                counter!(RPC_SERVER_REQUESTS_TOTAL, labels.clone()).increment(1);
+                histogram!(RPC_SERVER_REQUEST_DURATION_SECONDS, labels).record(took);
             }
             Side::Client => {
-                counter!("rpc_client_requests_total", labels.clone()).increment(1);
-                histogram!("rpc_client_request_duration_seconds", labels).record(took);
+                counter!(RPC_CLIENT_REQUESTS_TOTAL, labels.clone()).increment(1);
+                histogram!(RPC_CLIENT_REQUEST_DURATION_SECONDS, labels).record(took);
             }
         }
     }
@@ -241,7 +225,7 @@ impl Exchange for CallExchange {
 impl Drop for CallExchange {
     fn drop(&mut self) {
         if self.side == Side::Server {
-            gauge!("rpc_server_active_requests").decrement(1.0);
+            gauge!(RPC_SERVER_ACTIVE_REQUESTS).decrement(1.0);
         }
     }
 }

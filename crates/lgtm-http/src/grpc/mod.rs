@@ -21,6 +21,7 @@ use tower_service::Service;
 use crate::RemoteContext;
 use crate::body::ResponseBody;
 use crate::captured::Captured;
+use crate::catalogue;
 use crate::exchange::Running;
 use crate::future::ResponseFuture;
 use methods::Methods;
@@ -115,7 +116,7 @@ impl GrpcServerLayer {
     /// A layer with the defaults. Make it after the metrics recorder is installed: it describes its metrics then.
     #[must_use]
     pub fn new() -> Self {
-        exchange::describe_server();
+        catalogue::describe(&catalogue::RPC_SERVER);
         Self { config: Arc::default() }
     }
 
@@ -154,7 +155,7 @@ impl GrpcClientLayer {
     /// A layer with the defaults. Make it after the metrics recorder is installed: it describes its metrics then.
     #[must_use]
     pub fn new() -> Self {
-        exchange::describe_client();
+        catalogue::describe(&catalogue::RPC_CLIENT);
         Self { config: Arc::default() }
     }
 

@@ -10,12 +10,16 @@ use std::time::Instant;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header, response};
 use lgtm_core::propagation::baggage;
-use metrics::{Label, SharedString, Unit, counter, gauge, histogram};
+use metrics::{Label, SharedString, counter, gauge, histogram};
 use tracing::field::DisplayValue;
 use tracing::{Span, field};
 
 use super::{Config, route};
 use crate::body::content_length;
+use crate::catalogue::{
+    ACTIVE_CONNECTIONS, REQUEST_BODY_SIZE_BYTES, REQUEST_DURATION_SECONDS, REQUESTS_ABORTED_TOTAL, REQUESTS_TOTAL,
+    RESPONSE_BODY_SIZE_BYTES,
+};
 use crate::exchange::{End, Exchange, Running};
 use crate::method::{OTHER, SpanName, protocol_version};
 use crate::peer::{Forwarded, peer};
@@ -29,33 +33,6 @@ const PANIC: &str = "panic";
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// The status under which one is counted that panicked or failed before its answer: a server error, as its caller sees it.
 const INTERNAL_SERVER_ERROR: u16 = 500;
-
-/// Says what the metrics mean, and shows the gauge before the first request.
-pub(super) fn describe() {
-    metrics::describe_counter!("http_requests_total", Unit::Count, "Requests served, by method, route and status");
-    metrics::describe_histogram!(
-        "http_request_duration_seconds",
-        Unit::Seconds,
-        "Time from a request to the end of its answer, by method, route and status"
-    );
-    metrics::describe_gauge!("active_connections", Unit::Count, "Requests in flight");
-    metrics::describe_counter!(
-        "http_requests_aborted_total",
-        Unit::Count,
-        "Requests whose answer did not come to its end: cancelled, panicked or failed, by method, route and reason"
-    );
-    metrics::describe_histogram!(
-        "http_request_body_size_bytes",
-        Unit::Bytes,
-        "Bytes of request bodies, as announced by their headers, by method, route and status"
-    );
-    metrics::describe_histogram!(
-        "http_response_body_size_bytes",
-        Unit::Bytes,
-        "Bytes of response bodies that were sent, by method, route and status"
-    );
-    gauge!("active_connections").increment(0.0);
-}
 
 /// A request in flight. Wherever it ends, it leaves the gauge.
 #[derive(Debug)]
@@ -86,7 +63,7 @@ impl ServerExchange {
         let baggage = takes_baggage.then(|| Arc::new(baggage::extract(&request.headers)));
         let span = open_span(config, request, &method, route.as_deref(), request_bytes);
         config.request_headers.show(&span, &request.headers);
-        gauge!("active_connections").increment(1.0);
+        gauge!(ACTIVE_CONNECTIONS).increment(1.0);
         let exchange = Self {
             config: Arc::clone(config),
             started: Instant::now(),
@@ -108,18 +85,18 @@ impl ServerExchange {
         let common = [Label::new("method", self.method.clone()), Label::new("path", self.path())];
         if let Some(reason) = aborted {
             let labels = common.iter().cloned().chain([Label::from_static_parts("reason", reason)]).collect::<Vec<_>>();
-            counter!("http_requests_aborted_total", labels).increment(1);
+            counter!(REQUESTS_ABORTED_TOTAL, labels).increment(1);
         }
         let status = Label::from_static_parts("status", status::text(status));
         let labels: Vec<_> = common.into_iter().chain([status]).collect();
         if self.config.body_sizes {
             if let Some(bytes) = self.request_bytes {
-                histogram!("http_request_body_size_bytes", labels.clone()).record(bytes as f64);
+                histogram!(REQUEST_BODY_SIZE_BYTES, labels.clone()).record(bytes as f64);
             }
-            histogram!("http_response_body_size_bytes", labels.clone()).record(bytes as f64);
+            histogram!(RESPONSE_BODY_SIZE_BYTES, labels.clone()).record(bytes as f64);
         }
-        counter!("http_requests_total", labels.clone()).increment(1);
-        histogram!("http_request_duration_seconds", labels).record(self.started.elapsed());
+        counter!(REQUESTS_TOTAL, labels.clone()).increment(1);
+        histogram!(REQUEST_DURATION_SECONDS, labels).record(self.started.elapsed());
     }
 
     fn log(&self, status: u16, end: &End<'_>) {
@@ -203,16 +180,17 @@ impl Exchange for ServerExchange {
 
 impl Drop for ServerExchange {
     fn drop(&mut self) {
-        gauge!("active_connections").decrement(1.0);
+        gauge!(ACTIVE_CONNECTIONS).decrement(1.0);
     }
 }
 
 /// What the fields are made of is looked at only if the span is recorded.
 fn open_span(config: &Config, request: &Parts, method: &str, route: Option<&str>, request_bytes: Option<u64>) -> Span {
     let headers = &request.headers;
+    let uri = route::uri(request);
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let forwarded = LazyCell::new(|| if config.trusts_proxies { Forwarded::of(headers) } else { Forwarded::default() });
-    let server = LazyCell::new(|| match (forwarded.host, request.uri.authority()) {
+    let server = LazyCell::new(|| match (forwarded.host, uri.authority()) {
         (Some(host), _) => split_host(host),
         (None, Some(authority)) => (authority.host(), authority.port_u16()),
         (None, None) => text(header::HOST).map_or(("", None), split_host),
@@ -233,9 +211,9 @@ fn open_span(config: &Config, request: &Parts, method: &str, route: Option<&str>
         http.request.body.size = request_bytes,
         http.response.status_code = field::Empty,
         http.response.body.size = field::Empty,
-        url.scheme = forwarded.scheme.or_else(|| request.uri.scheme_str()).unwrap_or(&config.scheme),
-        url.path = request.uri.path(),
-        url.query = Query::new(request.uri.query(), config.query).map(field::display),
+        url.scheme = forwarded.scheme.or_else(|| uri.scheme_str()).unwrap_or(&config.scheme),
+        url.path = uri.path(),
+        url.query = Query::new(uri.query(), config.query).map(field::display),
         server.address = address(server.0),
         server.port = server.1,
         client.address = Client { forwarded: forwarded.client, peer: *peer }.shown(),

@@ -21,6 +21,7 @@ use tower_service::Service;
 
 use crate::body::ResponseBody;
 use crate::captured::Captured;
+use crate::catalogue;
 use crate::exchange::Running;
 use crate::future::ResponseFuture;
 use crate::method::Methods;
@@ -92,7 +93,7 @@ impl ServerLayer {
     /// A layer with the defaults. Make it after the metrics recorder is installed: it describes its metrics then.
     #[must_use]
     pub fn new() -> Self {
-        exchange::describe();
+        catalogue::describe(&catalogue::SERVER);
         let config = Config {
             methods: Methods::default(),
             scheme: Cow::Borrowed("http"),
@@ -191,7 +192,8 @@ impl ServerLayer {
     }
 
     /// Whether the sizes of bodies are measured too, as `http_request_body_size_bytes` and `http_response_body_size_bytes`: two
-    /// more histograms for each route. Spans have the sizes anyway. Default: false.
+    /// more histograms for each route, with [buckets](crate::catalogue::BODY_BYTES) that the recorder has to be told. Spans have the
+    /// sizes anyway. Default: false.
     #[must_use]
     pub fn body_sizes(self, measure: bool) -> Self {
         self.with(|config| config.body_sizes = measure)
@@ -207,7 +209,7 @@ impl ServerLayer {
 
 impl Config {
     fn skips(&self, request: &Parts) -> bool {
-        self.skip_paths.iter().any(|path| path == request.uri.path())
+        self.skip_paths.iter().any(|path| path == route::uri(request).path())
             || self.skip_if.as_ref().is_some_and(|skip| skip(request))
     }
 }

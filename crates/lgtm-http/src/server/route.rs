@@ -1,7 +1,9 @@
-//! The route of a request: the pattern that it matched, never its path, which would make a series of every typing error.
+//! The route of a request: the pattern that it matched, never its path, which would make a series of every typing error. And
+//! its URI, as the caller has sent it.
 
 use std::sync::Arc;
 
+use http::Uri;
 use http::request::Parts;
 use metrics::SharedString;
 
@@ -24,4 +26,15 @@ fn matched_path(request: &Parts) -> Option<SharedString> {
 #[cfg(not(feature = "axum"))]
 fn matched_path(_: &Parts) -> Option<SharedString> {
     None::<Arc<str>>.map(SharedString::from_shared)
+}
+
+/// Inside a nested router axum shows handlers, and the layers around them, a URI without the router's prefix.
+#[cfg(feature = "axum")]
+pub(super) fn uri(request: &Parts) -> &Uri {
+    request.extensions.get::<axum::extract::OriginalUri>().map_or(&request.uri, |original| &original.0)
+}
+
+#[cfg(not(feature = "axum"))]
+pub(super) fn uri(request: &Parts) -> &Uri {
+    &request.uri
 }
