@@ -103,7 +103,7 @@ impl ServerExchange {
         let method = &*self.method;
         let path = self.path();
         let endpoint = &*path;
-        let latency_ms = self.started.elapsed().as_secs_f64() * 1000.0;
+        let latency_ms = self.started.elapsed().as_micros() as f64 / 1000.0;
         match end {
             End::Whole => {
                 tracing::info!(target: "lgtm_http::server", method, endpoint, status, latency_ms, "request answered");
