@@ -3,7 +3,7 @@
 use std::any::type_name;
 use std::fmt::Display;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Buf as _;
 use http::{HeaderMap, header};
@@ -39,10 +39,7 @@ pin_project! {
 }
 
 impl<B: Body, X: Exchange> ResponseBody<B, X> {
-    pub(crate) fn new(body: B, headers: &HeaderMap, mut running: Running<X>) -> Self {
-        if body.is_end_stream() {
-            running.end(End::Whole);
-        }
+    pub(crate) fn new(body: B, headers: &HeaderMap, running: Running<X>) -> Self {
         let expected = body.size_hint().exact().or_else(|| content_length(headers));
         Self { body: Some(body), running, expected }
     }
@@ -70,24 +67,28 @@ where
         let mut this = self.project();
         let running = this.running;
         let Some(mut body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        let frame = ready!(running.run(|| body.as_mut().poll_frame(context)));
-        match &frame {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    running.add_bytes(data.remaining());
-                }
-                if let Some(trailers) = frame.trailers_ref() {
-                    running.trailers(trailers);
-                }
+        let (frame, _) = running.step(
+            || {
+                let frame = body.as_mut().poll_frame(context);
                 // Nothing follows trailers, and nobody may ask again.
-                if frame.is_trailers() || body.is_end_stream() {
-                    running.end(End::Whole);
+                let is_last = body.is_end_stream();
+                (frame, is_last)
+            },
+            |(frame, is_last), span, exchange, bytes| match frame {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let of_data = frame.data_ref().map_or(0, |data| data.remaining());
+                    *bytes = bytes.saturating_add(of_data as u64);
+                    if let Some(trailers) = frame.trailers_ref() {
+                        exchange.trailers(span, trailers);
+                    }
+                    (*is_last || frame.is_trailers()).then_some(End::Whole)
                 }
-            }
-            Some(Err(error)) => running.end(End::Failed { kind: type_name::<B::Error>(), error }),
-            None => running.end(End::Whole),
-        }
-        Poll::Ready(frame)
+                Poll::Ready(Some(Err(error))) => Some(End::Failed { kind: type_name::<B::Error>(), error }),
+                Poll::Ready(None) => Some(End::Whole),
+                Poll::Pending => None,
+            },
+        );
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,13 +2,14 @@
 //! whoever drops it before its end has cancelled it. Caller threads.
 
 use std::any::Any;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use http::{HeaderMap, response};
+use http::{HeaderMap, Response, StatusCode, Version};
 use lgtm_core::propagation::baggage::{self, Baggage};
-use tracing::Span;
+use tracing::field::DisplayValue;
+use tracing::{Span, field};
 
 /// How a request ended.
 pub enum End<'a> {
@@ -27,10 +28,47 @@ pub enum End<'a> {
     Dropped,
 }
 
+impl End<'_> {
+    /// The description of a span that failed.
+    pub(crate) fn description(&self) -> Option<DisplayValue<Reason<'_>>> {
+        match *self {
+            Self::Failed { error, .. } => Some(field::display(Reason { before: "", reason: error })),
+            Self::Panicked(ref message) => Some(field::display(Reason { before: "panicked: ", reason: message })),
+            Self::Whole | Self::Dropped => None,
+        }
+    }
+}
+
+/// Why a request failed.
+pub(crate) struct Reason<'a> {
+    before: &'static str,
+    reason: &'a dyn Display,
+}
+
+impl Display for Reason<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}", self.before, self.reason)
+    }
+}
+
+/// The head of an answer.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    pub(crate) status: StatusCode,
+    pub(crate) version: Version,
+    pub(crate) headers: &'a HeaderMap,
+}
+
+impl<'a> Head<'a> {
+    pub(crate) fn of<B>(response: &'a Response<B>) -> Self {
+        Self { status: response.status(), version: response.version(), headers: response.headers() }
+    }
+}
+
 /// What a kind of request tells of itself. All methods are called inside its span.
 pub trait Exchange {
     /// The head of the answer is there. True if that is all: no body follows that anybody would read.
-    fn answered(&mut self, span: &Span, head: &response::Parts) -> bool;
+    fn answered(&mut self, span: &Span, head: Head<'_>) -> bool;
 
     /// The trailers of the answer are there.
     fn trailers(&mut self, span: &Span, trailers: &HeaderMap);
@@ -68,19 +106,38 @@ impl<X: Exchange> Running<X> {
     /// Runs a piece of the request. A panic ends the request, and goes on.
     #[inline]
     pub(crate) fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        if !self.is_running() {
-            return work();
-        }
-        let outcome = {
-            let _entered = self.span.enter();
-            let _attached = self.baggage.as_ref().map(|baggage| baggage::attach(Arc::clone(baggage)));
-            // Nothing of ours is looked at after a panic but the exchange, which `work` does not know.
-            catch_unwind(AssertUnwindSafe(work))
+        self.step(work, |_, _, _, _| None)
+    }
+
+    /// The same, and `look` sees what came of it, the count of bytes too, and tells whether that was the end. All in one visit to the
+    /// span.
+    #[inline]
+    pub(crate) fn step<R>(
+        &mut self,
+        work: impl FnOnce() -> R,
+        look: impl for<'r> FnOnce(&'r R, &Span, &mut X, &mut u64) -> Option<End<'r>>,
+    ) -> R {
+        let Self { span, baggage, exchange: place, bytes } = self;
+        let Some(exchange) = place else { return work() };
+        let entered = span.enter();
+        let attached = baggage.as_ref().map(|baggage| baggage::attach(Arc::clone(baggage)));
+        // Nothing of ours is looked at after a panic but the exchange, which `work` does not know.
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        drop(attached);
+        let end = match &outcome {
+            Ok(result) => look(result, span, exchange, bytes),
+            Err(payload) => Some(End::Panicked(message(&**payload))),
         };
-        outcome.unwrap_or_else(|payload| {
-            self.end(End::Panicked(message(&*payload)));
-            resume_unwind(payload)
-        })
+        if let Some(end) = end
+            && let Some(exchange) = place.take()
+        {
+            exchange.end(span, end, *bytes);
+        }
+        drop(entered);
+        if place.is_none() {
+            *span = Span::none();
+        }
+        outcome.unwrap_or_else(|payload| resume_unwind(payload))
     }
 
     /// Drops what belongs to the request where its lines still find their span.
@@ -89,35 +146,8 @@ impl<X: Exchange> Running<X> {
         drop();
     }
 
-    /// True if no body follows.
-    pub(crate) fn answered(&mut self, head: &response::Parts) -> bool {
-        let Some(exchange) = &mut self.exchange else { return true };
-        let _entered = self.span.enter();
-        exchange.answered(&self.span, head)
-    }
-
-    /// Shows the exchange what else is known of it.
-    #[cfg(feature = "reqwest-middleware")]
-    pub(crate) fn show(&mut self, show: impl FnOnce(&mut X, &Span)) {
-        if let Some(exchange) = &mut self.exchange {
-            let _entered = self.span.enter();
-            show(exchange, &self.span);
-        }
-    }
-
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    pub(crate) fn add_bytes(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes as u64);
-    }
-
-    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
-        if let Some(exchange) = &mut self.exchange {
-            let _entered = self.span.enter();
-            exchange.trailers(&self.span, trailers);
-        }
     }
 
     /// The first call counts. The span ends with it.

@@ -3,14 +3,14 @@
 use std::any::type_name;
 use std::fmt::Display;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
 use crate::body::ResponseBody;
-use crate::exchange::{End, Exchange, Running};
+use crate::exchange::{End, Exchange, Head, Running};
 
 pin_project! {
     /// The future of the layers of this crate.
@@ -49,19 +49,21 @@ where
         let mut this = self.project();
         let running = this.running;
         let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending };
-        match ready!(running.run(|| future.poll(context))) {
-            Ok(response) => {
-                let (head, body) = response.into_parts();
-                if running.answered(&head) {
-                    running.end(End::Whole);
+        let answer = running.step(
+            || future.poll(context),
+            |answer, span, exchange, _| match answer {
+                Poll::Ready(Ok(response)) => {
+                    let is_all = exchange.answered(span, Head::of(response)) || response.body().is_end_stream();
+                    is_all.then_some(End::Whole)
                 }
-                let body = ResponseBody::new(body, &head.headers, running.take());
-                Poll::Ready(Ok(Response::from_parts(head, body)))
-            }
-            Err(error) => {
-                running.end(End::Failed { kind: type_name::<E>(), error: &error });
-                Poll::Ready(Err(error))
-            }
-        }
+                Poll::Ready(Err(error)) => Some(End::Failed { kind: type_name::<E>(), error }),
+                Poll::Pending => None,
+            },
+        );
+        answer.map_ok(|response| {
+            let (head, body) = response.into_parts();
+            let body = ResponseBody::new(body, &head.headers, running.take());
+            Response::from_parts(head, body)
+        })
     }
 }

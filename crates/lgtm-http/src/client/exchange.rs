@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, Method, StatusCode, Version, response};
+use http::{HeaderMap, Method, StatusCode};
 use metrics::{Label, SharedString, counter, histogram};
-use tracing::{Span, field};
+use tracing::{Span, field, record_all};
 
 use super::{Config, UrlTemplate};
 use crate::body::content_length;
 use crate::catalogue::{CLIENT_REQUEST_DURATION_SECONDS, CLIENT_REQUESTS_TOTAL};
-use crate::exchange::{End, Exchange, Running};
+use crate::exchange::{End, Exchange, Head, Running};
 use crate::method::{OTHER, SpanName, protocol_version};
 use crate::status;
 use crate::url::FullUrl;
@@ -44,6 +44,7 @@ pub struct ClientExchange {
     server: SharedString,
     /// That of the answer; 0: there is none yet.
     status: u16,
+    version: Option<&'static str>,
     is_head: bool,
     watches_body: bool,
 }
@@ -80,19 +81,19 @@ impl ClientExchange {
             method,
             server: server.map_or(SharedString::const_str(""), |server| SharedString::from_shared(Arc::from(server))),
             status: 0,
+            version: None,
             is_head: request.method == Method::HEAD,
             watches_body: false,
         };
         Running::new(span, None, exchange)
     }
 
-    pub(super) fn show_answer(&mut self, span: &Span, status: StatusCode, version: Version, headers: &HeaderMap) {
-        self.status = status.as_u16();
-        span.record("http.response.status_code", self.status);
-        if let Some(version) = protocol_version(version) {
-            span.record("network.protocol.version", version);
-        }
-        self.config.response_headers.show(span, headers);
+    /// True if no body follows.
+    pub(super) fn see(&mut self, span: &Span, head: Head<'_>) -> bool {
+        self.status = head.status.as_u16();
+        self.version = protocol_version(head.version);
+        self.config.response_headers.show(span, head.headers);
+        self.is_head || matches!(head.status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT)
     }
 
     fn count(&self, status: &'static str) {
@@ -107,43 +108,35 @@ impl ClientExchange {
 }
 
 impl Exchange for ClientExchange {
-    fn answered(&mut self, span: &Span, head: &response::Parts) -> bool {
+    fn answered(&mut self, span: &Span, head: Head<'_>) -> bool {
         self.watches_body = true;
-        self.show_answer(span, head.status, head.version, &head.headers);
-        self.is_head || matches!(head.status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT)
+        self.see(span, head)
     }
 
     fn trailers(&mut self, _: &Span, _: &HeaderMap) {}
 
     fn end(self, span: &Span, end: End<'_>, bytes: u64) {
+        let is_answered = self.status != 0;
         if !span.is_disabled() {
-            if self.watches_body {
-                span.record("http.response.body.size", bytes);
-            }
-            let refused = self.status >= 400;
             let error_type = match end {
                 End::Failed { kind, .. } => Some(kind),
                 End::Panicked(_) => Some("panic"),
-                _ if refused => Some(status::text(self.status)),
                 // Whoever no longer wants an answer has not met an error.
-                End::Whole | End::Dropped => None,
+                End::Whole | End::Dropped => (self.status >= 400).then(|| status::text(self.status)),
             };
-            if let Some(error_type) = error_type {
-                span.record("error.type", error_type);
-                span.record("otel.status_code", "error");
-            }
-            match end {
-                End::Failed { error, .. } => {
-                    span.record("otel.status_description", field::display(error));
-                }
-                End::Panicked(message) => {
-                    span.record("otel.status_description", field::display(format_args!("panicked: {message}")));
-                }
-                End::Whole | End::Dropped => {}
-            }
+            // One visit to the span for all that is known late.
+            record_all!(
+                span,
+                http.response.status_code = is_answered.then_some(self.status),
+                http.response.body.size = self.watches_body.then_some(bytes),
+                network.protocol.version = self.version,
+                error.type = error_type,
+                otel.status_code = error_type.map(|_| "error"),
+                otel.status_description = end.description(),
+            );
         }
         self.count(match end {
-            _ if self.status != 0 => status::text(self.status),
+            _ if is_answered => status::text(self.status),
             End::Failed { kind, .. } if WORDS.contains(&kind) => kind,
             End::Dropped => CANCELLED,
             _ => FAILED,

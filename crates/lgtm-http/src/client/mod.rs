@@ -185,8 +185,10 @@ where
             };
             ClientExchange::begin(&self.config, &request)
         };
-        running.run(|| lgtm_core::propagation::inject(request.headers_mut()));
-        let future = running.run(|| self.inner.call(request));
+        let future = running.run(|| {
+            lgtm_core::propagation::inject(request.headers_mut());
+            self.inner.call(request)
+        });
         ResponseFuture::new(future, running)
     }
 }

@@ -1,10 +1,11 @@
 //! The client layer as a middleware of reqwest. Caller threads.
 
 use std::error::Error as _;
-use std::fmt;
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use async_trait::async_trait;
 use http::Extensions;
@@ -13,7 +14,7 @@ use reqwest_middleware::{Error, Middleware, Next};
 
 use super::exchange::{CONNECT, ClientExchange, Outgoing, TIMEOUT};
 use super::{ClientLayer, Config};
-use crate::exchange::End;
+use crate::exchange::{End, Head};
 use crate::url::{FullUrl, Query};
 
 /// Observes the requests of a reqwest client and passes trace context and baggage on. Spans and metrics are those of
@@ -91,17 +92,21 @@ impl Middleware for ReqwestMiddleware {
         };
         running.run(|| lgtm_core::propagation::inject(request.headers_mut()));
         let mut answer = pin!(next.run(request, extensions));
-        let outcome = poll_fn(|context| running.run(|| answer.as_mut().poll(context))).await;
-        match &outcome {
-            Ok(response) => {
-                running.show(|exchange, span| {
-                    exchange.show_answer(span, response.status(), response.version(), response.headers());
-                });
-                running.end(End::Whole);
-            }
-            Err(error) => running.end(End::Failed { kind: kind(error), error: &Cause(error) }),
-        }
-        outcome
+        poll_fn(|context| {
+            running.step(
+                || answer.as_mut().poll(context),
+                |answer, span, exchange, _| match answer {
+                    Poll::Ready(Ok(response)) => {
+                        let (status, version, headers) = (response.status(), response.version(), response.headers());
+                        exchange.see(span, Head { status, version, headers });
+                        Some(End::Whole)
+                    }
+                    Poll::Ready(Err(error)) => Some(End::Failed { kind: kind(error), error: cause(error) }),
+                    Poll::Pending => None,
+                },
+            )
+        })
+        .await
     }
 }
 
@@ -118,19 +123,16 @@ fn kind(error: &Error) -> &'static str {
 }
 
 /// The innermost cause. What stands before it repeats the URL, with whatever secrets it has.
-struct Cause<'a>(&'a Error);
-
-impl fmt::Display for Cause<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Error::Middleware(error) => write!(formatter, "{}", error.root_cause()),
-            Error::Reqwest(error) => {
-                let mut cause = error.source();
-                while let Some(inner) = cause.and_then(|cause| cause.source()) {
-                    cause = Some(inner);
-                }
-                cause.map_or(Ok(()), |cause| write!(formatter, "{cause}"))
-            }
-        }
+fn cause(error: &Error) -> &dyn Display {
+    let mut cause: &dyn std::error::Error = match error {
+        Error::Middleware(error) => return error.root_cause(),
+        Error::Reqwest(error) => match error.source() {
+            Some(cause) => cause,
+            None => return &"",
+        },
+    };
+    while let Some(inner) = cause.source() {
+        cause = inner;
     }
+    cause
 }

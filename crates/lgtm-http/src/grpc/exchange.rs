@@ -5,11 +5,11 @@ use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, Request, StatusCode, header, response};
+use http::{HeaderMap, Request, StatusCode, header};
 use lgtm_core::propagation::baggage;
 use metrics::{Label, SharedString, counter, gauge, histogram};
 use percent_encoding::percent_decode_str;
-use tracing::{Span, field};
+use tracing::{Span, field, record_all};
 
 use super::Config;
 use super::code::Code;
@@ -19,7 +19,7 @@ use crate::catalogue::{
     RPC_CLIENT_REQUEST_DURATION_SECONDS, RPC_CLIENT_REQUESTS_TOTAL, RPC_SERVER_ACTIVE_REQUESTS,
     RPC_SERVER_REQUEST_DURATION_SECONDS, RPC_SERVER_REQUESTS_TOTAL,
 };
-use crate::exchange::{End, Exchange, Running};
+use crate::exchange::{End, Exchange, Head, Running};
 use crate::method::OTHER;
 use crate::peer::peer;
 use crate::remote::Remote;
@@ -162,10 +162,10 @@ impl CallExchange {
 }
 
 impl Exchange for CallExchange {
-    fn answered(&mut self, span: &Span, head: &response::Parts) -> bool {
+    fn answered(&mut self, span: &Span, head: Head<'_>) -> bool {
         self.http_status = head.status;
-        self.config.response_metadata.show(span, &head.headers);
-        self.show_status(span, &head.headers);
+        self.config.response_metadata.show(span, head.headers);
+        self.show_status(span, head.headers);
         self.trailers_only = self.code.is_some();
         self.trailers_only
     }
@@ -186,26 +186,21 @@ impl Exchange for CallExchange {
         };
         let method = self.label(span, code);
         if !span.is_disabled() {
-            span.record("rpc.status_code", code.name());
+            let is_told = self.code.is_some();
             let error_type = match end {
                 End::Panicked(_) => Some("panic"),
-                End::Failed { kind, .. } if self.code.is_none() => Some(kind),
+                End::Failed { kind, .. } if !is_told => Some(kind),
                 _ if self.is_error(code) => Some(code.name()),
                 _ => None,
             };
-            if let Some(error_type) = error_type {
-                span.record("error.type", error_type);
-                span.record("otel.status_code", "error");
-            }
-            match end {
-                End::Panicked(message) => {
-                    span.record("otel.status_description", field::display(format_args!("panicked: {message}")));
-                }
-                End::Failed { error, .. } if self.code.is_none() => {
-                    span.record("otel.status_description", field::display(error));
-                }
-                _ => {}
-            }
+            record_all!(
+                span,
+                rpc.status_code = code.name(),
+                error.type = error_type,
+                otel.status_code = error_type.map(|_| "error"),
+                // What the status says is there already.
+                otel.status_description = end.description().filter(|_| !is_told),
+            );
         }
         let labels = vec![Label::new("method", method), Label::from_static_parts("code", code.name())];
         let took = self.started.elapsed();

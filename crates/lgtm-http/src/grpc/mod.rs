@@ -266,8 +266,10 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut running = CallExchange::ask(&self.config, &request);
-        running.run(|| lgtm_core::propagation::inject(request.headers_mut()));
-        let future = running.run(|| self.inner.call(request));
+        let future = running.run(|| {
+            lgtm_core::propagation::inject(request.headers_mut());
+            self.inner.call(request)
+        });
         ResponseFuture::new(future, running)
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, header, response};
+use http::{HeaderMap, Method, StatusCode, header};
 use lgtm_core::propagation::baggage;
 use metrics::{Label, SharedString, counter, gauge, histogram};
 use tracing::field::DisplayValue;
-use tracing::{Span, field};
+use tracing::{Span, field, record_all};
 
 use super::{Config, route};
 use crate::body::content_length;
@@ -20,7 +20,7 @@ use crate::catalogue::{
     ACTIVE_CONNECTIONS, REQUEST_BODY_SIZE_BYTES, REQUEST_DURATION_SECONDS, REQUESTS_ABORTED_TOTAL, REQUESTS_TOTAL,
     RESPONSE_BODY_SIZE_BYTES,
 };
-use crate::exchange::{End, Exchange, Running};
+use crate::exchange::{End, Exchange, Head, Running};
 use crate::method::{OTHER, SpanName, protocol_version};
 use crate::peer::{Forwarded, peer};
 use crate::remote::{Remote, RemoteContext};
@@ -82,13 +82,13 @@ impl ServerExchange {
     }
 
     fn count(&self, status: u16, aborted: Option<&'static str>, bytes: u64) {
-        let common = [Label::new("method", self.method.clone()), Label::new("path", self.path())];
+        let method = || Label::new("method", self.method.clone());
+        let path = || Label::new("path", self.path());
         if let Some(reason) = aborted {
-            let labels = common.iter().cloned().chain([Label::from_static_parts("reason", reason)]).collect::<Vec<_>>();
+            let labels = vec![method(), path(), Label::from_static_parts("reason", reason)];
             counter!(REQUESTS_ABORTED_TOTAL, labels).increment(1);
         }
-        let status = Label::from_static_parts("status", status::text(status));
-        let labels: Vec<_> = common.into_iter().chain([status]).collect();
+        let labels = vec![method(), path(), Label::from_static_parts("status", status::text(status))];
         if self.config.body_sizes {
             if let Some(bytes) = self.request_bytes {
                 histogram!(REQUEST_BODY_SIZE_BYTES, labels.clone()).record(bytes as f64);
@@ -123,10 +123,9 @@ impl ServerExchange {
 }
 
 impl Exchange for ServerExchange {
-    fn answered(&mut self, span: &Span, head: &response::Parts) -> bool {
+    fn answered(&mut self, span: &Span, head: Head<'_>) -> bool {
         self.status = head.status.as_u16();
-        span.record("http.response.status_code", self.status);
-        self.config.response_headers.show(span, &head.headers);
+        self.config.response_headers.show(span, head.headers);
         // Upgraded connections belong to the protocol that follows; of the others no body is asked for (RFC 9110, section 6.4.1).
         self.is_head
             || (self.is_connect && head.status.is_success())
@@ -145,31 +144,24 @@ impl Exchange for ServerExchange {
             End::Panicked(_) => (INTERNAL_SERVER_ERROR, Some("panicked")),
             End::Failed { .. } => (INTERNAL_SERVER_ERROR, Some("failed")),
         };
-        let status = if self.status == 0 { without_answer } else { self.status };
+        let is_answered = self.status != 0;
+        let status = if is_answered { self.status } else { without_answer };
         if !span.is_disabled() {
-            if self.status != 0 {
-                span.record("http.response.body.size", bytes);
-            }
             let error_type = match end {
-                End::Whole if self.status >= 500 => Some(status::text(self.status)),
-                End::Whole => None,
+                End::Whole => (self.status >= 500).then(|| status::text(self.status)),
                 End::Dropped => Some(CANCELLED),
                 End::Panicked(_) => Some(PANIC),
                 End::Failed { kind, .. } => Some(kind),
             };
-            if let Some(error_type) = error_type {
-                span.record("error.type", error_type);
-                span.record("otel.status_code", "error");
-            }
-            match end {
-                End::Panicked(message) => {
-                    span.record("otel.status_description", field::display(format_args!("panicked: {message}")));
-                }
-                End::Failed { error, .. } => {
-                    span.record("otel.status_description", field::display(error));
-                }
-                End::Whole | End::Dropped => {}
-            }
+            // One visit to the span for all that is known late.
+            record_all!(
+                span,
+                http.response.status_code = is_answered.then_some(status),
+                http.response.body.size = is_answered.then_some(bytes),
+                error.type = error_type,
+                otel.status_code = error_type.map(|_| "error"),
+                otel.status_description = end.description(),
+            );
         }
         self.count(status, aborted, bytes);
         if self.config.log_requests {
