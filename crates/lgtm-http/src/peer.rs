@@ -67,6 +67,8 @@ fn client(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
@@ -91,5 +93,19 @@ mod tests {
             Forwarded::of(&headers(&[("forwarded", "nonsense; =;for"), ("x-forwarded-for", "")])),
             Forwarded::default()
         );
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics(forwarded: Vec<u8>, client: Vec<u8>) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("forwarded", forwarded), ("x-forwarded-for", client)] {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    headers.insert(name, value);
+                }
+            }
+            let found = Forwarded::of(&headers);
+            prop_assert!(found.client != Some("") && found.scheme.is_none_or(|scheme| !scheme.contains(';')));
+        }
     }
 }

@@ -161,6 +161,7 @@ pub(crate) fn address(host: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn full(uri: &str) -> String {
         FullUrl::of_uri(&uri.parse().unwrap(), None, QueryDisplay::default()).to_string()
@@ -215,5 +216,29 @@ mod tests {
         let uri: Uri = "/path".parse().unwrap();
         let url = FullUrl::of_uri(&uri, Some("[::1]:3000"), QueryDisplay::Omitted);
         assert_eq!((url.to_string().as_str(), url.address()), ("http://[::1]:3000/path", Some("::1")));
+    }
+
+    proptest! {
+        #[test]
+        fn the_value_of_a_secret_shows_nowhere(before: String, secret in "[a-z]{12}", after: String) {
+            let text = format!("{before}&token={secret}&{after}");
+            // What the surroundings say by chance says nothing of the token.
+            prop_assume!(!before.contains(&secret) && !after.contains(&secret));
+            for display in [QueryDisplay::Redacted, QueryDisplay::Names] {
+                prop_assert!(!query(&text, display).unwrap().contains(&secret));
+            }
+        }
+
+        #[test]
+        fn parameters_that_are_no_secrets_show_as_they_are(text in "[a-z]{1,8}=[a-zA-Z0-9%+=]{0,20}(&x[0-9]=[^&]{0,20}){0,5}") {
+            prop_assume!(!is_secret(text.split('=').next().unwrap()));
+            prop_assert_eq!(query(&text, QueryDisplay::Redacted), Some(text));
+        }
+
+        #[test]
+        fn no_host_panics_and_its_port_is_a_number(text: String) {
+            let (host, port) = split_host(&text);
+            prop_assert!(text.contains(host) && (port.is_none() || host.len() < text.len()));
+        }
     }
 }

@@ -254,3 +254,31 @@ fn a_panic_fails_the_span_is_counted_and_goes_on() {
     );
     assert_eq!(observed.sum("active_connections", &[]), Some(0.0));
 }
+
+#[test]
+fn a_panic_that_is_caught_outside_and_an_error_of_the_service_are_each_counted_once() {
+    let observed = observe(async || {
+        let layer = ServerLayer::new().route(|request| Some(request.uri.path().to_owned().into()));
+        let service = tower::ServiceBuilder::new().layer(layer).service_fn(async |request: http::Request<Body>| {
+            assert_ne!(request.uri().path(), "/panics", "no such order");
+            Err::<Response, _>(std::io::Error::other("the disk is gone"))
+        });
+        let ask = async |path: &str| {
+            let request = http::Request::get(path).body(Body::empty()).unwrap();
+            tower::ServiceExt::oneshot(service.clone(), request).await
+        };
+        assert_eq!(ask("/fails").await.err().unwrap().to_string(), "the disk is gone");
+        let caught = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(ask("/panics"))).await;
+        assert!(caught.is_err(), "it went on");
+    });
+    let (kind, failed, why) = failure(observed.span("server", "GET /fails"));
+    assert_eq!((kind.as_deref(), failed, why), (Some("std::io::error::Error"), true, "the disk is gone"));
+    let (kind, failed, why) = failure(observed.span("server", "GET /panics"));
+    assert!(
+        kind.as_deref() == Some("panic") && failed && why.starts_with("panicked: ") && why.contains("no such order")
+    );
+    assert_eq!(observed.labels("http_requests_total", &["path", "status"]), ["/fails 500", "/panics 500"]);
+    let aborted = observed.labels("http_requests_aborted_total", &["path", "reason"]);
+    assert_eq!(aborted, ["/fails failed", "/panics panicked"]);
+    assert_eq!(observed.sum("http_requests_total", &[]), Some(2.0));
+}

@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod costs;
 mod ends;
 mod grpc;
 mod harness;
