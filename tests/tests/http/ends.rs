@@ -7,8 +7,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use http::{StatusCode, header};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use lgtm_http::ServerLayer;
 use lgtm_tests::capture::place_of;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -190,6 +191,37 @@ fn an_upgrade_ends_the_span_of_the_handshake_while_the_connection_goes_on() {
     assert_eq!(observed.sum("active_connections", &[]), Some(0.0));
 }
 
+/// Over HTTP/2 a websocket is a CONNECT that is answered by 200 (RFC 8441).
+#[test]
+fn a_websocket_over_http_2_ends_the_span_of_its_handshake_too() {
+    let observed = observe(async || {
+        let handler = async |upgrade: WebSocketUpgrade| {
+            upgrade.on_upgrade(async |mut socket| while let Some(Ok(_)) = socket.recv().await {})
+        };
+        let server = serve(Router::new().route("/socket", any(handler)).layer(ServerLayer::new())).await;
+        let stream = TokioIo::new(TcpStream::connect(server).await.unwrap());
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::connect(format!("http://{server}/socket"))
+            .extension(hyper::ext::Protocol::from_static("websocket"))
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let upgraded = hyper::upgrade::on(answer).await.unwrap();
+        tracing::info!("upgraded");
+        drop(upgraded);
+    });
+    let span = observed.span("server", "CONNECT /socket");
+    assert_eq!(failure(span), (None, false, ""));
+    assert_eq!(attribute(span, "http.response.status_code").as_deref(), Some("200"));
+    let upgraded = observed.captured.log("upgraded").timestamp_ns;
+    assert!(i128::from(span.end_ns) <= i128::from(upgraded), "it ended before the connection");
+    assert_eq!(observed.sum("http_requests_aborted_total", &[]), None);
+}
+
 /// Upgrades of other protocols have no layer of their own: hyper's upgrade of the connection itself.
 #[test]
 fn a_connection_that_is_upgraded_by_hand_is_not_aborted() {
@@ -197,7 +229,7 @@ fn a_connection_that_is_upgraded_by_hand_is_not_aborted() {
         let handler = async |mut request: axum::extract::Request| {
             tokio::spawn(async move {
                 let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
-                let mut upgraded = hyper_util::rt::TokioIo::new(upgraded);
+                let mut upgraded = TokioIo::new(upgraded);
                 upgraded.write_all(b"raw").await.unwrap();
             });
             Response::builder()

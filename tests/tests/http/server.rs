@@ -14,6 +14,7 @@ use lgtm_http::{NO_ROUTE, PeerAddress, QueryDisplay, RemoteContext, ServerLayer}
 use lgtm_tests::capture::place_of;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
+use tracing::Instrument as _;
 
 use crate::harness::{attribute, attributes, exchange, failure, observe, observe_on, request, serve};
 
@@ -155,6 +156,26 @@ fn the_callers_trace_is_continued_and_its_baggage_goes_along() {
     });
     let span = observed.span("server", "GET /");
     assert_eq!((span.trace_id.as_str(), span.parent_span_id.as_deref()), (TRACE_ID, Some("00f067aa0ba902b7")));
+}
+
+#[test]
+fn a_caller_in_another_process_wins_over_the_span_around_the_server() {
+    let observed = observe(async || {
+        let ask = async |headers: &[(&str, &str)]| {
+            let mut request = Request::get("/").body(axum::body::Body::empty()).unwrap();
+            for (name, value) in headers {
+                request.headers_mut().insert(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+            }
+            let router = Router::new().route("/", get(async || ())).layer(ServerLayer::new());
+            let around = tracing::info_span!("around");
+            tower::ServiceExt::oneshot(router, request).instrument(around).await.unwrap();
+        };
+        ask(&[TRACEPARENT]).await;
+        ask(&[]).await;
+    });
+    let parents: Vec<_> = observed.spans("server").map(|span| span.parent_span_id.as_deref()).collect();
+    let around = observed.captured.spans.iter().rfind(|span| span.name == "around").unwrap();
+    assert_eq!(parents, [Some("00f067aa0ba902b7"), Some(around.span_id.as_str())]);
 }
 
 #[test]
