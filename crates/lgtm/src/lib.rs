@@ -108,7 +108,7 @@
 //! | `console` | yes | events on standard error |
 //! | `log` | yes | records of the `log` crate become events |
 //! | `spool` | yes | a disk behind the memory |
-//! | `opentelemetry` | no | [`Builder::opentelemetry`], the other front door for spans |
+//! | `opentelemetry` | no | `Builder::opentelemetry`, the other front door for spans |
 //! | `http` | no | `lgtm::http`: tower layers for HTTP servers and clients, with spans, trace context and request metrics |
 //! | `axum` | no | the same with axum's routes and callers |
 //! | `reqwest-middleware` | no | the same as a middleware of reqwest |
