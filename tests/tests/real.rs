@@ -56,7 +56,8 @@ mod loki {
             every_format_is_read_by_logql(&server, &loki).await?;
             lines_of_the_same_time_and_text_are_all_stored(&server, &loki).await?;
             what_there_is_can_be_asked_and_followed(&server, &loki).await?;
-            refused_lines_are_counted(&server, &loki).await
+            refused_lines_are_counted(&server, &loki).await?;
+            records_of_otlp_are_found_and_refused_ones_are_counted(&server, &loki).await
         })
     }
 
@@ -106,6 +107,32 @@ mod loki {
     async fn ask(loki: &Loki, logql: &str, entries: usize) -> Result<lgtm_query::LogData, lgtm_query::Error> {
         let query = LogQuery::new(logql).range(last_hour()).limit(1000);
         Wait::up_to(PATIENCE).until(|| loki.query_range(&query), |data| data.entries().len() >= entries).await
+    }
+
+    async fn records_of_otlp_are_found_and_refused_ones_are_counted(server: &Server, loki: &Loki) -> Outcome {
+        let endpoint = Endpoint::parse(&format!("{}/otlp/v1/logs", server.url()))?;
+        let builder = lgtm_loki::builder().endpoint(endpoint).identity(Identity::new("real-otlp-logs"));
+        let (layer, pipeline) = builder.protocol(lgtm_loki::Protocol::Otlp(Protocol::Http)).build()?;
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
+        let trace = tracing::dispatcher::with_default(&dispatch, || {
+            let _request = info_span!("request", region = "eu").entered();
+            info!(order_id = 17, ratio = 0.5, "order placed");
+            // More structured metadata than Loki takes.
+            info!(large = "x".repeat(70_000), "refused");
+            warn!(order_id = 18, "stock is low");
+            lgtm_core::current::trace().expect("a trace")
+        });
+        let report = flush(&pipeline);
+        println!("OTLP logs: {report}");
+        assert_eq!((report.admitted, report.delivered, report.rejected), (3, 2, 1), "{report}");
+        let query = format!(r#"{{service_name="real-otlp-logs"}} | trace_id = "{}" | region = "eu""#, trace.trace_id);
+        let found = ask(loki, &query, 2).await?;
+        let lines: Vec<_> = found.entries().iter().map(|(_, entry)| entry.line.clone()).collect();
+        assert!(lines.len() == 2 && lines.contains(&"order placed".to_owned()), "{lines:?}");
+        let found =
+            ask(loki, r#"{service_name="real-otlp-logs"} | order_id > 17 | detected_level = "warn""#, 1).await?;
+        assert_eq!(found.entries().len(), 1);
+        Ok(())
     }
 
     async fn lines_are_found_by_trace_id_and_by_field(server: &Server, loki: &Loki) -> Outcome {
@@ -451,6 +478,47 @@ mod prometheus {
             assert_eq!(exemplar.labels.get("span_id"), Some(&trace.span_id.to_string()), "{name}");
         }
         Ok(())
+    }
+
+    /// The same metrics by OTLP, translated by Cortex as by Mimir: the names are those of remote write.
+    #[test]
+    fn cortex_takes_metrics_by_otlp_under_the_names_of_remote_write() -> Outcome {
+        let Some(server) = Server::cortex() else { return Ok(()) };
+        runtime().block_on(async {
+            server.ready().await;
+            let prometheus = Prometheus::at(format!("{}/prometheus", server.url()))?;
+            let mimir = lgtm_mimir::builder()
+                .push(Endpoint::parse(&format!("{}/api/v1/otlp/v1/metrics", server.url()))?)
+                .protocol(lgtm_mimir::Protocol::Otlp(Protocol::Http))
+                .identity(Identity::new("real-otlp"))
+                .native_histograms_for("work_seconds", 160)
+                .build()?;
+            let pipeline = mimir.pipeline().expect("it pushes");
+            metrics::with_local_recorder(&mimir.recorder(), || {
+                metrics::describe_histogram!("wait_seconds", metrics::Unit::Seconds, "How long it took");
+                metrics::counter!("orders_total", "kind" => "web").increment(7);
+                metrics::gauge!("depth").set(2.5);
+                (1..=4).for_each(|number| metrics::histogram!("wait_seconds").record(f64::from(number) / 10.0));
+                (1..=4).for_each(|number| metrics::histogram!("work_seconds").record(f64::from(number) / 10.0));
+            });
+            let report = flush(pipeline);
+            println!("OTLP metrics: {report}");
+            assert_eq!((report.rejected, report.lost(), report.pending), (0, 0, 0), "{report}");
+            let value = async |promql: &str| {
+                let ask = || prometheus.query(promql, None);
+                let answer = Wait::up_to(PATIENCE).until(ask, |a| !a.data.is_empty()).await?;
+                Ok::<_, lgtm_query::Error>(answer.data.single_value())
+            };
+            assert_eq!(value(r#"orders_total{job="real-otlp",kind="web"}"#).await?, Some(7.0));
+            assert_eq!(value(r#"depth{job="real-otlp"}"#).await?, Some(2.5));
+            assert_eq!(value(r#"wait_seconds_bucket{job="real-otlp",le="0.25"}"#).await?, Some(2.0));
+            assert_eq!(value(r#"wait_seconds_count{job="real-otlp"}"#).await?, Some(4.0));
+            let sum = value(r#"histogram_sum(work_seconds{job="real-otlp"})"#).await?;
+            assert!(sum.is_some_and(|sum| (sum - 1.0).abs() < 1e-9), "{sum:?}");
+            let second = value(r#"histogram_quantile(0.45, work_seconds{job="real-otlp"})"#).await?;
+            assert!(second.is_some_and(|second| (second - 0.2).abs() < 0.002), "{second:?}");
+            Ok(())
+        })
     }
 
     #[test]

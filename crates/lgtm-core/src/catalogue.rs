@@ -83,6 +83,8 @@ pub const SPANS_DURATION_SECONDS: &str = "otlp_spans_duration_seconds";
 pub const SPANS_DECIDED_EARLY_TOTAL: &str = "otlp_spans_decided_early_total";
 /// Lines that lost something because they were too long.
 pub const LOGS_TRUNCATED_TOTAL: &str = "otlp_logs_truncated_total";
+/// Log lines that were left out because they came too often, by `reason`: `rate`, `same`.
+pub const LOGS_SUPPRESSED_TOTAL: &str = "otlp_logs_suppressed_total";
 /// Lines whose stream label has the value `other` because its field has had too many values, by label.
 pub const LOGS_LABEL_OVERFLOW_TOTAL: &str = "otlp_logs_label_overflow_total";
 /// Series of metrics that are not exposed as they were used, by reason.
@@ -159,6 +161,11 @@ pub const CATALOGUE: &[Metric] = &[
     counter(LOGS.export_errors_total, &["exporter", "error_type"], "Failed log push requests"),
     counter(LOGS.dropped_total, &["exporter", "reason"], "Log lines lost before a backend had them"),
     counter(LOGS_TRUNCATED_TOTAL, &[], "Log lines that lost fields, or the end of a text, because they were too long"),
+    counter(
+        LOGS_SUPPRESSED_TOTAL,
+        &["reason"],
+        "Log lines left out because they came too often, or said the same again: rate, same",
+    ),
     counter(
         LOGS_LABEL_OVERFLOW_TOTAL,
         &["label"],

@@ -134,7 +134,11 @@ pub(crate) fn exit(store: u32, layer: u32, attached: u32, span: u64) {
         let Some(entry) = stack.get_mut(place) else { return };
         entry.layers &= attached & !layer;
         if entry.layers == 0 {
-            stack.remove(place);
+            if place + 1 == stack.len() {
+                stack.pop();
+            } else {
+                stack.remove(place);
+            }
             TOP.with(|top| top.set(stack.last().and_then(|entry| entry.trace)));
             forget_detached(&mut stack, store, attached);
         }

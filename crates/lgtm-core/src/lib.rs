@@ -43,6 +43,7 @@ pub mod endpoint;
 mod identity;
 mod ids;
 pub mod json;
+pub mod otlp;
 pub mod pipeline;
 mod process;
 pub mod propagation;

@@ -10,6 +10,7 @@ thread_local! {
 }
 
 /// Runs `work` with an empty buffer; a nested call gets one of its own.
+#[inline]
 pub fn with_buffer<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let mut work = Some(work);
     let done = BUFFER.try_with(|buffer| {

@@ -32,7 +32,7 @@ pub(crate) struct Gate {
 /// What the script wants an OTLP handler to answer; found among the request's extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct PartialSuccess {
-    pub(crate) rejected_spans: i64,
+    pub(crate) rejected: i64,
     pub(crate) message: String,
     pub(crate) stored: bool,
 }
@@ -72,9 +72,9 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     received.scripted = true;
     let delay = reply.delay;
     let outcome = match reply.kind {
-        ReplyKind::PartialSuccess { rejected_spans, message } => {
-            if matches!(endpoint, Endpoint::OtlpGrpc | Endpoint::OtlpHttp) {
-                parts.extensions.insert(PartialSuccess { rejected_spans, message, stored: reply.stored });
+        ReplyKind::PartialSuccess { rejected, message } => {
+            if endpoint.is_otlp() {
+                parts.extensions.insert(PartialSuccess { rejected, message, stored: reply.stored });
                 Outcome::Respond(handle(&shared, next, Request::from_parts(parts, Body::from(body))).await)
             } else {
                 Outcome::Respond(mistake(&format!("scripted partial success: {endpoint:?} has none")))
@@ -135,7 +135,7 @@ fn scripted_outcome(endpoint: Endpoint, reply: Reply) -> Outcome {
         ReplyKind::Http(status) => (status, reply.body).into_response(),
         ReplyKind::Mistake(text) => mistake(&text),
         ReplyKind::Grpc { code, message, retry_after } => {
-            if endpoint == Endpoint::OtlpGrpc {
+            if endpoint.is_grpc() {
                 grpc_status(code, message, retry_after)
             } else {
                 let mut response = (http_status_of(code), message).into_response();
@@ -197,7 +197,7 @@ fn answer_of(endpoint: Endpoint, response: &Response) -> Answer {
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    if endpoint == Endpoint::OtlpGrpc && is_grpc {
+    if endpoint.is_grpc() && is_grpc {
         // An error comes in the headers; success comes in the trailers, after this.
         let status = response.headers().get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
         return Answer::Grpc(status.unwrap_or(0));
@@ -219,7 +219,7 @@ impl BodyError {
             Self::Broken(reason) => format!("request body not readable: {reason}"),
             Self::TimedOut => format!("request body not complete after {BODY_TIMEOUT:?}"),
         };
-        if endpoint == Endpoint::OtlpGrpc {
+        if endpoint.is_grpc() {
             let code = match self {
                 Self::TooLarge => Code::ResourceExhausted,
                 Self::Broken(_) => Code::Internal,

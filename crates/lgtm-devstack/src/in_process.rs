@@ -66,8 +66,8 @@ impl InProcess {
     pub fn answer(&self, endpoint: Endpoint, request: Request<Vec<u8>>) -> Response<Bytes> {
         let routes = match endpoint {
             Endpoint::LokiPush | Endpoint::LokiQuery => &self.loki,
-            Endpoint::OtlpGrpc => &self.otlp_grpc,
-            Endpoint::OtlpHttp => &self.otlp_http,
+            Endpoint::OtlpGrpc | Endpoint::OtlpLogsGrpc | Endpoint::OtlpMetricsGrpc => &self.otlp_grpc,
+            Endpoint::OtlpHttp | Endpoint::OtlpLogsHttp | Endpoint::OtlpMetricsHttp => &self.otlp_http,
             Endpoint::TempoQuery => &self.tempo,
             Endpoint::RemoteWrite | Endpoint::PrometheusQuery => &self.mimir,
         };

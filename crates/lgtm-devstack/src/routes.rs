@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::PURPOSE;
 use crate::devstack::Shared;
 use crate::gate::{self, Gate};
-use crate::ingest::{loki_push, otlp, remote_write};
+use crate::ingest::{loki_push, otlp, otlp_logs, otlp_metrics, remote_write};
 use crate::read;
 use crate::script::Endpoint;
 
@@ -22,22 +22,42 @@ pub(crate) fn loki(shared: &Shared) -> Router {
         .route("/loki/api/v1/labels", get(read::loki::labels))
         .route("/loki/api/v1/label/{name}/values", get(read::loki::label_values))
         .with_state(shared.clone());
-    page("Loki: POST /loki/api/v1/push; GET /loki/api/v1/query_range, query, labels, label/{name}/values")
-        .merge(gated(push, shared, Endpoint::LokiPush))
-        .merge(gated(query, shared, Endpoint::LokiQuery))
+    let otlp = Router::new().route("/otlp/v1/logs", post(otlp_logs::loki_logs)).with_state(shared.clone());
+    page(
+        "Loki: POST /loki/api/v1/push, /otlp/v1/logs; GET /loki/api/v1/query_range, query, labels, label/{name}/values",
+    )
+    .merge(gated(push, shared, Endpoint::LokiPush))
+    .merge(gated(otlp, shared, Endpoint::OtlpLogsHttp))
+    .merge(gated(query, shared, Endpoint::LokiQuery))
 }
 
 pub(crate) fn otlp_grpc(shared: &Shared) -> Router {
-    let service = otlp::grpc_service(shared);
-    let export = Router::new().route_service("/opentelemetry.proto.collector.trace.v1.TraceService/Export", service);
-    Router::new().merge(gated(export, shared, Endpoint::OtlpGrpc)).fallback(async || {
-        Status::unimplemented("only opentelemetry TraceService/Export is served").into_http::<axum::body::Body>()
-    })
+    let traces = Router::new()
+        .route_service("/opentelemetry.proto.collector.trace.v1.TraceService/Export", otlp::grpc_service(shared));
+    let logs = Router::new()
+        .route_service("/opentelemetry.proto.collector.logs.v1.LogsService/Export", otlp_logs::grpc_service(shared));
+    let metrics = Router::new().route_service(
+        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        otlp_metrics::grpc_service(shared),
+    );
+    Router::new()
+        .merge(gated(traces, shared, Endpoint::OtlpGrpc))
+        .merge(gated(logs, shared, Endpoint::OtlpLogsGrpc))
+        .merge(gated(metrics, shared, Endpoint::OtlpMetricsGrpc))
+        .fallback(async || {
+            let text = "only the services for traces, logs and metrics of opentelemetry.proto.collector are served";
+            Status::unimplemented(text).into_http::<axum::body::Body>()
+        })
 }
 
 pub(crate) fn otlp_http(shared: &Shared) -> Router {
     let traces = Router::new().route("/v1/traces", post(otlp::http_traces)).with_state(shared.clone());
-    page("OTLP over HTTP: POST /v1/traces").merge(gated(traces, shared, Endpoint::OtlpHttp))
+    let logs = Router::new().route("/v1/logs", post(otlp_logs::http_logs)).with_state(shared.clone());
+    let metrics = Router::new().route("/v1/metrics", post(otlp_metrics::http_metrics)).with_state(shared.clone());
+    page("OTLP over HTTP: POST /v1/traces, /v1/logs, /v1/metrics")
+        .merge(gated(traces, shared, Endpoint::OtlpHttp))
+        .merge(gated(logs, shared, Endpoint::OtlpLogsHttp))
+        .merge(gated(metrics, shared, Endpoint::OtlpMetricsHttp))
 }
 
 pub(crate) fn tempo(shared: &Shared) -> Router {
@@ -56,16 +76,21 @@ pub(crate) fn mimir(shared: &Shared) -> Router {
         .route("/api/v1/push", post(remote_write::push))
         .route("/api/v1/write", post(remote_write::write))
         .with_state(shared.clone());
+    let otlp = Router::new()
+        .route("/otlp/v1/metrics", post(otlp_metrics::http_metrics))
+        .route("/api/v1/otlp/v1/metrics", post(otlp_metrics::http_metrics))
+        .with_state(shared.clone());
     let query = prometheus_api().with_state(shared.clone());
     // Mimir's prefix, and Prometheus' own paths.
     let query = Router::new().nest("/prometheus/api/v1", query.clone()).nest("/api/v1", query);
     page(
-        "Mimir: POST /api/v1/push, /api/v1/write; GET query, query_range, query_exemplars, series, labels, \
+        "Mimir: POST /api/v1/push, /api/v1/write, /otlp/v1/metrics; GET query, query_range, query_exemplars, series, labels, \
          label/{name}/values, metadata under /prometheus/api/v1/ and /api/v1/",
     )
     .route("/-/ready", get(ready))
     .route("/-/healthy", get(ready))
     .merge(gated(write, shared, Endpoint::RemoteWrite))
+    .merge(gated(otlp, shared, Endpoint::OtlpMetricsHttp))
     .merge(gated(query, shared, Endpoint::PrometheusQuery))
 }
 

@@ -18,6 +18,14 @@ pub enum Endpoint {
     OtlpGrpc,
     /// OTLP traces over HTTP, `POST /v1/traces`.
     OtlpHttp,
+    /// OTLP logs over gRPC.
+    OtlpLogsGrpc,
+    /// OTLP logs over HTTP: `POST /v1/logs`, and Loki's `POST /otlp/v1/logs`.
+    OtlpLogsHttp,
+    /// OTLP metrics over gRPC.
+    OtlpMetricsGrpc,
+    /// OTLP metrics over HTTP: `POST /v1/metrics`, Mimir's `/otlp/v1/metrics`, Prometheus' `/api/v1/otlp/v1/metrics`.
+    OtlpMetricsHttp,
     /// Remote write, `POST /api/v1/push` and `/api/v1/write`.
     RemoteWrite,
     /// Loki's query API.
@@ -33,10 +41,20 @@ impl Endpoint {
     #[must_use]
     pub fn signal(self) -> Signal {
         match self {
-            Self::LokiPush | Self::LokiQuery => Signal::Logs,
+            Self::LokiPush | Self::OtlpLogsGrpc | Self::OtlpLogsHttp | Self::LokiQuery => Signal::Logs,
             Self::OtlpGrpc | Self::OtlpHttp | Self::TempoQuery => Signal::Traces,
-            Self::RemoteWrite | Self::PrometheusQuery => Signal::Metrics,
+            Self::RemoteWrite | Self::OtlpMetricsGrpc | Self::OtlpMetricsHttp | Self::PrometheusQuery => {
+                Signal::Metrics
+            }
         }
+    }
+
+    pub(crate) fn is_grpc(self) -> bool {
+        matches!(self, Self::OtlpGrpc | Self::OtlpLogsGrpc | Self::OtlpMetricsGrpc)
+    }
+
+    pub(crate) fn is_otlp(self) -> bool {
+        self.is_grpc() || matches!(self, Self::OtlpHttp | Self::OtlpLogsHttp | Self::OtlpMetricsHttp)
     }
 }
 
@@ -71,7 +89,7 @@ pub(crate) enum ReplyKind {
     Normal,
     Http(StatusCode),
     Grpc { code: Code, message: String, retry_after: Option<Duration> },
-    PartialSuccess { rejected_spans: i64, message: String },
+    PartialSuccess { rejected: i64, message: String },
     Reset,
     Never,
     Mistake(String),
@@ -109,8 +127,8 @@ impl Reply {
 
     /// Success with OTLP's `partial_success`: so many spans rejected, and why. For the OTLP endpoints. Stores.
     #[must_use]
-    pub fn partial_success(rejected_spans: i64, message: impl Into<String>) -> Self {
-        Self::new(ReplyKind::PartialSuccess { rejected_spans, message: message.into() }, true)
+    pub fn partial_success(rejected: i64, message: impl Into<String>) -> Self {
+        Self::new(ReplyKind::PartialSuccess { rejected, message: message.into() }, true)
     }
 
     /// Reads the request, then resets the connection (TCP RST). Stores nothing.

@@ -2,12 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lgtm_core::pipeline::{Pipeline, PipelineOptions, StartError, Target};
-use lgtm_core::{Endpoint, Identity, Worker};
+use lgtm_core::{Endpoint, Identity, Worker, otlp};
 
 use crate::labels::Streams;
 use crate::layer::Layer;
+use crate::repeats::{Bounds, Repeats};
+use crate::summaries::Summaries;
+use crate::writer::{EntryShape, Shape, Writer};
 use crate::{metadata, push};
 
 /// Loki's usual address.
@@ -66,6 +70,22 @@ pub enum BuildError {
         /// The most.
         most: usize,
     },
+    /// A limit on repetitions that lets nothing pass, or everything.
+    #[error("{setting} of {value}: {accepted} are accepted")]
+    Repeats {
+        /// `rate_limit` or `deduplicate`.
+        setting: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be.
+        accepted: &'static str,
+    },
+    /// OTLP has no stream labels.
+    #[error("label `{name}` beside OTLP, which has none: set an attribute of the resource, or use Loki's push")]
+    LabelWithOtlp {
+        /// What was given.
+        name: String,
+    },
     /// The worker could not be started.
     #[error("the worker thread could not be started: {0}")]
     Worker(#[from] io::Error),
@@ -83,6 +103,27 @@ pub enum Format {
     Logfmt,
     /// `INFO request: shop: paid order_id=17`, for people.
     Text,
+}
+
+/// How events travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Loki's own push. The default, and the cheapest.
+    #[default]
+    Push,
+    /// OTLP log records: to any receiver, over HTTP also to Loki's OTLP endpoint.
+    Otlp(otlp::Protocol),
+}
+
+impl Protocol {
+    fn default_url(self) -> &'static str {
+        match self {
+            Self::Push => DEFAULT_URL,
+            Self::Otlp(otlp::Protocol::Http) => "http://localhost:4318",
+            Self::Otlp(_) => "http://localhost:4317",
+        }
+    }
 }
 
 /// Loki's default limit on a line.
@@ -103,20 +144,30 @@ pub fn builder() -> Builder {
 #[derive(Debug, Default)]
 pub struct Builder {
     endpoint: Option<Endpoint>,
+    protocol: Protocol,
     identity: Option<Identity>,
     worker: Option<Worker>,
     labels: Vec<(String, String)>,
     field_labels: Vec<(String, usize)>,
     format: Format,
     max_line_bytes: Option<usize>,
+    repeats: Bounds,
     options: PipelineOptions,
 }
 
 impl Builder {
-    /// Where to push. An endpoint without a path gets `/loki/api/v1/push`. Defaults to `http://localhost:3100`.
+    /// Where to push. An endpoint without a path gets `/loki/api/v1/push`, or `/v1/logs` for OTLP over HTTP. Defaults to
+    /// `http://localhost:3100`, `http://localhost:4317` for OTLP over gRPC, and `http://localhost:4318` for OTLP over HTTP.
     #[must_use]
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = Some(endpoint);
+        self
+    }
+
+    /// How to send. Defaults to Loki's push.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
         self
     }
 
@@ -155,7 +206,7 @@ impl Builder {
         self
     }
 
-    /// What a line looks like. Defaults to JSON. What links a line to its trace is in its structured metadata in any format.
+    /// What a line looks like in Loki's push. Defaults to JSON. What links a line to its trace is in its structured metadata in any format.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.format = format;
@@ -168,6 +219,26 @@ impl Builder {
     #[must_use]
     pub fn max_line_bytes(mut self, bytes: usize) -> Self {
         self.max_line_bytes = Some(bytes);
+        self
+    }
+
+    /// Of the lines of one callsite at most so many within a time, 1 ms at least; further ones are left out. Once a window (a second at
+    /// least) a line of the same level and target says how many they were and what the last of them said, with the field
+    /// `suppressed`; `otlp_logs_suppressed_total{reason="rate"}` counts them. Defaults to no limit.
+    ///
+    /// For a loop that fails ten thousand times a second: the first lines say it, the rest is a number. Lines of one callsite share the
+    /// limit whatever they say, and of whatever level they are; records of the `log` crate have a limit for each place in the source.
+    #[must_use]
+    pub fn rate_limit(mut self, lines: u32, within: Duration) -> Self {
+        self.repeats.rate = Some((lines, within));
+        self
+    }
+
+    /// Lines of one callsite with the same message and the same fields of their own are one line within this time, 1 ms at least, after
+    /// the first of them; told and counted as with [`Builder::rate_limit`], with the reason `same`. Defaults to none.
+    #[must_use]
+    pub fn deduplicate(mut self, within: Duration) -> Self {
+        self.repeats.same = Some(within);
         self
     }
 
@@ -190,19 +261,61 @@ impl Builder {
         if !(LEAST_LINE_BYTES..=most).contains(&max_line_bytes) && self.max_line_bytes.is_some() {
             return Err(BuildError::LineBytes { value: max_line_bytes, least: LEAST_LINE_BYTES, most });
         }
-        let endpoint = match self.endpoint {
-            Some(endpoint) => endpoint,
-            None => Endpoint::parse(DEFAULT_URL).map_err(StartError::from)?,
+        refuse_bad_repeats(self.repeats)?;
+        let endpoint = match (self.endpoint, self.protocol) {
+            (Some(endpoint), _) => endpoint,
+            (None, protocol) => Endpoint::parse(protocol.default_url()).map_err(StartError::from)?,
         };
         let worker = match self.worker {
             Some(worker) => worker,
             None => Worker::shared()?,
         };
-        let streams = Arc::new(Streams::new(&identity, &self.labels, &self.field_labels)?);
-        let target = Target::Http { endpoint, default_path: push::PATH, headers: push::headers() };
-        let pipeline = Pipeline::start(push::Push::new(Arc::clone(&streams)), target, self.options, &worker)?;
-        let identity = metadata::of_identity(&identity);
-        let layer = Layer::new(pipeline.shared_queue(), identity, streams, self.format, max_line_bytes);
+        let repeats = self.repeats.interval().map(|_| Arc::new(Repeats::new(self.repeats)));
+        let summaries = |writer: &Arc<Writer>| {
+            Some(Summaries { repeats: repeats.clone()?, every: self.repeats.interval()?, writer: Arc::clone(writer) })
+        };
+        let (pipeline, writer) = match self.protocol {
+            Protocol::Push => {
+                let streams = Arc::new(Streams::new(&identity, &self.labels, &self.field_labels)?);
+                let identity = metadata::of_identity(&identity);
+                let shape = Shape::Entry(EntryShape { identity, streams: Arc::clone(&streams), format: self.format });
+                let writer = Arc::new(Writer::new(shape, max_line_bytes));
+                let target = Target::Http { endpoint, default_path: push::PATH, headers: push::headers() };
+                let signal = push::Push::new(streams, summaries(&writer));
+                (Pipeline::start(signal, target, self.options, &worker)?, writer)
+            }
+            Protocol::Otlp(protocol) => {
+                let mut names =
+                    self.labels.iter().map(|(name, _)| name).chain(self.field_labels.iter().map(|(name, _)| name));
+                if let Some(name) = names.next() {
+                    return Err(BuildError::LabelWithOtlp { name: name.clone() });
+                }
+                let writer = Arc::new(Writer::new(Shape::Record, max_line_bytes));
+                let target = protocol.target(endpoint, crate::otlp::GRPC_PATH, crate::otlp::HTTP_PATH);
+                let signal = crate::otlp::Otlp::new(&identity, summaries(&writer));
+                (Pipeline::start(signal, target, self.options, &worker)?, writer)
+            }
+        };
+        let layer = Layer::new(pipeline.shared_queue(), writer, repeats);
         Ok((layer, pipeline))
     }
+}
+
+fn refuse_bad_repeats(repeats: Bounds) -> Result<(), BuildError> {
+    const LEAST: Duration = Duration::from_millis(1);
+    if let Some((lines, within)) = repeats.rate
+        && (lines == 0 || within < LEAST)
+    {
+        let value = format!("{lines} lines within {within:?}");
+        return Err(BuildError::Repeats {
+            setting: "rate_limit",
+            value,
+            accepted: "1 line or more within 1 ms or more",
+        });
+    }
+    if let Some(within) = repeats.same.filter(|within| *within < LEAST) {
+        let value = format!("{within:?}");
+        return Err(BuildError::Repeats { setting: "deduplicate", value, accepted: "1 ms or more" });
+    }
+    Ok(())
 }

@@ -3,46 +3,31 @@
 use std::sync::Arc;
 
 use lgtm_core::pipeline::Queue;
-use lgtm_core::protobuf::{length_tag, put_bytes};
 use lgtm_core::span::{Attachment, EventFields, Role, VisitedEvent};
-use lgtm_core::with_buffer;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Interest, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::builder::Format;
-use crate::labels::Streams;
-use crate::line::plain;
-use crate::{labels, line, metadata};
-
-const LINE: u8 = length_tag(2);
+use crate::repeats::Repeats;
+use crate::writer::Writer;
 
 /// Sends every event it sees to Loki. Made by [`builder`](crate::builder).
 #[derive(Debug)]
 pub struct Layer {
     attachment: Attachment,
     queue: Arc<Queue>,
-    /// The structured metadata of this process.
-    identity: Vec<u8>,
-    streams: Arc<Streams>,
-    format: Format,
-    max_line_bytes: usize,
+    writer: Arc<Writer>,
+    repeats: Option<Arc<Repeats>>,
 }
 
 impl Layer {
-    pub(crate) fn new(
-        queue: Arc<Queue>,
-        identity: Vec<u8>,
-        streams: Arc<Streams>,
-        format: Format,
-        max_line_bytes: usize,
-    ) -> Self {
+    pub(crate) fn new(queue: Arc<Queue>, writer: Arc<Writer>, repeats: Option<Arc<Repeats>>) -> Self {
         let mut attachment = Attachment::new(Role::Observer, None);
-        if matches!(format, Format::Json) && streams.of_fields().is_none() {
+        if writer.reads_json() {
             attachment = attachment.with_event_fields(EventFields::Json);
         }
-        Self { attachment, queue, identity, streams, format, max_line_bytes }
+        Self { attachment, queue, writer, repeats }
     }
 
     /// The layer sees nothing from now on. For a child that was forked: its layers are the parent's.
@@ -50,76 +35,10 @@ impl Layer {
         self.attachment.retire();
     }
 
+    #[inline]
     fn admit(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
-        with_buffer(|text| {
-            match self.format {
-                Format::Json => self.json(text, callsite, event),
-                Format::Logfmt => self.plain(text, plain::Style::Logfmt, callsite, event),
-                Format::Text => self.plain(text, plain::Style::Text, callsite, event),
-            }
-            let mut stream = labels::stream_of(*callsite.level());
-            if let Some(labels) = self.streams.of_fields() {
-                let combination = labels.of_line(event, &mut |visit| self.attachment.ancestry(event.span, visit));
-                stream = labels::stream_in(combination, stream);
-            }
-            self.queue.admit_at(labels::priority_of(*callsite.level()), stream, event.timestamp, |buffer| {
-                put_bytes(buffer, LINE, text);
-                if let Some(trace) = &event.trace {
-                    metadata::of_trace(buffer, trace);
-                }
-                match event.origin() {
-                    None => metadata::of_callsite(buffer, callsite),
-                    Some(origin) => metadata::of_origin(buffer, origin),
-                }
-                buffer.extend_from_slice(&self.identity);
-            });
-        });
-    }
-
-    fn json(&self, text: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
-        let keys = line::begin(text, callsite, event);
-        if event.span != 0 {
-            self.attachment.expose(event.span);
-            self.append_spans(text, event.span, keys);
-        }
-        if event.is_cut() {
-            line::mark(text);
-        }
-        line::end(text);
-        if text.len() > self.max_line_bytes {
-            self.truncate(text, callsite, event);
-        }
-    }
-
-    #[cold]
-    fn truncate(&self, text: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
-        line::truncate(text, callsite, event, self.max_line_bytes, &mut |visit| {
-            self.attachment.ancestry(event.span, visit);
-        });
-    }
-
-    #[cold]
-    fn plain(&self, text: &mut Vec<u8>, style: plain::Style, callsite: &Metadata<'_>, event: &VisitedEvent) {
-        if event.span != 0 {
-            self.attachment.expose(event.span);
-        }
-        let spans: line::Spans<'_> = &mut |visit| self.attachment.ancestry(event.span, visit);
-        plain::write(text, style, callsite, event, self.max_line_bytes, spans);
-    }
-
-    /// Takes the span's share of its lines, or writes this line's own: for the first line, and where a field of the event
-    /// may have the name of a span's.
-    fn append_spans(&self, text: &mut Vec<u8>, span: u64, keys: line::Keys) {
-        let shared = self.attachment.log_context(span, line::context, |context| {
-            let shared = context.keys & keys.one == 0;
-            if shared {
-                text.extend_from_slice(&context.fields);
-                text.extend_from_slice(&context.spans);
-            }
-            shared
-        });
-        if shared != Some(true) {
-            line::append_spans(text, keys, &mut |visit| self.attachment.ancestry(span, visit));
+        if self.repeats.as_ref().is_none_or(|repeats| repeats.admits(callsite, event)) {
+            self.writer.admit(&self.queue, Some(&self.attachment), callsite, event);
         }
     }
 }

@@ -32,14 +32,24 @@
 //! - **Structured metadata**: `trace_id`, `span_id`, `trace_sampled` inside a span; `target`, `code_file_path`,
 //!   `code_line_number`; `service_instance_id`, `service_version`.
 //!
+//! # OTLP in place of Loki's push
+//!
+//! With [`Protocol::Otlp`] events are OTLP log records, for any receiver (a collector, Alloy) and for Loki's own OTLP endpoint
+//! (`http://localhost:3100/otlp/v1/logs`, over HTTP). The body is the message; the fields of the event and of its spans are attributes,
+//! of which the event's win over its span's and the leaf's over the root's; so are `target`, `code.file.path` and `code.line.number`,
+//! and for an error among the fields `exception.message` and `exception.stacktrace`. The resource says who speaks; Loki makes stream
+//! labels of what its configuration names. [`Builder::label`] and [`Builder::label_from_field`] are refused beside it.
+//!
 //! # The thread boundary
 //!
 //! ```text
 //! caller                                          | worker
-//! layer.rs -> labels.rs, line/, metadata.rs       |
+//! layer.rs -> repeats.rs -> writer.rs ->          | repeats.rs, summaries.rs: what was left out
+//!   labels.rs, line/, metadata.rs or record.rs    |
 //!          -> core's queue: admit                 | core's batch: gather
 //!                                                 | push.rs: encode (group, 1 ns rule, protobuf, snappy)
-//!                                                 | core's deliver; push.rs: classify the answer
+//!                                                 | or otlp.rs: encode (frame with resource and scope)
+//!                                                 | core's deliver; push.rs, otlp.rs: classify the answer
 //! ```
 //!
 //! # Limits
@@ -54,7 +64,13 @@ mod labels;
 mod layer;
 mod line;
 mod metadata;
+mod otlp;
 mod push;
+mod record;
+mod repeats;
+mod summaries;
+mod writer;
 
-pub use builder::{BuildError, Builder, Format, builder};
+pub use builder::{BuildError, Builder, Format, Protocol, builder};
 pub use layer::Layer;
+pub use lgtm_core::otlp::Protocol as OtlpProtocol;

@@ -28,6 +28,7 @@ pub(crate) fn of_identity(identity: &Identity) -> Vec<u8> {
 const CALLSITE: u8 = 2;
 
 /// What a line's callsite says.
+#[inline]
 pub(crate) fn of_callsite(buffer: &mut Vec<u8>, callsite: &'static Metadata<'static>) {
     let make = |bytes: &mut Vec<u8>| {
         pair(bytes, b"target", callsite.target().as_bytes());
@@ -53,6 +54,7 @@ pub(crate) fn of_origin(buffer: &mut Vec<u8>, origin: &Origin) {
 }
 
 /// What links a line to its trace: three pairs of known length.
+#[inline]
 pub(crate) fn of_trace(buffer: &mut Vec<u8>, trace: &TraceContext) {
     let mut pairs = *b"\x1a\x2c\x0a\x08trace_id\x12\x20                                \
         \x1a\x1b\x0a\x07span_id\x12\x10                ";

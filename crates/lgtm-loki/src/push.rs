@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use lgtm_core::pipeline::{Batch, Item, Reply, Signal, Verdict, excerpt};
+use lgtm_core::pipeline::{Batch, Item, Queue, Reply, Signal, Verdict, excerpt};
 use lgtm_core::protobuf::{
     count, field_length, halve, length_tag, put_bytes, put_integer, put_varint, varint_length, varint_tag,
 };
 use lgtm_core::{ErrorType, SignalKind};
 
 use crate::labels::Streams;
+use crate::summaries::Summaries;
 
 pub(crate) const PATH: &str = "/loki/api/v1/push";
 
@@ -36,6 +37,7 @@ pub(crate) fn headers() -> Vec<(HeaderName, HeaderValue)> {
 /// Encodes batches for one Loki.
 pub(crate) struct Push {
     streams: Arc<Streams>,
+    summaries: Option<Summaries>,
     /// The last timestamps of each stream.
     last: Vec<Last>,
     request: Vec<u8>,
@@ -44,8 +46,15 @@ pub(crate) struct Push {
 }
 
 impl Push {
-    pub(crate) fn new(streams: Arc<Streams>) -> Self {
-        Self { streams, last: Vec::new(), request: Vec::new(), stream: Vec::new(), snappy: snap::raw::Encoder::new() }
+    pub(crate) fn new(streams: Arc<Streams>, summaries: Option<Summaries>) -> Self {
+        Self {
+            streams,
+            summaries,
+            last: Vec::new(),
+            request: Vec::new(),
+            stream: Vec::new(),
+            snappy: snap::raw::Encoder::new(),
+        }
     }
 
     /// The timestamp that an entry gets: later than all before it in its stream.
@@ -139,6 +148,16 @@ impl Signal for Push {
         }))
     }
 
+    fn collect_interval(&self) -> Option<Duration> {
+        self.summaries.as_ref().map(|summaries| summaries.every)
+    }
+
+    fn collect(&mut self, queue: &Queue, _: bool) {
+        if let Some(summaries) = &self.summaries {
+            summaries.admit(queue);
+        }
+    }
+
     fn classify(&self, reply: &Reply) -> Verdict {
         let Reply::Http { status, retry_after, body, .. } = reply else {
             return Verdict::Rejected { error: ErrorType::Other, message: "not an HTTP answer".to_owned() };
@@ -188,7 +207,7 @@ const STREAM_ERRORS: [&str; 6] = [
 ///
 /// Its distributor counts each thing it found, `2 errors like: <what>; 1 errors like: <what>`, and says a single one without
 /// a number. Its ingesters say `total ignored: 2 out of 5`, and then the distributor's are not told: the number is the least.
-fn refused(body: &[u8]) -> Option<u64> {
+pub(crate) fn refused(body: &[u8]) -> Option<u64> {
     let text = String::from_utf8_lossy(body);
     if STREAM_ERRORS.iter().any(|error| text.contains(error)) {
         return None;
@@ -206,7 +225,7 @@ fn refused(body: &[u8]) -> Option<u64> {
 /// they never fit. One such line is left to the burst.
 ///
 /// It says `(limit: 4194304 bytes/sec) while attempting to ingest '1000' lines totaling '5000000' bytes`.
-fn is_over_the_rate(body: &[u8]) -> bool {
+pub(crate) fn is_over_the_rate(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
     let number = |before| text.split_once(before).and_then(|(_, rest)| leading_number(rest));
     let (limit, lines, bytes) = (number("(limit: "), number("to ingest '"), number("totaling '"));
@@ -253,7 +272,7 @@ mod tests {
     }
 
     fn push() -> Push {
-        Push::new(Arc::new(Streams::new(&Identity::new("shop"), &[], &[]).unwrap()))
+        Push::new(Arc::new(Streams::new(&Identity::new("shop"), &[], &[]).unwrap()), None)
     }
 
     /// Encodes entries of (stream, time) and reads back (stream, times).

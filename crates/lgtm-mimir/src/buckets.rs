@@ -98,6 +98,11 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// The upper bounds, without `+Inf`.
+    pub(crate) fn values(&self) -> &[f64] {
+        &self.values
+    }
+
     /// Takes finite, strictly increasing bounds; `+Inf` at the end is implied and may be given.
     pub(crate) fn new(metric: &str, given: &[f64]) -> Result<Self, BuildError> {
         let refuse = |value: String| BuildError::Buckets { metric: metric.to_owned(), value, limit: MAX_BUCKETS };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lgtm_core::catalogue::{CATALOGUE, MetricKind};
 use lgtm_core::pipeline::{Pipeline, PipelineOptions, StartError, Target};
-use lgtm_core::{Endpoint, Identity, Secret, Worker};
+use lgtm_core::{Endpoint, Identity, Secret, Worker, otlp};
 
 use crate::buckets::{BucketRules, DEFAULT_BUCKETS, Matcher, NativeRules};
 use crate::families::{Families, Kind, Limits};
@@ -96,6 +96,17 @@ pub fn builder() -> Builder {
     Builder::default()
 }
 
+/// How metrics are pushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Prometheus' remote write. The default, and the cheapest.
+    #[default]
+    RemoteWrite,
+    /// OTLP, cumulative: to any receiver, and to Mimir's and Prometheus' own OTLP endpoints.
+    Otlp(otlp::Protocol),
+}
+
 /// More requests at a time no backend takes of one program.
 const MOST_LANES: u32 = 64;
 
@@ -107,6 +118,7 @@ pub struct Builder {
     rules: Vec<(Matcher, Vec<f64>)>,
     native: Vec<(Matcher, usize)>,
     push: Option<Endpoint>,
+    protocol: Protocol,
     push_interval: Option<Duration>,
     remote_write: RemoteWrite,
     push_lanes: Option<u32>,
@@ -164,6 +176,15 @@ impl Builder {
     #[must_use]
     pub fn push(mut self, endpoint: Endpoint) -> Self {
         self.push = Some(endpoint);
+        self
+    }
+
+    /// How metrics are pushed. Defaults to remote write. With OTLP an endpoint without a path gets `/v1/metrics` over HTTP; Mimir's own is
+    /// `/otlp/v1/metrics`, Prometheus' `/api/v1/otlp/v1/metrics`. Series keep their names; a histogram that is also
+    /// [native](Builder::native_histograms_for) is sent as an exponential histogram alone.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
         self
     }
 
@@ -267,8 +288,10 @@ impl Builder {
             return Err(BuildError::PushInterval { value: interval });
         }
         let lanes = self.push_lanes.unwrap_or(1);
-        if !(1..=MOST_LANES).contains(&lanes) {
-            return Err(BuildError::PushLanes { value: lanes, most: MOST_LANES });
+        // By OTLP all goes one way.
+        let most_lanes = if self.protocol == Protocol::RemoteWrite { MOST_LANES } else { 1 };
+        if !(1..=most_lanes).contains(&lanes) {
+            return Err(BuildError::PushLanes { value: lanes, most: most_lanes });
         }
         if let Some(value) = self.expire_after.filter(|idle| *idle < Duration::from_secs(1)) {
             return Err(BuildError::ExpireAfter { value });
@@ -304,14 +327,22 @@ impl Builder {
         };
         let pipeline = match self.push {
             Some(endpoint) => {
-                let target = Target::Http {
-                    endpoint,
-                    default_path: remote_write::PATH,
-                    headers: remote_write::common_headers(),
-                };
-                let sending = Sending { interval, version: self.remote_write, lanes };
-                let signal = Push::new(Arc::clone(&registry), sending, &self.identity.unwrap_or_default());
-                Some(Pipeline::start(signal, target, self.options, &needed()?)?)
+                let identity = self.identity.unwrap_or_default();
+                let registry = Arc::clone(&registry);
+                Some(match self.protocol {
+                    Protocol::RemoteWrite => {
+                        let headers = remote_write::common_headers();
+                        let target = Target::Http { endpoint, default_path: remote_write::PATH, headers };
+                        let sending = Sending { interval, version: self.remote_write, lanes };
+                        let signal = Push::new(registry, sending, &identity);
+                        Pipeline::start(signal, target, self.options, &needed()?)?
+                    }
+                    Protocol::Otlp(protocol) => {
+                        let target = protocol.target(endpoint, crate::otlp::GRPC_PATH, crate::otlp::HTTP_PATH);
+                        let signal = crate::otlp::Otlp::new(registry, interval, &identity);
+                        Pipeline::start(signal, target, self.options, &needed()?)?
+                    }
+                })
             }
             None => None,
         };

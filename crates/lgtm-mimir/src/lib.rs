@@ -46,7 +46,7 @@
 //! caller                                           | worker
 //! recorder.rs -> recent.rs: the thread's own       | collect.rs, listing.rs: the series as they are
 //!   -> registry.rs -> families.rs                  |   -> push.rs, encoded_labels.rs, remote_write.rs, remote_write2.rs
-//!      (naming.rs, buckets.rs: once)               |      -> core's pipeline
+//!      (naming.rs, buckets.rs: once)               |      or otlp.rs -> core's pipeline
 //! a handle's sample: scalar.rs, histogram.rs,      |   -> scrape.rs, exposition.rs -> the scraper
 //!   spread.rs, exemplar.rs: atomics alone          |   -> renderer.rs -> the program's own server
 //! ```
@@ -87,6 +87,7 @@ mod mimir;
 mod naming;
 mod native;
 mod number;
+mod otlp;
 mod prometheus_config;
 mod push;
 mod recent;
@@ -102,8 +103,9 @@ mod sending;
 mod spread;
 
 pub use buckets::{DEFAULT_BUCKETS, Matcher};
-pub use builder::{BuildError, Builder, builder};
+pub use builder::{BuildError, Builder, Protocol, builder};
 pub use exposition::Format;
+pub use lgtm_core::otlp::Protocol as OtlpProtocol;
 pub use mimir::{InstallError, Mimir};
 pub use prometheus_config::prometheus_config;
 pub use push::RemoteWrite;

@@ -197,7 +197,7 @@ fn put_buckets(message: &mut Vec<u8>, spans: u8, buckets: &Buckets) {
 }
 
 /// Signed numbers as protobuf's `sint` writes them.
-const fn zigzag(value: i64) -> u64 {
+pub(crate) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 

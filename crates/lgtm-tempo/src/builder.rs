@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use lgtm_core::pipeline::{Pipeline, PipelineOptions, StartError, Target};
+use lgtm_core::otlp::Protocol;
+use lgtm_core::pipeline::{Pipeline, PipelineOptions, StartError};
 use lgtm_core::span::{Attachment, KeepRules, Limits, Role};
 use lgtm_core::{Endpoint, Identity, Sampler, Worker};
 
@@ -15,17 +16,6 @@ use crate::otlp;
 const DEFAULT_GRPC: &str = "http://localhost:4317";
 /// Tempo's usual address for OTLP over HTTP.
 const DEFAULT_HTTP: &str = "http://localhost:4318";
-
-/// How spans travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// OTLP over gRPC, usually port 4317. The default.
-    #[default]
-    Grpc,
-    /// OTLP over HTTP with protobuf bodies, usually port 4318.
-    Http,
-}
 
 /// Why a layer could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -171,17 +161,14 @@ impl Builder {
         let identity = self.identity.unwrap_or_default();
         let endpoint = match (self.endpoint, self.protocol) {
             (Some(endpoint), _) => endpoint,
-            (None, Protocol::Grpc) => Endpoint::parse(DEFAULT_GRPC).map_err(StartError::from)?,
             (None, Protocol::Http) => Endpoint::parse(DEFAULT_HTTP).map_err(StartError::from)?,
+            (None, _) => Endpoint::parse(DEFAULT_GRPC).map_err(StartError::from)?,
         };
         let worker = match self.worker {
             Some(worker) => worker,
             None => Worker::shared()?,
         };
-        let target = match self.protocol {
-            Protocol::Grpc => Target::Grpc { endpoint, path: otlp::GRPC_PATH },
-            Protocol::Http => Target::Http { endpoint, default_path: otlp::HTTP_PATH, headers: otlp::headers() },
-        };
+        let target = self.protocol.target(endpoint, otlp::GRPC_PATH, otlp::HTTP_PATH);
         let signal = otlp::Otlp::new(&identity, scopes);
         Ok((Pipeline::start(signal, target, self.options, &worker)?, identity))
     }

@@ -41,7 +41,7 @@
 //! layer.rs -> record.rs: OTLP bytes        |
 //!          -> core's queue: admit          | core's batch: gather
 //!                                          | otlp.rs: encode (frame with resource and scope)
-//!                                          | core's deliver; otlp.rs: classify the answer
+//!                                          | core's deliver; core's otlp.rs: classify the answer
 //! ```
 //!
 //! # The other front door
@@ -63,6 +63,7 @@ pub mod opentelemetry;
 mod otlp;
 mod record;
 
-pub use builder::{BuildError, Builder, Protocol, builder};
+pub use builder::{BuildError, Builder, builder};
 pub use detail::Detail;
 pub use layer::Layer;
+pub use lgtm_core::otlp::Protocol;

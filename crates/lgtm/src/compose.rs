@@ -270,10 +270,17 @@ impl Parts<'_> {
         for (field, most_values) in &self.settings.log_labels_from_fields {
             builder = builder.label_from_field(field, *most_values);
         }
+        if let Some(Some((lines, within))) = self.settings.log_rate_limit {
+            builder = builder.rate_limit(lines, within);
+        }
+        if let Some(Some(within)) = self.settings.log_deduplicate {
+            builder = builder.deduplicate(within);
+        }
         let (layer, pipeline) = builder
             .endpoint(endpoint.clone())
             .identity(self.identity.clone())
             .worker(self.worker.clone())
+            .protocol(self.settings.loki_protocol.unwrap_or_default())
             .format(self.settings.log_format.unwrap_or_default())
             .options(self.options(3))
             .build()?;
@@ -331,7 +338,7 @@ impl Parts<'_> {
         let mut builder =
             lgtm_mimir::builder().identity(self.identity.clone()).worker(self.worker.clone()).options(self.options(1));
         if let Some(endpoint) = push {
-            builder = builder.push(endpoint);
+            builder = builder.push(endpoint).protocol(self.settings.mimir_protocol.unwrap_or_default());
         }
         if let Some(address) = address {
             builder = builder.listen(address);

@@ -29,19 +29,27 @@
 //! | `OTEL_SERVICE_NAME` | the service's name | the executable's name |
 //! | `OTEL_RESOURCE_ATTRIBUTES` | `key=value,...`, percent-encoded: `service.version`, `service.namespace`, `service.instance.id`, `deployment.environment.name`, others | a random instance id |
 //! | `LOKI_URL` | Loki, or `off` | `http://localhost:3100` |
+//! | `OTEL_LOGS_EXPORTER` | without `LOKI_URL`: `otlp` sends logs as OTLP to the next one, `none` sends none | Loki's push |
+//! | `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` | an OTLP receiver for logs, used as it is: a collector, or Loki's `/otlp/v1/logs`; chooses OTLP by itself | that for all signals, with `OTEL_LOGS_EXPORTER=otlp` |
 //! | `TEMPO_ENDPOINT` | Tempo or another OTLP receiver, or `off` | `http://localhost:4317` |
 //! | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the same, used as it is | |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | the same; over HTTP `/v1/traces` is appended | |
-//! | `OTEL_EXPORTER_OTLP_PROTOCOL`, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL` | `grpc` or `http/protobuf` | what the endpoint says: port 4317 gRPC, port 4318 HTTP, else HTTP with a path and gRPC without |
-//! | `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS` | `key=value,...`, percent-encoded: headers for traces | none |
-//! | `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT` | bound on one request, in milliseconds | `10000` |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | the same; over HTTP `/v1/traces` is appended, `/v1/logs` for logs, `/v1/metrics` for metrics | |
+//! | `OTEL_TRACES_EXPORTER` | `none` sends no traces, unless an endpoint of theirs is set | `otlp` |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL`, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`, `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL`, `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL` | `grpc` or `http/protobuf` | what the endpoint says: port 4317 gRPC, port 4318 HTTP, else HTTP with a path and gRPC without |
+//! | `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `OTEL_EXPORTER_OTLP_LOGS_HEADERS`, `OTEL_EXPORTER_OTLP_METRICS_HEADERS` | `key=value,...`, percent-encoded: headers of what travels by OTLP | none |
+//! | `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, `OTEL_EXPORTER_OTLP_LOGS_TIMEOUT`, `OTEL_EXPORTER_OTLP_METRICS_TIMEOUT` | bound on one request, in milliseconds | `10000` |
 //! | `MIMIR_ENDPOINT` | Mimir, pushed to by remote write, or `off`; without a path `/api/v1/push` is appended, a path is used as it is (`/api/v1/write` for Prometheus) | `http://localhost:9009` |
+//! | `OTEL_METRICS_EXPORTER` | without `MIMIR_ENDPOINT`: `otlp` pushes metrics as OTLP to the next one, `none` pushes none | remote write |
+//! | `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` | an OTLP receiver for metrics, used as it is: a collector, Mimir's `/otlp/v1/metrics`, Prometheus' `/api/v1/otlp/v1/metrics`; chooses OTLP by itself | that for all signals, with `OTEL_METRICS_EXPORTER=otlp` |
+//! | `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` | `cumulative`: there is no other | `cumulative` |
 //! | `LGTM_METRICS_ADDR` | where metrics can be scraped, at `/metrics`: a port of the loopback address (`9464`), `host:port` (`0.0.0.0:9464` for other machines), or `off` | `off` |
 //! | `LGTM_METRICS_TOKEN` or `LGTM_METRICS_TOKEN_FILE` | the bearer token that scrapers must show | none |
 //! | `OTEL_TRACES_SAMPLER` | `always_on`, `always_off`, `traceidratio`, `parentbased_always_on`, `parentbased_always_off`, `parentbased_traceidratio` | that of the profile |
 //! | `OTEL_TRACES_SAMPLER_ARG` | the ratio, 0 to 1; looked at only beside a ratio sampler | `1` |
 //! | `LGTM_PROFILE` | `development`: every trace. `production`: one trace in a hundred, and what fails or is slow here. `gateway`: every trace, whatever the parent says | `development` |
 //! | `LGTM_LOG_FORMAT` | what log lines look like in Loki: `json`, `logfmt` or `text` | `json` |
+//! | `LGTM_LOG_RATE_LIMIT` | the most lines of one callsite within a time, such as `100/1s`, or `off`; further ones are left out, counted and told | `off` |
+//! | `LGTM_LOG_DEDUPLICATE` | within this time, such as `5s`, lines of one callsite that say the same are one, or `off`; counted and told | `off` |
 //! | `LGTM_KEEP_ERRORS` | `true`: of the traces that the sampler leaves out, those with a failed span are kept, as far as they happen in this process | `true` with the profile `production`, else `false` |
 //! | `LGTM_KEEP_SLOWER_THAN` | the same for those that take longer than this here: `500ms`, `2s`, or `off` | `500ms` with the profile `production`, else `off` |
 //! | `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`, `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`, `OTEL_ATTRIBUTE_COUNT_LIMIT` | attributes of a span, event or link; the last one for all three | `128` |
@@ -55,7 +63,7 @@
 //! | `LGTM_CA_FILE` | a PEM file of authorities to trust besides the platform's | none |
 //! | `LGTM_CLIENT_CERTIFICATE_FILE` and `LGTM_CLIENT_KEY_FILE` | PEM files: the certificate by which this client names itself, and its private key | none |
 //! | `LGTM_LOKI_TENANT`, `LGTM_TEMPO_TOKEN`, `LGTM_MIMIR_CA_FILE`, ... | the same for one signal | those for all |
-//! | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY` | the same for traces | those for Tempo, then those for all |
+//! | `OTEL_EXPORTER_OTLP_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE`, `OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY`; `OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE`, `OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY` | the same for what travels by OTLP | those for the backend, then those for all |
 //! | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, also in lower case | the proxy: `http://user:password@host:port`; hosts without one. Never for `localhost` and loopback addresses | none |
 //! | `LGTM_OVERFLOW` | when a queue is full: `drop_newest`, or `block:<time>` such as `block:5s` | `drop_newest` |
 //! | `LGTM_SPOOL_DIR` | a folder for what memory cannot hold and what is left at the end: sent when the backend takes it again, also by the next start | none |
@@ -75,6 +83,8 @@
 //! - Files of secrets, authorities and client certificates are read again when they change, 5 s later at the latest, and at once
 //!   when the backend refuses the old secret: what it refused is sent again with the new one. A file that cannot be used for a
 //!   moment leaves what was read before.
+//! - One receiver for everything, such as a collector: `OTEL_EXPORTER_OTLP_ENDPOINT` with `OTEL_LOGS_EXPORTER=otlp` and
+//!   `OTEL_METRICS_EXPORTER=otlp`. `LOKI_URL` and `MIMIR_ENDPOINT` stand above them.
 //! - A protocol together with the usual port of the other one is refused.
 //! - A program is scraped or it pushes: with `LGTM_METRICS_ADDR` alone metrics are not pushed. If `MIMIR_ENDPOINT` is set too,
 //!   both happen: then no scraper may feed the same Mimir, or everything is counted twice.
@@ -109,6 +119,7 @@
 //! | `log` | yes | records of the `log` crate become events |
 //! | `spool` | yes | a disk behind the memory |
 //! | `opentelemetry` | no | `Builder::opentelemetry`, the other front door for spans |
+//! | `testing` | no | the module `testing`: what a program's own tests look at, without a backend |
 //! | `http` | no | `lgtm::http`: tower layers for HTTP servers and clients, with spans, trace context and request metrics |
 //! | `axum` | no | the same with axum's routes and callers |
 //! | `reqwest-middleware` | no | the same as a middleware of reqwest |
@@ -206,32 +217,36 @@ mod filter;
 mod guard;
 mod optional;
 mod panic;
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 mod protocol;
 mod report;
 mod settings;
 #[cfg(unix)]
 mod signals;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use builder::{Builder, Layers, builder};
 pub use config::{Config, Setting, Source};
 pub use error::Error;
 pub use filter::Filters;
 pub use guard::Telemetry;
+pub use lgtm_core::otlp::Protocol;
 pub use lgtm_core::pipeline::Overflow;
 pub use lgtm_core::sampler::{Root, Sampler};
+pub use lgtm_core::span::{SetParentError, SpanExt, SpanKind, Status as SpanStatus, Value as AttributeValue};
 pub use lgtm_core::{
-    Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Proxy, Secret, SignalKind, SignalReport,
-    TraceContext, propagation, redaction,
+    Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Proxy, Secret, SignalKind, SignalReport, SpanId,
+    TraceContext, TraceId, propagation, redaction,
 };
 #[cfg(feature = "spool")]
 pub use lgtm_core::{SpoolError, SpoolOptions};
 #[cfg(feature = "http")]
 pub use lgtm_http as http;
+#[cfg(feature = "loki")]
+pub use lgtm_loki::{Format as LogFormat, Protocol as LogProtocol};
 #[cfg(feature = "mimir")]
-pub use lgtm_mimir::{Format as MetricsFormat, Matcher, RemoteWrite, Renderer};
-#[cfg(feature = "tempo")]
-pub use lgtm_tempo::Protocol;
+pub use lgtm_mimir::{Format as MetricsFormat, Matcher, Protocol as MetricsProtocol, RemoteWrite, Renderer};
 pub use report::{FlushError, Report};
 pub use settings::{Console, Profile};
 

@@ -1,7 +1,7 @@
 //! Which OTLP protocol an endpoint speaks, where nobody says.
 
 use lgtm_core::Endpoint;
-use lgtm_tempo::Protocol;
+use lgtm_core::otlp::Protocol;
 
 pub(crate) const GRPC_PORT: u16 = 4317;
 pub(crate) const HTTP_PORT: u16 = 4318;

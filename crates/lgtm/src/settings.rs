@@ -12,10 +12,10 @@ use lgtm_core::span::KeepRules;
 use lgtm_core::span::Limits;
 use lgtm_core::{Endpoint, Identity, Proxy, Secret};
 
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 use crate::error::Error;
 use crate::filter::Directives;
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 use crate::protocol;
 
 /// Where a signal goes.
@@ -75,12 +75,16 @@ pub(crate) struct Settings {
     /// Later ones win.
     pub(crate) resource_attributes: Vec<(String, String)>,
     pub(crate) loki: Option<Destination>,
+    #[cfg(feature = "loki")]
+    pub(crate) loki_protocol: Option<lgtm_loki::Protocol>,
     pub(crate) tempo: Option<Destination>,
     #[cfg(feature = "tempo")]
     pub(crate) tempo_protocol: Option<lgtm_tempo::Protocol>,
     /// Nobody chose where traces go: the protocol decides about the port.
     pub(crate) tempo_is_default: bool,
     pub(crate) mimir: Option<Destination>,
+    #[cfg(feature = "mimir")]
+    pub(crate) mimir_protocol: Option<lgtm_mimir::Protocol>,
     /// Where metrics are pushed if neither a destination nor an address to be scraped at is chosen.
     pub(crate) default_mimir: Option<Endpoint>,
     pub(crate) metrics_addr: Option<SocketAddr>,
@@ -110,6 +114,10 @@ pub(crate) struct Settings {
     pub(crate) spool: Option<SpoolOptions>,
     #[cfg(feature = "loki")]
     pub(crate) log_format: Option<lgtm_loki::Format>,
+    /// The most lines of a callsite within a time; `Some(None)`: no limit.
+    pub(crate) log_rate_limit: Option<Option<(u32, Duration)>>,
+    /// Within this time the same line of a callsite is one; `Some(None)`: never.
+    pub(crate) log_deduplicate: Option<Option<Duration>>,
     /// Names and values of stream labels.
     pub(crate) log_labels: Vec<(String, String)>,
     /// Fields that are stream labels, with the most values.
@@ -145,12 +153,16 @@ impl Settings {
         Self {
             service_name: self.service_name.or(other.service_name),
             resource_attributes,
-            loki: self.loki.or(other.loki),
             // A protocol belongs to its endpoint: that of the environment says nothing about an endpoint in code.
+            #[cfg(feature = "loki")]
+            loki_protocol: self.loki_protocol.or(if self.loki.is_some() { None } else { other.loki_protocol }),
+            loki: self.loki.or(other.loki),
             #[cfg(feature = "tempo")]
             tempo_protocol: self.tempo_protocol.or(if self.tempo.is_some() { None } else { other.tempo_protocol }),
             tempo_is_default: self.tempo.is_none() && other.tempo_is_default,
             tempo: self.tempo.or(other.tempo),
+            #[cfg(feature = "mimir")]
+            mimir_protocol: self.mimir_protocol.or(if self.mimir.is_some() { None } else { other.mimir_protocol }),
             mimir: self.mimir.or(other.mimir),
             default_mimir: self.default_mimir.or(other.default_mimir),
             metrics_addr: self.metrics_addr.or(other.metrics_addr),
@@ -178,6 +190,8 @@ impl Settings {
             spool: self.spool.or(other.spool),
             #[cfg(feature = "loki")]
             log_format: self.log_format.or(other.log_format),
+            log_rate_limit: self.log_rate_limit.or(other.log_rate_limit),
+            log_deduplicate: self.log_deduplicate.or(other.log_deduplicate),
             log_labels: [self.log_labels, other.log_labels].concat(),
             log_labels_from_fields: [self.log_labels_from_fields, other.log_labels_from_fields].concat(),
             log_filter: self.log_filter.or(other.log_filter),
@@ -235,6 +249,29 @@ impl Settings {
                 format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.shown_url());
             let accepted = "Grpc with port 4317, Http with port 4318, or any other port";
             return Err(Error::Setting { setting: "tempo_protocol", problem, accepted });
+        }
+        Ok(())
+    }
+
+    /// Says where endpoint and protocol of logs or metrics cannot agree.
+    #[cfg(any(feature = "loki", feature = "mimir"))]
+    pub(crate) fn refuse_mismatches(&self) -> Result<(), Error> {
+        let refuse = |setting, destination: &Option<Destination>, protocol| match destination {
+            Some(Destination::To(endpoint)) if protocol::has_port_of_the_other(endpoint, protocol) => {
+                let problem =
+                    format!("{protocol:?}, but `{}` has the usual port of the other protocol", endpoint.shown_url());
+                let accepted = "Grpc with port 4317, Http with port 4318, or any other port";
+                Err(Error::Setting { setting, problem, accepted })
+            }
+            _ => Ok(()),
+        };
+        #[cfg(feature = "loki")]
+        if let Some(lgtm_loki::Protocol::Otlp(protocol)) = self.loki_protocol {
+            refuse("loki_protocol", &self.loki, protocol)?;
+        }
+        #[cfg(feature = "mimir")]
+        if let Some(lgtm_mimir::Protocol::Otlp(protocol)) = self.mimir_protocol {
+            refuse("mimir_protocol", &self.mimir, protocol)?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@
 mod depth;
 mod headers;
 mod items;
+mod repeats;
 mod series;
 mod streams;
 

@@ -22,6 +22,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("logs_only", &[FACADE]),
     ("cli", &[FACADE]),
     ("shop", &[FACADE]),
+    ("migration", &[FACADE]),
+    ("lgtm-book", ALL),
     ("lgtm-tests", ALL),
     ("lgtm-benches", ALL),
     ("xtask", ALL),

@@ -28,7 +28,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<(), Failure> {
 }
 
 /// The links of a page outside its code blocks, with their line numbers.
-fn links(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn links(text: &str) -> Vec<(usize, &str)> {
     let Some(form) = LINK.as_ref() else { return Vec::new() };
     let mut in_block = false;
     let mut found = Vec::new();
@@ -63,7 +63,7 @@ fn fault<'a>(root: &Path, path: &str, target: &str, text_of: &dyn Fn(&str) -> Op
 }
 
 /// The path without `.` and `..`.
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {

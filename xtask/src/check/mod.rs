@@ -1,6 +1,7 @@
 //! `cargo xtask check`: every rule of the workspace that a machine can check. All of them run, also after a failure; each says its
 //! name, how it went, and what to do about it.
 
+mod book;
 mod deny;
 mod dependencies;
 mod deploy;
@@ -125,6 +126,7 @@ const CHECKS: &[Check] = &[
     ("commands in documents", readme::check),
     ("links in documents", links::check),
     ("tests in documents", promises::check),
+    ("book", book::check),
     ("deploy: files", deploy::files::check),
     ("deploy: compose", deploy::compose::check),
     ("deploy: configurations", deploy::configurations::check),

@@ -45,11 +45,24 @@ impl Workspace {
     }
 }
 
-/// Runs a program in `folder` with an optional standard input.
+/// Runs a program in `folder` with an optional standard input; gives its standard output.
 ///
 /// # Errors
 /// If it cannot be started or fails; with the command and all that it said.
 pub(super) fn run(program: &Path, arguments: &[&str], folder: &Path, input: Option<&str>) -> Result<String, String> {
+    said(program, arguments, folder, input).map(|(output, _)| output)
+}
+
+/// Runs a program in `folder`; gives its standard output and standard error.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn said(
+    program: &Path,
+    arguments: &[&str],
+    folder: &Path,
+    input: Option<&str>,
+) -> Result<(String, String), String> {
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let shown = format!("{name} {}", arguments.join(" "));
     eprintln!("$ {shown}");
@@ -68,10 +81,10 @@ pub(super) fn run(program: &Path, arguments: &[&str], folder: &Path, input: Opti
     });
     let output = output.map_err(|error| failed(format!("cannot be waited for: {error}")))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        return Ok(said);
-    }
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        return Ok((said, errors));
+    }
     Err(failed(format!("failed ({}): {}", output.status, [said.trim(), errors.trim()].join(" ").trim())))
 }
 

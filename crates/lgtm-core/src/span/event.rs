@@ -7,7 +7,9 @@ use std::cell::RefCell;
 
 use tracing_core::{Event, Metadata};
 
+use super::attributes::Value;
 use super::fields::{EVENT_ATTRIBUTE, Exception, FieldVisitor, Origin, Visited};
+use super::record::Bounds;
 use super::redact;
 use super::store::{SpanStore, context_of_event};
 use crate::callsite;
@@ -33,6 +35,19 @@ pub struct VisitedEvent {
 }
 
 impl VisitedEvent {
+    /// What a layer itself has to say, outside of all spans; its time is to be set.
+    #[must_use]
+    pub fn of_layer(message: &str, fields: &[(&str, Value<'_>)]) -> Self {
+        let mut event = Self::default();
+        event.fields.message.push_str(message);
+        let limits = Bounds::DEFAULT.visit_event;
+        let mut visitor = FieldVisitor { visited: &mut event.fields, tag: EVENT_ATTRIBUTE, limits };
+        for (key, value) in fields {
+            visitor.value(key, *value);
+        }
+        event
+    }
+
     /// The field `message`; empty if there is none.
     #[must_use]
     pub fn message(&self) -> &str {

@@ -30,15 +30,15 @@ const MAX_METADATA_ENTRIES: usize = 128;
 /// How many of the refused entries the answer names.
 const MAX_NAMED: usize = 10;
 
-struct Stream {
-    labels: Labels,
-    entries: Vec<Entry>,
+pub(super) struct Stream {
+    pub(super) labels: Labels,
+    pub(super) entries: Vec<Entry>,
 }
 
-struct Entry {
-    timestamp_ns: i64,
-    line: String,
-    structured_metadata: Labels,
+pub(super) struct Entry {
+    pub(super) timestamp_ns: i64,
+    pub(super) line: String,
+    pub(super) structured_metadata: Labels,
 }
 
 /// `POST /loki/api/v1/push`.
@@ -174,6 +174,14 @@ fn store(shared: &Shared, streams: Vec<Stream>) -> Response {
         return (StatusCode::UNPROCESSABLE_ENTITY, "error at least one valid stream is required for ingestion")
             .into_response();
     }
+    match keep(shared, streams) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(text) => (StatusCode::BAD_REQUEST, text).into_response(),
+    }
+}
+
+/// Stores the valid entries, and says what was wrong with the others.
+pub(super) fn keep(shared: &Shared, streams: Vec<Stream>) -> Result<(), String> {
     let now_ns = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()
@@ -206,11 +214,10 @@ fn store(shared: &Shared, streams: Vec<Stream>) -> Response {
         }
     });
     if reasons.is_empty() {
-        return StatusCode::NO_CONTENT.into_response();
+        return Ok(());
     }
     reasons.truncate(MAX_NAMED);
-    let text = format!("{}\nuser 'fake', total ignored: {ignored} out of {total}", reasons.join("\n"));
-    (StatusCode::BAD_REQUEST, text).into_response()
+    Err(format!("{}\nuser 'fake', total ignored: {ignored} out of {total}", reasons.join("\n")))
 }
 
 fn check_labels(labels: &Labels) -> Result<(), String> {

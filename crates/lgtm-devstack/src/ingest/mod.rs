@@ -3,6 +3,8 @@
 
 pub(crate) mod loki_push;
 pub(crate) mod otlp;
+pub(crate) mod otlp_logs;
+pub(crate) mod otlp_metrics;
 pub(crate) mod remote_write;
 
 use http::{HeaderMap, HeaderName};

@@ -12,6 +12,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request, Status};
 
@@ -54,7 +56,24 @@ pub(crate) async fn http_traces(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let content_type = essence(&headers, header::CONTENT_TYPE);
+    let (request, json) = match read::<ExportTraceServiceRequest>(&shared, &headers, body) {
+        Ok(read) => read,
+        Err(refusal) => return refusal,
+    };
+    match store(&shared, request, partial.map(|Extension(partial)| partial)) {
+        Err(message) => failure(json, message),
+        Ok(response) => success(json, &response),
+    }
+}
+
+/// Reads the body of a request, and whether it is JSON; else the answer that refuses it.
+#[expect(clippy::result_large_err, reason = "an answer is made of it at once")]
+pub(super) fn read<T: Message + Default + DeserializeOwned>(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<(T, bool), Response> {
+    let content_type = essence(headers, header::CONTENT_TYPE);
     let json = match content_type.as_str() {
         "application/x-protobuf" => false,
         "application/json" => true,
@@ -62,40 +81,40 @@ pub(crate) async fn http_traces(
             let text = format!(
                 "content type {other:?} is not supported; supported are application/x-protobuf and application/json"
             );
-            return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response());
         }
     };
     let limit = shared.limits.decompressed_bytes;
-    let encoding = essence(&headers, header::CONTENT_ENCODING);
+    let encoding = essence(headers, header::CONTENT_ENCODING);
     let body = match encoding.as_str() {
         "" | "identity" => body,
         "gzip" => match compression::gzip(&body, limit) {
             Ok(plain) => Bytes::from(plain),
             Err(error @ DecompressError::TooLarge(_)) => {
-                return failure(json, format!("request body too large: {error}"));
+                return Err(failure(json, format!("request body too large: {error}")));
             }
-            Err(error) => return failure(json, error.to_string()),
+            Err(error) => return Err(failure(json, error.to_string())),
         },
         other => {
             let text = format!("content encoding {other:?} is not supported; supported is gzip");
-            return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response());
         }
     };
     let request = if json {
-        serde_json::from_slice::<ExportTraceServiceRequest>(&body).map_err(|error| error.to_string())
+        serde_json::from_slice::<T>(&body).map_err(|error| error.to_string())
     } else {
-        ExportTraceServiceRequest::decode(body).map_err(|error| error.to_string())
+        T::decode(body).map_err(|error| error.to_string())
     };
-    let stored = request.and_then(|request| store(&shared, request, partial.map(|Extension(partial)| partial)));
-    match stored {
-        Err(message) => failure(json, message),
-        Ok(response) if json => Json(response).into_response(),
-        Ok(response) => protobuf(StatusCode::OK, &response),
-    }
+    request.map(|request| (request, json)).map_err(|message| failure(json, message))
+}
+
+/// Status 200 in the request's encoding.
+pub(super) fn success(json: bool, response: &(impl Message + Serialize)) -> Response {
+    if json { Json(response).into_response() } else { protobuf(StatusCode::OK, response) }
 }
 
 /// Status 400 with a `google.rpc.Status` in the request's encoding, as OTLP asks for.
-fn failure(json: bool, message: String) -> Response {
+pub(super) fn failure(json: bool, message: String) -> Response {
     if json {
         let body = serde_json::json!({"code": Code::InvalidArgument as i32, "message": message});
         return (StatusCode::BAD_REQUEST, Json(body)).into_response();
@@ -159,10 +178,8 @@ fn store(
             }
         });
     }
-    let partial_success = partial.map(|partial| ExportTracePartialSuccess {
-        rejected_spans: partial.rejected_spans,
-        error_message: partial.message,
-    });
+    let partial_success = partial
+        .map(|partial| ExportTracePartialSuccess { rejected_spans: partial.rejected, error_message: partial.message });
     Ok(ExportTraceServiceResponse { partial_success })
 }
 

@@ -149,7 +149,7 @@ fn resolve(request: v2::Request) -> Result<WriteRequest, String> {
 }
 
 /// Stores what is valid and tells of the rest.
-fn store(shared: &Shared, request: WriteRequest) -> Vec<String> {
+pub(super) fn store(shared: &Shared, request: WriteRequest) -> Vec<String> {
     let latest_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()

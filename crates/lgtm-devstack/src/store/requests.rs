@@ -65,7 +65,7 @@ impl ReceivedRequest {
             let mut plain = Vec::new();
             flate2::read::MultiGzDecoder::new(bytes).take(LIMIT).read_to_end(&mut plain).ok().map(|_| plain)
         };
-        if self.endpoint == Endpoint::OtlpGrpc {
+        if self.endpoint.is_grpc() {
             let (prefix, message) = self.body.split_at_checked(5)?;
             return if prefix.first() == Some(&1) { gunzip(message) } else { Some(message.to_vec()) };
         }

@@ -60,6 +60,7 @@ impl Names {
 }
 
 /// Writes the line up to the fields of the spans. Gives the keys of the event.
+#[inline]
 pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> Keys {
     let names = head(line, callsite, event.message(), event.origin());
     if let Some(fields) = event.json_fields() {

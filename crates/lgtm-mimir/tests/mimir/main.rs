@@ -9,6 +9,7 @@
 
 mod exposition;
 mod oracle;
+mod otlp;
 mod push;
 mod scrape;
 mod versions;

@@ -128,6 +128,14 @@ impl Builder {
         self
     }
 
+    /// How logs travel to the endpoint of [`Builder::loki`]. Defaults to Loki's own push; with OTLP they go to any receiver, and have
+    /// no labels of the program's own ([`Builder::log_label`]).
+    #[cfg(feature = "loki")]
+    pub fn loki_protocol(mut self, protocol: lgtm_loki::Protocol) -> Self {
+        self.settings.loki_protocol = Some(protocol);
+        self
+    }
+
     /// Sends no logs to Loki; the console is not concerned.
     #[cfg(feature = "loki")]
     pub fn without_loki(mut self) -> Self {
@@ -155,6 +163,13 @@ impl Builder {
     #[cfg(feature = "tempo")]
     pub fn without_tempo(mut self) -> Self {
         self.settings.tempo = Some(Destination::Off);
+        self
+    }
+
+    /// How metrics are pushed to the endpoint of [`Builder::mimir`]. Defaults to remote write; with OTLP they go to any receiver.
+    #[cfg(feature = "mimir")]
+    pub fn mimir_protocol(mut self, protocol: lgtm_mimir::Protocol) -> Self {
+        self.settings.mimir_protocol = Some(protocol);
         self
     }
 
@@ -259,6 +274,22 @@ impl Builder {
     #[cfg(feature = "loki")]
     pub fn log_format(mut self, format: lgtm_loki::Format) -> Self {
         self.settings.log_format = Some(format);
+        self
+    }
+
+    /// Of the lines of one callsite at most so many within a time; further ones are left out, counted and told: see
+    /// [`lgtm_loki::Builder::rate_limit`]. Spans and the console have all events. Defaults to no limit.
+    #[cfg(feature = "loki")]
+    pub fn log_rate_limit(mut self, lines: u32, within: Duration) -> Self {
+        self.settings.log_rate_limit = Some(Some((lines, within)));
+        self
+    }
+
+    /// Lines of one callsite that say the same are one within this time after the first of them: see
+    /// [`lgtm_loki::Builder::deduplicate`]. Defaults to none.
+    #[cfg(feature = "loki")]
+    pub fn log_deduplicate(mut self, within: Duration) -> Self {
+        self.settings.log_deduplicate = Some(Some(within));
         self
     }
 
@@ -498,6 +529,8 @@ impl Builder {
         let mut settings = code.or(environment::read(lookup)?);
         #[cfg(feature = "tempo")]
         settings.settle_tempo()?;
+        #[cfg(any(feature = "loki", feature = "mimir"))]
+        settings.refuse_mismatches()?;
         if !use_environment {
             settings.ignore_proxies();
         }

@@ -2,7 +2,7 @@
 //! real environment. Runs once, in `init()`.
 
 mod credentials;
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 mod otlp;
 #[cfg(feature = "spool")]
 mod spool;
@@ -52,6 +52,15 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
             "text" => Some(lgtm_loki::Format::Text),
             _ => None,
         })?,
+        log_rate_limit: variables.parse("LGTM_LOG_RATE_LIMIT", value::RATE_FORM, value::rate)?,
+        log_deduplicate: variables.parse(
+            "LGTM_LOG_DEDUPLICATE",
+            "a duration such as 5s, or off",
+            |text| match text {
+                "off" => Some(None),
+                text => value::duration(text).filter(|within| !within.is_zero()).map(Some),
+            },
+        )?,
         keep_errors: variables.parse("LGTM_KEEP_ERRORS", "true or false", value::switch)?,
         keep_slower_than: variables.parse("LGTM_KEEP_SLOWER_THAN", KEEP_FORM, |text| match text {
             "off" => Some(None),
@@ -85,14 +94,17 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         // Nothing is sent: where to need not be right.
         return Ok(settings);
     }
-    if cfg!(feature = "loki") {
+    #[cfg(feature = "loki")]
+    if variables.text("LOKI_URL").is_some() || !otlp::logs(&variables, &mut settings)? {
         settings.loki = Some(destination(&variables, "LOKI_URL", "LOKI", LOKI_DEFAULT)?);
     }
     #[cfg(feature = "tempo")]
-    otlp::read(&variables, &mut settings)?;
-    if cfg!(feature = "mimir") {
+    otlp::traces(&variables, &mut settings)?;
+    #[cfg(feature = "mimir")]
+    {
         let chosen = variables.text("MIMIR_ENDPOINT").is_some();
-        if chosen || settings.metrics_addr.is_none() {
+        let is_otlp = !chosen && otlp::metrics(&variables, &mut settings)?;
+        if !is_otlp && (chosen || settings.metrics_addr.is_none()) {
             match destination(&variables, "MIMIR_ENDPOINT", "MIMIR", MIMIR_DEFAULT)? {
                 Destination::To(endpoint) if !chosen => settings.default_mimir = Some(endpoint),
                 destination => settings.mimir = Some(destination),

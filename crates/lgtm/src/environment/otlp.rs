@@ -1,11 +1,11 @@
-//! Where traces go: `TEMPO_ENDPOINT` and the variables of the OpenTelemetry exporter.
-//! Source: OpenTelemetry specification, "OpenTelemetry Protocol Exporter".
+//! Where signals go that travel by OTLP: the variables of the OpenTelemetry exporter, and `TEMPO_ENDPOINT`.
+//! Source: OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and "Environment Variable Specification".
 
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use lgtm_core::Endpoint;
-use lgtm_tempo::Protocol;
+use lgtm_core::otlp::Protocol;
 
 use super::variables::Variables;
 use super::{credentials, value};
@@ -15,54 +15,150 @@ use crate::settings::{Destination, Settings};
 
 const GENERAL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const DEFAULT: &str = "http://localhost:4317";
-const TRACES_PATH: &str = "/v1/traces";
+
+/// What a signal is called in variables.
+struct Names {
+    /// In `OTEL_EXPORTER_OTLP_<SIGNAL>_*`.
+    signal: &'static str,
+    /// In `LGTM_<BACKEND>_*`.
+    backend: &'static str,
+    /// What is appended to the endpoint for all signals.
+    path: &'static str,
+}
+
+impl Names {
+    /// The signal's own variable, and the one for all signals.
+    fn of(&self, what: &str) -> [String; 2] {
+        [format!("OTEL_EXPORTER_OTLP_{}_{what}", self.signal), format!("OTEL_EXPORTER_OTLP_{what}")]
+    }
+}
+
+#[cfg(feature = "tempo")]
+const TRACES: Names = Names { signal: "TRACES", backend: "TEMPO", path: "/v1/traces" };
+#[cfg(feature = "loki")]
+const LOGS: Names = Names { signal: "LOGS", backend: "LOKI", path: "/v1/logs" };
+#[cfg(feature = "mimir")]
+const METRICS: Names = Names { signal: "METRICS", backend: "MIMIR", path: "/v1/metrics" };
 
 /// Chooses where traces go, and how.
-pub(super) fn read(variables: &Variables<'_>, settings: &mut Settings) -> Result<(), Error> {
-    let stated = stated_protocol(variables)?;
-    let address = variables.first(&["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", GENERAL]);
-    let (variable, text) = match &address {
-        Some((_, text)) if text == "off" => {
-            settings.tempo = Some(Destination::Off);
-            return Ok(());
-        }
-        Some((variable, text)) => (*variable, text.as_str()),
-        None => ("TEMPO_ENDPOINT", DEFAULT),
+#[cfg(feature = "tempo")]
+pub(super) fn traces(variables: &Variables<'_>, settings: &mut Settings) -> Result<(), Error> {
+    let [own, _] = TRACES.of("ENDPOINT");
+    let address = variables.first(&["TEMPO_ENDPOINT", &own, GENERAL]);
+    let is_off = match &address {
+        Some((_, text)) => text == "off",
+        None => exporter(variables, "OTEL_TRACES_EXPORTER")? == Some(Exporter::None),
     };
+    if is_off {
+        settings.tempo = Some(Destination::Off);
+        return Ok(());
+    }
     settings.tempo_is_default = address.is_none();
-    let mut endpoint = Endpoint::parse(text).map_err(|error| value::url_error(variable, &error))?;
+    let (endpoint, protocol) = endpoint(variables, &TRACES, address, "TEMPO_ENDPOINT")?;
+    settings.tempo = Some(Destination::To(endpoint));
+    settings.tempo_protocol = Some(protocol);
+    Ok(())
+}
+
+/// Chooses OTLP for logs, or nothing, if a variable of OpenTelemetry says so; else they go to Loki's push.
+#[cfg(feature = "loki")]
+pub(super) fn logs(variables: &Variables<'_>, settings: &mut Settings) -> Result<bool, Error> {
+    let Some(chosen) = chosen(variables, &LOGS)? else { return Ok(false) };
+    (settings.loki, settings.loki_protocol) = match chosen {
+        Some((endpoint, protocol)) => (Some(Destination::To(endpoint)), Some(lgtm_loki::Protocol::Otlp(protocol))),
+        None => (Some(Destination::Off), None),
+    };
+    Ok(true)
+}
+
+/// Chooses OTLP for metrics, or nothing, if a variable of OpenTelemetry says so; else they go by remote write.
+#[cfg(feature = "mimir")]
+pub(super) fn metrics(variables: &Variables<'_>, settings: &mut Settings) -> Result<bool, Error> {
+    let Some(chosen) = chosen(variables, &METRICS)? else { return Ok(false) };
+    variables.parse("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative", |text| {
+        text.eq_ignore_ascii_case("cumulative").then_some(())
+    })?;
+    (settings.mimir, settings.mimir_protocol) = match chosen {
+        Some((endpoint, protocol)) => (Some(Destination::To(endpoint)), Some(lgtm_mimir::Protocol::Otlp(protocol))),
+        None => (Some(Destination::Off), None),
+    };
+    Ok(true)
+}
+
+/// Where a signal goes by OTLP, which has another way too: `None` where nothing chooses OTLP, an inner one where nothing is sent.
+#[cfg(any(feature = "loki", feature = "mimir"))]
+fn chosen(variables: &Variables<'_>, names: &Names) -> Result<Option<Option<(Endpoint, Protocol)>>, Error> {
+    let [own, _] = names.of("ENDPOINT");
+    let address = match exporter(variables, &format!("OTEL_{}_EXPORTER", names.signal))? {
+        Some(Exporter::Otlp) => variables.first(&[&own, GENERAL]),
+        Some(Exporter::None) => return Ok(Some(None)),
+        None => match variables.first(&[&own]) {
+            Some(own) => Some(own),
+            None => return Ok(None),
+        },
+    };
+    if address.as_ref().is_some_and(|(_, text)| text == "off") {
+        return Ok(Some(None));
+    }
+    endpoint(variables, names, address, GENERAL).map(Some).map(Some)
+}
+
+/// What `OTEL_<SIGNAL>_EXPORTER` says.
+#[derive(PartialEq)]
+enum Exporter {
+    Otlp,
+    None,
+}
+
+fn exporter(variables: &Variables<'_>, name: &str) -> Result<Option<Exporter>, Error> {
+    variables.parse(name, "otlp or none", |text| match text {
+        "otlp" => Some(Exporter::Otlp),
+        "none" => Some(Exporter::None),
+        _ => None,
+    })
+}
+
+/// The endpoint at this address, or at the usual one, with everything that variables say of it, and its protocol.
+fn endpoint(
+    variables: &Variables<'_>,
+    names: &Names,
+    address: Option<(&str, String)>,
+    default_variable: &'static str,
+) -> Result<(Endpoint, Protocol), Error> {
+    let stated = stated_protocol(variables, names)?;
+    let is_default = address.is_none();
+    let (variable, text) = address.unwrap_or_else(|| (default_variable, DEFAULT.to_owned()));
+    let mut endpoint = Endpoint::parse(&text).map_err(|error| value::url_error(variable, &error))?;
     if let Some(stated) = &stated {
-        if settings.tempo_is_default {
+        if is_default {
             // An `http` URL takes any port.
             let _ = endpoint.url.set_port(Some(usual_port(stated.protocol)));
         }
         refuse_mismatch(stated, variable, &endpoint)?;
     }
     let protocol = stated.map_or_else(|| protocol::of_endpoint(&endpoint), |stated| stated.protocol);
-    if variable == GENERAL && protocol == Protocol::Http {
-        let path = format!("{}{TRACES_PATH}", endpoint.url.path().trim_end_matches('/'));
+    if variable == GENERAL && !is_default && protocol == Protocol::Http {
+        let path = format!("{}{}", endpoint.url.path().trim_end_matches('/'), names.path);
         endpoint.url.set_path(&path);
     }
-    credentials::apply(variables, "TEMPO", &mut endpoint)?;
-    add_certificates(variables, &mut endpoint)?;
-    add_headers(variables, &mut endpoint)?;
-    if let Some(timeout) = timeout(variables)? {
+    credentials::apply(variables, names.backend, &mut endpoint)?;
+    add_certificates(variables, names, &mut endpoint)?;
+    add_headers(variables, names, &mut endpoint)?;
+    if let Some(timeout) = timeout(variables, names)? {
         endpoint.timeout = timeout;
     }
-    settings.tempo = Some(Destination::To(endpoint));
-    settings.tempo_protocol = Some(protocol);
-    Ok(())
+    Ok((endpoint, protocol))
 }
 
 struct StatedProtocol {
-    variable: &'static str,
+    variable: String,
     value: String,
     protocol: Protocol,
 }
 
-fn stated_protocol(variables: &Variables<'_>) -> Result<Option<StatedProtocol>, Error> {
-    let names = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
-    let Some((variable, value)) = variables.first(&names) else { return Ok(None) };
+fn stated_protocol(variables: &Variables<'_>, names: &Names) -> Result<Option<StatedProtocol>, Error> {
+    let names = names.of("PROTOCOL");
+    let Some((variable, value)) = variables.first(&names.each_ref().map(String::as_str)) else { return Ok(None) };
     let protocol = match value.as_str() {
         "grpc" => Protocol::Grpc,
         "http/protobuf" => Protocol::Http,
@@ -75,7 +171,7 @@ fn stated_protocol(variables: &Variables<'_>) -> Result<Option<StatedProtocol>, 
             return Err(Error::environment(variable, problem, "grpc or http/protobuf"));
         }
     };
-    Ok(Some(StatedProtocol { variable, value, protocol }))
+    Ok(Some(StatedProtocol { variable: variable.to_owned(), value, protocol }))
 }
 
 fn refuse_mismatch(stated: &StatedProtocol, variable: &str, endpoint: &Endpoint) -> Result<(), Error> {
@@ -93,10 +189,10 @@ fn refuse_mismatch(stated: &StatedProtocol, variable: &str, endpoint: &Endpoint)
     ))
 }
 
-fn add_headers(variables: &Variables<'_>, endpoint: &mut Endpoint) -> Result<(), Error> {
+fn add_headers(variables: &Variables<'_>, names: &Names, endpoint: &mut Endpoint) -> Result<(), Error> {
     const FORM: &str = "key=value pairs separated by commas, values percent-encoded";
-    let names = ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
-    let Some((variable, text)) = variables.first(&names) else { return Ok(()) };
+    let names = names.of("HEADERS");
+    let Some((variable, text)) = variables.first(&names.each_ref().map(String::as_str)) else { return Ok(()) };
     let refuse = |problem: String| Error::environment(variable, format!("{problem} (values are not shown)"), FORM);
     for (number, (key, value)) in (1..).zip(value::pairs(&text).map_err(refuse)?) {
         let Ok(name) = HeaderName::try_from(&key) else {
@@ -111,21 +207,20 @@ fn add_headers(variables: &Variables<'_>, endpoint: &mut Endpoint) -> Result<(),
     Ok(())
 }
 
-/// Those of the exporter's own variables stand above those for all signals, and below those for Tempo.
-fn add_certificates(variables: &Variables<'_>, endpoint: &mut Endpoint) -> Result<(), Error> {
-    let authorities = ["LGTM_TEMPO_CA_FILE", "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
-    if let Some((variable, _)) = variables.first(&authorities)
+/// Those of the exporter's own variables stand above those for all signals, and below those for the backend.
+fn add_certificates(variables: &Variables<'_>, names: &Names, endpoint: &mut Endpoint) -> Result<(), Error> {
+    let backend = |what: &str| format!("LGTM_{}_{what}", names.backend);
+    let [own, general] = names.of("CERTIFICATE");
+    if let Some((variable, _)) = variables.first(&[&backend("CA_FILE"), &own, &general])
         && let Some(path) = variables.file(variable)?
     {
         endpoint.ca_file = Some(path);
     }
-    let client = [
-        ["LGTM_TEMPO_CLIENT_CERTIFICATE_FILE", "LGTM_TEMPO_CLIENT_KEY_FILE"],
-        ["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY"],
-        ["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY"],
-    ];
+    let ([own, general], [own_key, general_key]) = (names.of("CLIENT_CERTIFICATE"), names.of("CLIENT_KEY"));
+    let client =
+        [[backend("CLIENT_CERTIFICATE_FILE"), backend("CLIENT_KEY_FILE")], [own, own_key], [general, general_key]];
     for names in client {
-        if let Some(files) = credentials::client_certificate(variables, names)? {
+        if let Some(files) = credentials::client_certificate(variables, names.each_ref().map(String::as_str))? {
             endpoint.client_certificate = Some(files);
             break;
         }
@@ -133,9 +228,9 @@ fn add_certificates(variables: &Variables<'_>, endpoint: &mut Endpoint) -> Resul
     Ok(())
 }
 
-fn timeout(variables: &Variables<'_>) -> Result<Option<Duration>, Error> {
-    let names = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
-    let Some((variable, _)) = variables.first(&names) else { return Ok(None) };
+fn timeout(variables: &Variables<'_>, names: &Names) -> Result<Option<Duration>, Error> {
+    let names = names.of("TIMEOUT");
+    let Some((variable, _)) = variables.first(&names.each_ref().map(String::as_str)) else { return Ok(None) };
     variables.parse(variable, "a whole number of milliseconds from 1 to 3600000", |text| {
         text.parse().ok().filter(|milliseconds| (1..=3_600_000).contains(milliseconds)).map(Duration::from_millis)
     })

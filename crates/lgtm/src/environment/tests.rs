@@ -62,6 +62,59 @@ mod all_signals {
         assert_eq!(tempo(&[plain, grpc, specific]), url("https://collector.example/v1/traces", Protocol::Http));
     }
 
+    fn logs(variables: &[(&str, &str)]) -> (String, lgtm_loki::Protocol) {
+        let settings = settings(variables).unwrap();
+        (endpoint(settings.loki).url.to_string(), settings.loki_protocol.unwrap_or_default())
+    }
+
+    #[test]
+    fn logs_travel_by_otlp_where_a_variable_of_opentelemetry_says_so_and_none_names_loki() {
+        use lgtm_loki::Protocol::{Otlp, Push};
+        let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://general:4318");
+        let own = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://loki:3100/otlp/v1/logs");
+        let otlp = ("OTEL_LOGS_EXPORTER", "otlp");
+        let loki = ("LOKI_URL", "http://loki:3100");
+        let url = |text: &str, protocol| (text.to_owned(), protocol);
+        assert_eq!(logs(&[general]), url("http://localhost:3100/", Push));
+        assert_eq!(logs(&[general, otlp]), url("http://general:4318/v1/logs", Otlp(Protocol::Http)));
+        assert_eq!(logs(&[otlp]), url("http://localhost:4317/", Otlp(Protocol::Grpc)));
+        assert_eq!(logs(&[general, own]), url("http://loki:3100/otlp/v1/logs", Otlp(Protocol::Http)));
+        assert_eq!(logs(&[general, own, otlp, loki]), url("http://loki:3100/", Push));
+        let http = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf");
+        assert_eq!(logs(&[otlp, http]), url("http://localhost:4318/", Otlp(Protocol::Http)));
+        let off = |variables: &[(&str, &str)]| matches!(settings(variables).unwrap().loki, Some(Destination::Off));
+        assert!(off(&[("OTEL_LOGS_EXPORTER", "none")]) && off(&[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "off")]));
+        assert!(matches!(settings(&[("OTEL_TRACES_EXPORTER", "none")]).unwrap().tempo, Some(Destination::Off)));
+    }
+
+    #[test]
+    fn one_collector_takes_all_signals_and_metrics_go_by_remote_write_where_no_variable_says_otherwise() {
+        let all = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
+            ("OTEL_LOGS_EXPORTER", "otlp"),
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+        ];
+        let chosen = settings(&all).unwrap();
+        let otlp = lgtm_mimir::Protocol::Otlp(Protocol::Grpc);
+        assert_eq!((chosen.mimir_protocol, chosen.tempo_protocol), (Some(otlp), Some(Protocol::Grpc)));
+        for destination in [chosen.loki.clone(), chosen.tempo.clone(), chosen.push()] {
+            assert_eq!(endpoint(destination).url.as_str(), "http://collector:4317/");
+        }
+        let mimir = |more: &[(&str, &str)]| {
+            let chosen = settings(&[&all, more].concat()).unwrap();
+            (endpoint(chosen.push()).url.to_string(), chosen.mimir_protocol)
+        };
+        assert_eq!(mimir(&[("MIMIR_ENDPOINT", "http://mimir:9009")]), ("http://mimir:9009/".to_owned(), None));
+        let own = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://mimir:9009/otlp/v1/metrics");
+        let http = Some(lgtm_mimir::Protocol::Otlp(Protocol::Http));
+        assert_eq!(mimir(&[own]), ("http://mimir:9009/otlp/v1/metrics".to_owned(), http));
+        // A program that is scraped pushes too where a variable says so.
+        let both = settings(&[all[0], all[2], ("LGTM_METRICS_ADDR", "9464")]).unwrap();
+        assert!(matches!(both.push(), Some(Destination::To(_))) && both.metrics_addr.is_some());
+        let none = settings(&[("OTEL_METRICS_EXPORTER", "none")]).unwrap();
+        assert!(matches!(none.push(), Some(Destination::Off)));
+    }
+
     #[test]
     fn headers_and_timeout_reach_the_trace_endpoint() {
         let settings = settings(&[
@@ -165,6 +218,27 @@ mod all_signals {
         ("OTEL_RESOURCE_ATTRIBUTES", "team=%ff", "key=value"),
         ("LOKI_URL", "localhost:3100", "http://localhost:3100"),
         ("TEMPO_ENDPOINT", "localhost:4317", "http://"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "ftp://collector", "http://"),
+        ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "udp", "grpc or http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "0", "milliseconds"),
+        ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x y=1", "key=value"),
+        ("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "no/such/file.pem", "PEM"),
+        ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "Cargo.toml", "two PEM files"),
+        ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "Cargo.toml", "two PEM files"),
+        ("LGTM_LOG_RATE_LIMIT", "100", "100/1s"),
+        ("LGTM_LOG_RATE_LIMIT", "0/1s", "100/1s"),
+        ("LGTM_LOG_DEDUPLICATE", "often", "5s"),
+        ("OTEL_METRICS_EXPORTER", "prometheus", "otlp or none"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "ftp://collector", "http://"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "udp", "grpc or http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "cumulative"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "0", "milliseconds"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x y=1", "key=value"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "no/such/file.pem", "PEM"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "Cargo.toml", "two PEM files"),
+        ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "Cargo.toml", "two PEM files"),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "otlp or none"),
+        ("OTEL_LOGS_EXPORTER", "console", "otlp or none"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://tempo", "http://"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "/v1/traces", "http://"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "grpc or http/protobuf"),
@@ -242,7 +316,10 @@ mod all_signals {
     #[test]
     fn a_wrong_value_is_an_error_that_names_variable_value_and_form() {
         for (variable, value, form) in WRONG {
-            let result = settings(&[(variable, value)]);
+            // They are looked at where the signal travels by OTLP.
+            let chosen = |part| if variable.contains(part) { "otlp" } else { "" };
+            let logs = ("OTEL_LOGS_EXPORTER", chosen("_OTLP_LOGS_"));
+            let result = settings(&[(variable, value), logs, ("OTEL_METRICS_EXPORTER", chosen("_OTLP_METRICS_"))]);
             if value.is_empty() {
                 assert!(result.is_ok(), "{variable}: an empty variable counts as unset");
                 continue;
@@ -348,6 +425,8 @@ fn good_values_arrive() {
         ("LGTM_KEEP_ERRORS", "TRUE"),
         ("LGTM_KEEP_SLOWER_THAN", "2s"),
         ("LGTM_LOG_FORMAT", "logfmt"),
+        ("LGTM_LOG_RATE_LIMIT", "100/2s"),
+        ("LGTM_LOG_DEDUPLICATE", "5s"),
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "10"),
         ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "11"),
         ("OTEL_SPAN_EVENT_COUNT_LIMIT", "12"),
@@ -358,6 +437,8 @@ fn good_values_arrive() {
     assert_eq!((settings.keep_errors, settings.keep_slower_than), (Some(true), Some(Some(Duration::from_secs(2)))));
     #[cfg(feature = "loki")]
     assert_eq!(settings.log_format, Some(lgtm_loki::Format::Logfmt));
+    assert_eq!(settings.log_rate_limit, Some(Some((100, Duration::from_secs(2)))));
+    assert_eq!(settings.log_deduplicate, Some(Some(Duration::from_secs(5))));
     let limits = settings.span_limits.unwrap();
     assert_eq!((limits.attributes, limits.event_attributes, limits.link_attributes), (10, 11, 10));
     assert_eq!((limits.events, limits.links, limits.value_bytes), (12, 13, 1000));

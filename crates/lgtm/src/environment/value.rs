@@ -99,6 +99,18 @@ pub(super) fn overflow(text: &str) -> Option<Overflow> {
     }
 }
 
+pub(super) const RATE_FORM: &str = "a number of lines within a time such as 100/1s, or off";
+
+/// So many within a time.
+pub(super) fn rate(text: &str) -> Option<Option<(u32, Duration)>> {
+    if text == "off" {
+        return Some(None);
+    }
+    let (lines, within) = text.split_once('/')?;
+    let lines = lines.trim().parse().ok().filter(|lines| *lines > 0)?;
+    duration(within.trim()).filter(|within| !within.is_zero()).map(|within| Some((lines, within)))
+}
+
 /// `host:port`, without asking a name server, or `off`. A port alone is one of the loopback address: who wants to be read by other
 /// machines says so.
 pub(super) fn address(text: &str) -> Option<Option<SocketAddr>> {

@@ -36,7 +36,7 @@ impl<'a> Variables<'a> {
     }
 
     /// The first of these variables that is set, with its value.
-    #[cfg(feature = "tempo")]
+    #[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
     pub(super) fn first<'n>(&self, names: &[&'n str]) -> Option<(&'n str, String)> {
         names.iter().find_map(|name| self.text(name).map(|text| (*name, text)))
     }

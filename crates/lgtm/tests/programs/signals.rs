@@ -99,6 +99,48 @@ fn traces_travel_over_http_where_the_port_or_the_protocol_says_so() {
 }
 
 #[test]
+fn one_collector_takes_all_signals_by_otlp_over_both_protocols() {
+    for (protocol, routes) in [
+        ("grpc", [Endpoint::OtlpLogsGrpc, Endpoint::OtlpGrpc, Endpoint::OtlpMetricsGrpc]),
+        ("http/protobuf", [Endpoint::OtlpLogsHttp, Endpoint::OtlpHttp, Endpoint::OtlpMetricsHttp]),
+    ] {
+        let stack = backends();
+        let collector = if protocol == "grpc" { stack.otlp_grpc_url() } else { stack.otlp_http_url() };
+        let finished = run(
+            "order",
+            &[
+                PATIENT,
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()),
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+                ("OTEL_EXPORTER_OTLP_HEADERS", "x-team=ours"),
+                ("OTEL_LOGS_EXPORTER", "otlp"),
+                ("OTEL_METRICS_EXPORTER", "otlp"),
+            ],
+        );
+        assert_all_delivered(&finished);
+        for route in routes {
+            let requests = stack.store().requests_to(route);
+            assert_eq!(requests.first().and_then(|request| request.header("x-team")), Some("ours"), "{route:?}");
+        }
+        assert!(stack.store().requests_to(Endpoint::LokiPush).is_empty());
+        let span = span(&stack, "order");
+        let logs = stack.store().logs();
+        let placed = logs.iter().find(|entry| entry.line == "order placed").expect("the line");
+        let metadata = |name: &str| placed.structured_metadata.get(name).map(String::as_str);
+        assert_eq!(
+            (metadata("trace_id"), metadata("span_id")),
+            (Some(span.trace_id.as_str()), Some(span.span_id.as_str()))
+        );
+        let created = stack.store().series_named("otlp_spans_created_total");
+        assert!(created.iter().any(|series| series.labels["job"] == span.service_name()), "{created:?}");
+        let buckets = stack.store().series_named("otlp_spans_duration_seconds_bucket");
+        let leads = |trace: &str| trace == span.trace_id;
+        let exemplars = || buckets.iter().flat_map(|series| &series.exemplars);
+        assert!(exemplars().any(|exemplar| exemplar.labels.get("trace_id").is_some_and(|trace| leads(trace))));
+    }
+}
+
+#[test]
 fn everything_arrives_from_every_kind_of_runtime_or_none() {
     for program in ["order", "order in current_thread", "order in multi_thread"] {
         let stack = backends();

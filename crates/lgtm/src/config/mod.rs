@@ -219,8 +219,12 @@ fn rows() -> Vec<Row> {
     ];
     if cfg!(feature = "loki") {
         rows.extend(backend!(
-            loki, "loki", "LOKI", url: ["LOKI_URL"],
-            headers: [], ca_file: [], client_certificate: [], timeout: []
+            loki, "loki", "LOKI",
+            url: ["LOKI_URL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_LOGS_EXPORTER"],
+            headers: ["OTEL_EXPORTER_OTLP_LOGS_HEADERS"],
+            ca_file: ["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE"],
+            client_certificate: ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE"],
+            timeout: ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"]
         ));
         rows.push(row(
             "log_labels",
@@ -237,11 +241,47 @@ fn rows() -> Vec<Row> {
     }
     #[cfg(feature = "loki")]
     rows.push(row(
+        "loki_protocol",
+        &["OTEL_LOGS_EXPORTER", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"],
+        |settings| settings.loki_protocol.is_some(),
+        |settings| {
+            endpoint(loki(settings))?;
+            Some(match settings.loki_protocol.unwrap_or_default() {
+                lgtm_loki::Protocol::Otlp(lgtm_core::otlp::Protocol::Http) => "otlp, http/protobuf".to_owned(),
+                lgtm_loki::Protocol::Otlp(_) => "otlp, grpc".to_owned(),
+                _ => "push".to_owned(),
+            })
+        },
+    ));
+    #[cfg(feature = "loki")]
+    rows.push(row(
         "log_format",
         &["LGTM_LOG_FORMAT"],
         |settings| settings.log_format.is_some(),
         |settings| Some(format!("{:?}", settings.log_format.unwrap_or_default()).to_lowercase()),
     ));
+    if cfg!(feature = "loki") {
+        rows.extend([
+            row(
+                "log_rate_limit",
+                &["LGTM_LOG_RATE_LIMIT"],
+                |settings| settings.log_rate_limit.is_some(),
+                |settings| {
+                    let limit = settings.log_rate_limit.flatten();
+                    Some(limit.map_or_else(|| "off".to_owned(), |(lines, within)| format!("{lines}/{within:?}")))
+                },
+            ),
+            row(
+                "log_deduplicate",
+                &["LGTM_LOG_DEDUPLICATE"],
+                |settings| settings.log_deduplicate.is_some(),
+                |settings| {
+                    let within = settings.log_deduplicate.flatten();
+                    Some(within.map_or_else(|| "off".to_owned(), |within| format!("{within:?}")))
+                },
+            ),
+        ]);
+    }
     if cfg!(feature = "tempo") {
         rows.extend(backend!(
             tempo, "tempo", "TEMPO", url: ["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
@@ -318,8 +358,26 @@ fn rows() -> Vec<Row> {
     ]);
     if cfg!(feature = "mimir") {
         rows.extend(backend!(
-            mimir, "mimir", "MIMIR", url: ["MIMIR_ENDPOINT"],
-            headers: [], ca_file: [], client_certificate: [], timeout: []
+            mimir, "mimir", "MIMIR",
+            url: ["MIMIR_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_METRICS_EXPORTER"],
+            headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS"],
+            ca_file: ["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE"],
+            client_certificate: ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE"],
+            timeout: ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT"]
+        ));
+        #[cfg(feature = "mimir")]
+        rows.push(row(
+            "mimir_protocol",
+            &["OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"],
+            |settings| settings.mimir_protocol.is_some(),
+            |settings| {
+                endpoint(settings.push().as_ref())?;
+                Some(match settings.mimir_protocol.unwrap_or_default() {
+                    lgtm_mimir::Protocol::Otlp(lgtm_core::otlp::Protocol::Http) => "otlp, http/protobuf".to_owned(),
+                    lgtm_mimir::Protocol::Otlp(_) => "otlp, grpc".to_owned(),
+                    _ => "remote write".to_owned(),
+                })
+            },
         ));
         rows.extend([
             row(
@@ -494,98 +552,4 @@ impl Chosen {
 }
 
 #[cfg(all(test, feature = "loki", feature = "tempo", feature = "mimir"))]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests end where they find something wrong")]
-
-    use super::*;
-    use crate::environment;
-
-    fn describe(code: Settings, variables: &[(&str, &str)]) -> Config {
-        let lookup =
-            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        let chosen = Chosen::in_code(&code);
-        let mut settings = code.or(environment::read(lookup).unwrap());
-        settings.settle_tempo().unwrap();
-        chosen.describe(&settings, &lookup)
-    }
-
-    fn of<'a>(config: &'a Config, name: &str) -> (&'a str, String) {
-        config.get(name).map(|setting| (setting.value.as_str(), setting.source.to_string())).unwrap()
-    }
-
-    #[test]
-    fn each_value_has_its_source() {
-        let code = Settings { log_labels: vec![("team".to_owned(), "blue".to_owned())], ..Settings::default() };
-        let config = describe(
-            code,
-            &[
-                ("OTEL_SERVICE_NAME", "shop"),
-                ("LOKI_URL", "https://me:hunter2@loki.example?key=hunter2"),
-                ("LGTM_TEMPO_TOKEN", "hunter2"),
-                ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2"),
-                ("LGTM_TENANT", "everyone"),
-                ("LGTM_PROFILE", "production"),
-                ("LGTM_KEEP_SLOWER_THAN", "2s"),
-                ("RUST_LOG", "warn"),
-            ],
-        );
-        for (name, value, source) in [
-            ("service_name", "shop", "OTEL_SERVICE_NAME"),
-            ("loki", "https://loki.example/?***", "LOKI_URL"),
-            ("loki.authentication", "basic, user `me`, ***", "LOKI_URL"),
-            ("loki.tenant", "everyone", "LGTM_TENANT"),
-            ("loki.timeout", "10s", "default"),
-            ("log_labels", "team=blue", "code"),
-            ("log_format", "json", "default"),
-            ("tempo", "http://localhost:4317/", "default"),
-            ("tempo.authentication", "bearer ***", "LGTM_TEMPO_TOKEN"),
-            ("tempo.headers", "x-key: ***", "OTEL_EXPORTER_OTLP_HEADERS"),
-            ("tempo_protocol", "grpc", "default"),
-            ("mimir", "http://localhost:9009/", "default"),
-            ("profile", "production", "LGTM_PROFILE"),
-            ("sampler", "parentbased_traceidratio(0.01)", "profile"),
-            ("keep_errors", "true", "profile"),
-            ("keep_slower_than", "2s", "LGTM_KEEP_SLOWER_THAN"),
-            ("log_filter", "warn", "RUST_LOG"),
-            ("span_filter", "info", "default"),
-            ("memory_budget", "67108864 bytes", "default"),
-        ] {
-            assert_eq!(of(&config, name), (value, source.to_owned()), "{name}");
-        }
-        assert!(config.get("loki.ca_file").is_none() && config.get("disabled").is_none());
-        let shown = format!("{config} {config:?}");
-        assert!(!shown.contains("hunter2"), "{shown}");
-    }
-
-    #[test]
-    fn a_signal_that_is_off_has_an_address_and_nothing_else() {
-        let config = describe(Settings::default(), &[("LOKI_URL", "off"), ("LGTM_METRICS_ADDR", "127.0.0.1:9090")]);
-        assert_eq!(of(&config, "loki"), ("off", "LOKI_URL".to_owned()));
-        assert!(config.get("loki.timeout").is_none());
-        assert_eq!(of(&config, "mimir").0, "off");
-        assert_eq!(of(&config, "metrics_addr"), ("127.0.0.1:9090", "LGTM_METRICS_ADDR".to_owned()));
-    }
-
-    #[test]
-    fn an_endpoint_in_code_is_codes_with_all_its_parts() {
-        let endpoint = Endpoint::parse("http://tempo:4318").unwrap().bearer_token("hunter2");
-        let code = Settings { tempo: Some(Destination::To(endpoint)), ..Settings::default() };
-        let config = describe(code, &[("LGTM_TEMPO_TOKEN", "other")]);
-        assert_eq!(of(&config, "tempo.authentication"), ("bearer ***", "code".to_owned()));
-        assert_eq!(of(&config, "tempo_protocol"), ("http/protobuf", "default".to_owned()));
-    }
-
-    #[test]
-    fn every_variable_of_a_row_is_in_the_manual() {
-        let manual = include_str!("lib.rs");
-        for row in rows() {
-            for variable in row.variables {
-                // Those of one signal are there as examples of those for all.
-                let general = ["LOKI_", "TEMPO_", "MIMIR_"]
-                    .iter()
-                    .fold((*variable).to_owned(), |name, signal| name.replace(&format!("LGTM_{signal}"), "LGTM_"));
-                assert!(manual.contains(&format!("`{general}`")), "{variable}");
-            }
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,94 @@
+//! What a program says of its effective settings.
+
+#![allow(clippy::unwrap_used, reason = "tests end where they find something wrong")]
+
+use super::*;
+use crate::environment;
+
+fn describe(code: Settings, variables: &[(&str, &str)]) -> Config {
+    let lookup = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let chosen = Chosen::in_code(&code);
+    let mut settings = code.or(environment::read(lookup).unwrap());
+    settings.settle_tempo().unwrap();
+    chosen.describe(&settings, &lookup)
+}
+
+fn of<'a>(config: &'a Config, name: &str) -> (&'a str, String) {
+    config.get(name).map(|setting| (setting.value.as_str(), setting.source.to_string())).unwrap()
+}
+
+#[test]
+fn each_value_has_its_source() {
+    let code = Settings { log_labels: vec![("team".to_owned(), "blue".to_owned())], ..Settings::default() };
+    let config = describe(
+        code,
+        &[
+            ("OTEL_SERVICE_NAME", "shop"),
+            ("LOKI_URL", "https://me:hunter2@loki.example?key=hunter2"),
+            ("LGTM_TEMPO_TOKEN", "hunter2"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2"),
+            ("LGTM_TENANT", "everyone"),
+            ("LGTM_PROFILE", "production"),
+            ("LGTM_KEEP_SLOWER_THAN", "2s"),
+            ("RUST_LOG", "warn"),
+        ],
+    );
+    for (name, value, source) in [
+        ("service_name", "shop", "OTEL_SERVICE_NAME"),
+        ("loki", "https://loki.example/?***", "LOKI_URL"),
+        ("loki.authentication", "basic, user `me`, ***", "LOKI_URL"),
+        ("loki.tenant", "everyone", "LGTM_TENANT"),
+        ("loki.timeout", "10s", "default"),
+        ("log_labels", "team=blue", "code"),
+        ("log_format", "json", "default"),
+        ("tempo", "http://localhost:4317/", "default"),
+        ("tempo.authentication", "bearer ***", "LGTM_TEMPO_TOKEN"),
+        ("tempo.headers", "x-key: ***", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("tempo_protocol", "grpc", "default"),
+        ("mimir", "http://localhost:9009/", "default"),
+        ("profile", "production", "LGTM_PROFILE"),
+        ("sampler", "parentbased_traceidratio(0.01)", "profile"),
+        ("keep_errors", "true", "profile"),
+        ("keep_slower_than", "2s", "LGTM_KEEP_SLOWER_THAN"),
+        ("log_filter", "warn", "RUST_LOG"),
+        ("span_filter", "info", "default"),
+        ("memory_budget", "67108864 bytes", "default"),
+    ] {
+        assert_eq!(of(&config, name), (value, source.to_owned()), "{name}");
+    }
+    assert!(config.get("loki.ca_file").is_none() && config.get("disabled").is_none());
+    let shown = format!("{config} {config:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_signal_that_is_off_has_an_address_and_nothing_else() {
+    let config = describe(Settings::default(), &[("LOKI_URL", "off"), ("LGTM_METRICS_ADDR", "127.0.0.1:9090")]);
+    assert_eq!(of(&config, "loki"), ("off", "LOKI_URL".to_owned()));
+    assert!(config.get("loki.timeout").is_none());
+    assert_eq!(of(&config, "mimir").0, "off");
+    assert_eq!(of(&config, "metrics_addr"), ("127.0.0.1:9090", "LGTM_METRICS_ADDR".to_owned()));
+}
+
+#[test]
+fn an_endpoint_in_code_is_codes_with_all_its_parts() {
+    let endpoint = Endpoint::parse("http://tempo:4318").unwrap().bearer_token("hunter2");
+    let code = Settings { tempo: Some(Destination::To(endpoint)), ..Settings::default() };
+    let config = describe(code, &[("LGTM_TEMPO_TOKEN", "other")]);
+    assert_eq!(of(&config, "tempo.authentication"), ("bearer ***", "code".to_owned()));
+    assert_eq!(of(&config, "tempo_protocol"), ("http/protobuf", "default".to_owned()));
+}
+
+#[test]
+fn every_variable_of_a_row_is_in_the_manual() {
+    let manual = include_str!("../lib.rs");
+    for row in rows() {
+        for variable in row.variables {
+            // Those of one signal are there as examples of those for all.
+            let general = ["LOKI_", "TEMPO_", "MIMIR_"]
+                .iter()
+                .fold((*variable).to_owned(), |name, signal| name.replace(&format!("LGTM_{signal}"), "LGTM_"));
+            assert!(manual.contains(&format!("`{general}`")), "{variable}");
+        }
+    }
+}
