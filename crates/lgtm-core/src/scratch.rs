@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 /// A buffer that held more gives the rest back.
-const KEPT_BYTES: usize = 64 * 1024;
+const KEPT_BYTES: usize = 128 * 1024;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };

@@ -108,10 +108,26 @@
 //!
 //! # Features
 //!
-//! `loki`, `tempo`, `mimir`, `span-metrics` (counts and times of spans), `system` (CPU, memory, tokio tasks) and `console`, `log`
-//! (records of the `log` crate become events), `spool` (a disk behind the memory); all are on by default. `opentelemetry` adds
-//! [`Builder::opentelemetry`], the other front door for spans; `testing` adds the module `testing`: what a program's own tests look at,
-//! without a backend; `process` and `tokio-metrics` add `process_*` and `tokio_*`, what is usually known of a process and of a tokio runtime. A feature adds what it names and changes nothing else.
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `loki` | yes | logs |
+//! | `tempo` | yes | traces |
+//! | `mimir` | yes | metrics |
+//! | `span-metrics` | yes | counts and times of spans |
+//! | `system` | yes | CPU, memory, tokio tasks |
+//! | `process` | no | `process_*`: CPU seconds, memory, file descriptors, start, as usual with Prometheus |
+//! | `tokio-metrics` | no | `tokio_*`: the runtime's workers, queues and busy time |
+//! | `console` | yes | events on standard error |
+//! | `log` | yes | records of the `log` crate become events |
+//! | `spool` | yes | a disk behind the memory |
+//! | `opentelemetry` | no | `Builder::opentelemetry`, the other front door for spans |
+//! | `testing` | no | the module `testing`: what a program's own tests look at, without a backend |
+//! | `http` | no | `lgtm::http`: tower layers for HTTP servers and clients, with spans, trace context and request metrics |
+//! | `axum` | no | the same with axum's routes and callers |
+//! | `reqwest-middleware` | no | the same as a middleware of reqwest |
+//! | `tonic` | no | the same for gRPC |
+//!
+//! A feature adds what it names and changes nothing else.
 //!
 //! # Life and end
 //!
@@ -159,7 +175,7 @@
 //! # Across services
 //!
 //! [`propagation`] reads and writes the W3C headers: [`propagation::set_parent`] on a server's span, right after creating it,
-//! [`propagation::inject`] before a client's request.
+//! [`propagation::inject`] before a client's request. For HTTP and gRPC the layers of `lgtm::http` do both, and more.
 //!
 //! # Troubleshooting
 //!
@@ -228,6 +244,8 @@ pub use lgtm_core::{
 };
 #[cfg(feature = "spool")]
 pub use lgtm_core::{SpoolError, SpoolOptions};
+#[cfg(feature = "http")]
+pub use lgtm_http as http;
 #[cfg(feature = "loki")]
 pub use lgtm_loki::{Format as LogFormat, Protocol as LogProtocol};
 #[cfg(feature = "mimir")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
+use axum::{Json, Router};
 use http::StatusCode;
 use serde::Serialize;
 use tracing::Instrument as _;
@@ -39,12 +39,12 @@ impl IntoResponse for ReserveError {
     }
 }
 
-/// The routes. `/healthz` has no telemetry: probes would outnumber the requests that matter.
+/// The routes.
 pub(crate) fn router(misbehaviour: Misbehaviour) -> Router {
     Router::new()
         .route("/reserve/{sku}", post(reserve))
-        .layer(middleware::from_fn(telemetry::observe))
         .route("/healthz", get(async || "ok"))
+        .layer(telemetry::layer())
         .with_state(misbehaviour)
 }
 

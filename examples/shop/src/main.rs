@@ -1,6 +1,5 @@
 //! A shop of two HTTP services, one binary: the storefront takes orders and asks the inventory to reserve the goods. All of its
-//! telemetry is `lgtm::init()`, configured by lgtm's environment variables; `telemetry.rs` is the middleware that a program of
-//! your own would have. Some requests fail and some are slow, always the same ones, so that there is something to find.
+//! telemetry is `lgtm::init()`, configured by lgtm's environment variables, and the layers of `lgtm::http` around requests. Some requests fail and some are slow, always the same ones, so that there is something to find.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
@@ -53,7 +52,6 @@ async fn run() -> Result<(), Box<dyn Error>> {
         Some(other) => return Err(format!("the argument `{other}` is not known; accepted: --health, or none").into()),
     }
     let telemetry = lgtm::init()?;
-    telemetry::describe();
     let served = serve(&settings).await;
     let report = telemetry.shutdown();
     if settings.report {

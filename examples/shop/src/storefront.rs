@@ -8,10 +8,11 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
-use http::{HeaderMap, StatusCode};
+use axum::{Json, Router};
+use http::StatusCode;
+use lgtm::http::{ReqwestMiddleware, UrlTemplate};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use serde::{Deserialize, Serialize};
-use tracing::{Instrument as _, Span, field};
 use url::Url;
 
 use crate::settings::Misbehaviour;
@@ -59,7 +60,7 @@ enum InventoryError {
     #[error("the inventory refused: {status}: {reason}")]
     Refused { status: StatusCode, reason: String },
     #[error("the inventory did not answer")]
-    Unreachable(#[source] reqwest::Error),
+    Unreachable(#[from] reqwest_middleware::Error),
 }
 
 impl IntoResponse for OrderError {
@@ -73,7 +74,7 @@ impl IntoResponse for OrderError {
     }
 }
 
-/// The routes. `/healthz` has no telemetry: probes would outnumber the requests that matter.
+/// The routes.
 pub(crate) fn router(inventory: Url, misbehaviour: Misbehaviour) -> Result<Router, Box<dyn Error>> {
     let storefront = Storefront {
         inventory: Inventory { http: http_client()?, url: inventory },
@@ -83,8 +84,8 @@ pub(crate) fn router(inventory: Url, misbehaviour: Misbehaviour) -> Result<Route
     Ok(Router::new()
         .route("/products/{id}", get(show_product))
         .route("/orders", post(place_order))
-        .layer(middleware::from_fn(telemetry::observe))
         .route("/healthz", get(async || "ok"))
+        .layer(telemetry::layer())
         .with_state(Arc::new(storefront)))
 }
 
@@ -128,70 +129,36 @@ async fn place_order(
 
 /// The other service, as the storefront sees it.
 struct Inventory {
-    http: reqwest::Client,
+    http: ClientWithMiddleware,
     url: Url,
 }
 
 impl Inventory {
-    /// Reserves one item, in a client span whose context travels in the request's headers.
+    /// Reserves one item.
     async fn reserve(&self, sku: u64) -> Result<(), InventoryError> {
         let mut url = self.url.clone();
         url.set_path(&format!("/reserve/{sku}"));
-        let span = tracing::info_span!(
-            "reserve",
-            otel.name = "POST /reserve/{sku}",
-            otel.kind = "client",
-            otel.status_code = field::Empty,
-            otel.status_description = field::Empty,
-            http.request.method = "POST",
-            http.response.status_code = field::Empty,
-            url.full = url.as_str(),
-            url.template = "/reserve/{sku}",
-            server.address = url.host_str(),
-            server.port = url.port_or_known_default(),
-            error.type = field::Empty,
-        );
-        async {
-            let outcome = self.post(url).await;
-            if let Err(error) = &outcome {
-                let span = Span::current();
-                span.record("otel.status_code", "error");
-                span.record("otel.status_description", field::display(error));
-                match error {
-                    InventoryError::Refused { status, .. } => span.record("error.type", status.as_str()),
-                    InventoryError::Unreachable(error) if error.is_timeout() => span.record("error.type", "timeout"),
-                    InventoryError::Unreachable(_) => span.record("error.type", "connect"),
-                };
-            }
-            outcome
-        }
-        .instrument(span)
-        .await
-    }
-
-    async fn post(&self, url: Url) -> Result<(), InventoryError> {
-        let mut headers = HeaderMap::new();
-        lgtm::propagation::inject(&mut headers);
-        let response = self.http.post(url).headers(headers).send().await.map_err(InventoryError::Unreachable)?;
+        let response = self.http.post(url).with_extension(UrlTemplate::new("/reserve/{sku}")).send().await?;
         let status = response.status();
-        Span::current().record("http.response.status_code", status.as_u16());
         if status.is_success() {
             return Ok(());
         }
-        let reason = response.text().await.map_err(InventoryError::Unreachable)?;
+        let reason = response.text().await.map_err(reqwest_middleware::Error::from)?;
         Err(InventoryError::Refused { status, reason })
     }
 }
 
-/// A client for plain HTTP between the two services. It is given a TLS configuration that trusts nobody, because reqwest without a
+/// A client for plain HTTP between the two services, whose requests are spans and continue in the other one. It is given a TLS configuration that trusts nobody, because reqwest without a
 /// TLS provider of its own does not start without one.
-fn http_client() -> Result<reqwest::Client, Box<dyn Error>> {
+fn http_client() -> Result<ClientWithMiddleware, Box<dyn Error>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().timeout(INVENTORY_TIMEOUT).build()?)
+    let client =
+        reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().timeout(INVENTORY_TIMEOUT).build()?;
+    Ok(ClientBuilder::new(client).with(ReqwestMiddleware::new()).build())
 }
 
 #[cfg(test)]

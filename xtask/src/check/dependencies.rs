@@ -13,7 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("lgtm-tempo", &["lgtm-core"]),
     ("lgtm-mimir", &["lgtm-core"]),
     ("lgtm-spanmetrics", &["lgtm-core"]),
-    (FACADE, &["lgtm-core", "lgtm-loki", "lgtm-tempo", "lgtm-mimir", "lgtm-spanmetrics", "lgtm-devstack"]),
+    ("lgtm-http", &["lgtm-core"]),
+    (FACADE, &["lgtm-core", "lgtm-loki", "lgtm-tempo", "lgtm-mimir", "lgtm-spanmetrics", "lgtm-http", "lgtm-devstack"]),
     ("quickstart", &[FACADE]),
     ("layers", &["lgtm-core", "lgtm-loki", "lgtm-tempo", "lgtm-spanmetrics"]),
     ("worker", &[FACADE]),
@@ -31,8 +32,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const FACADE: &str = "lgtm-telemetry";
 
 /// All that is published, for the packages that nothing depends on.
-const ALL: &[&str] =
-    &["lgtm-core", "lgtm-query", "lgtm-devstack", "lgtm-loki", "lgtm-tempo", "lgtm-mimir", "lgtm-spanmetrics", FACADE];
+const ALL: &[&str] = &[
+    "lgtm-core",
+    "lgtm-query",
+    "lgtm-devstack",
+    "lgtm-loki",
+    "lgtm-tempo",
+    "lgtm-mimir",
+    "lgtm-spanmetrics",
+    "lgtm-http",
+    FACADE,
+];
 
 /// What every package may have in its tests: the backends, and their reader. They depend on nothing of ours.
 const ALLOWED_IN_TESTS: &[&str] = &["lgtm-devstack", "lgtm-query"];

@@ -1,10 +1,11 @@
-//! `docs/metrics.md` is made from the metric catalogue, so that every metric is documented and no other is.
+//! `docs/metrics.md` is made from the metric catalogues, so that every metric is documented and no other is.
 
 use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::Context as _;
 use lgtm_core::catalogue::{CATALOGUE, Metric, MetricKind};
+use lgtm_http::catalogue;
 
 use super::{Failure, Workspace};
 
@@ -32,7 +33,7 @@ pub(super) fn write(workspace: &Workspace) -> anyhow::Result<()> {
 /// What is wrong with the page: the metrics that it lacks, else that it differs.
 fn differences(written: &str) -> Vec<String> {
     let name = |metric: &Metric| format!("`{}`", metric.name);
-    let missing = CATALOGUE.iter().filter(|metric| !written.contains(&name(metric)));
+    let missing = CATALOGUE.iter().copied().chain(catalogue::all()).filter(|metric| !written.contains(&name(metric)));
     let mut findings: Vec<_> = missing.map(|metric| format!("{} is not documented", metric.name)).collect();
     if findings.is_empty() && written != page() {
         findings.push(format!("{PAGE} is not what the catalogue says"));
@@ -44,10 +45,25 @@ fn page() -> String {
     let mut page = String::from(
         "# The metrics of lgtm itself\n\n\
          What lgtm says about spans, about its own three pipelines, and about the system. This page is made from the catalogue in \
-         `crates/lgtm-core/src/catalogue.rs` by `cargo xtask check --fix`.\n\n\
-         | metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n",
+         `crates/lgtm-core/src/catalogue.rs`, and the requests from that in `crates/lgtm-http/src/catalogue.rs`, by \
+         `cargo xtask check --fix`.\n\n",
     );
-    for metric in CATALOGUE {
+    table(&mut page, CATALOGUE);
+    page.push_str("\n## Requests\n\nWhat the layers of `lgtm::http` say about HTTP and gRPC.\n\n");
+    let requests: Vec<Metric> = catalogue::all().collect();
+    table(&mut page, &requests);
+    page.push_str("\n## Buckets\n\nUpper bounds of the histograms; each has a last bucket `+Inf`.\n\n");
+    for metric in CATALOGUE.iter().chain(&requests).filter(|metric| !metric.buckets.is_empty()) {
+        let bounds: Vec<_> = metric.buckets.iter().map(f64::to_string).collect();
+        let told = if metric.unit == metrics::Unit::Bytes { ", if the recorder is told so" } else { "" };
+        let _ = writeln!(page, "- `{}`: {}{told}", metric.name, bounds.join(", "));
+    }
+    page
+}
+
+fn table(page: &mut String, metrics: &[Metric]) {
+    page.push_str("| metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
+    for metric in metrics {
         let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -60,12 +76,6 @@ fn page() -> String {
             metric.help
         );
     }
-    page.push_str("\n## Buckets\n\nUpper bounds of the histograms; each has a last bucket `+Inf`.\n\n");
-    for metric in CATALOGUE.iter().filter(|metric| !metric.buckets.is_empty()) {
-        let bounds: Vec<_> = metric.buckets.iter().map(f64::to_string).collect();
-        let _ = writeln!(page, "- `{}`: {}", metric.name, bounds.join(", "));
-    }
-    page
 }
 
 fn kind(kind: MetricKind) -> &'static str {

@@ -1,20 +1,13 @@
-//! The metrics that queries may name: those of the catalogue, of the example program, of recording rules, and those of other
+//! The metrics that queries may name: those of the catalogues, of recording rules, and those of other
 //! programs that are listed here.
 
 use std::collections::BTreeSet;
 
-use lgtm_core::catalogue::{CATALOGUE, MetricKind};
+use lgtm_core::catalogue::{CATALOGUE, Metric, MetricKind};
 use promql_parser::label::{METRIC_NAME, MatchOp};
 use promql_parser::parser::{self, Expr, VectorSelector};
 
 use super::rules::Rule;
-
-/// The metrics of the example program.
-const SHOP: &[(&str, MetricKind)] = &[
-    ("http_requests_total", MetricKind::Counter),
-    ("http_request_duration_seconds", MetricKind::Histogram),
-    ("active_connections", MetricKind::Gauge),
-];
 
 /// What every program that pushes says of itself.
 const TARGET_INFO: &str = "target_info";
@@ -66,8 +59,7 @@ pub(super) struct Known(BTreeSet<String>);
 impl Known {
     pub(super) fn with(rules: &[Rule]) -> Self {
         let mut known = BTreeSet::new();
-        let ours = CATALOGUE.iter().map(|metric| (metric.name, metric.kind));
-        for (name, kind) in ours.chain(SHOP.iter().copied()) {
+        for Metric { name, kind, .. } in CATALOGUE.iter().copied().chain(lgtm_http::catalogue::all()) {
             match kind {
                 MetricKind::Histogram => {
                     known.extend(["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")));
