@@ -13,6 +13,9 @@ use super::statistics::Rounds;
 /// Pauses between bursts under callgrind, in milliseconds.
 const PAUSES_MS: [u64; 2] = [60, 240];
 
+/// Instructions of a push are counted with this part of the series: more take minutes.
+const COUNTED_PART: usize = 10;
+
 /// What was measured of one line.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Figures {
@@ -158,7 +161,9 @@ impl Bench<'_> {
             }
         }
         for ((name, contender), push) in REMOTE_WRITE.iter().zip(&mut pushes) {
-            push.instructions = self.instructions(&line(name, contender))?.map(|counts| counts.others);
+            let counted = Line::push(name, contender, series / COUNTED_PART);
+            let counts = self.instructions(&counted).with_context(|| counted.name.clone())?;
+            push.instructions = counts.map(|counts| counts.others * COUNTED_PART as f64);
         }
         Ok(pushes)
     }
@@ -244,7 +249,7 @@ pub(super) struct Push {
     pub(super) series: usize,
     /// CPU time of all threads but the caller, for one push.
     pub(super) worker_ns: Rounds,
-    /// Of the same, for one push.
+    /// Of the same, for one push, as counted with a part of the series.
     pub(super) instructions: Option<f64>,
     /// The last round.
     pub(super) run: Run,
