@@ -179,6 +179,8 @@ impl Bench<'_> {
         for _ in 0..self.options.rounds {
             for ((_, points), rounds) in growth.curves.iter().zip(&mut rounds) {
                 for ((_, line), rounds) in points.iter().zip(rounds) {
+                    let size = line.size.div_ceil(usize::try_from(self.options.divide)?);
+                    let line = &Line { size, ..line.clone() };
                     let run = self.programs.run(line, self.paced(line.pace), &[])?;
                     rounds.push(match growth.cost {
                         Cost::Caller => run.outcome.caller_ns,
