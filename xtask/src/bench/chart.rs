@@ -31,9 +31,10 @@ fn draw(file: &Path, title: &str, axis: &str, cost: Cost, curves: &[Curve]) -> R
         .x_label_area_size(40)
         .y_label_area_size(60)
         .build_cartesian_2d((left..right * 1.1).log_scale(), 0.0..top)?;
-    let unit = match cost {
-        Cost::Caller => "ns of the caller's CPU an operation",
-        Cost::Others => "ns of the other threads' CPU an item",
+    // The names stand where the curves are not: the others' cost falls to the right.
+    let (unit, place) = match cost {
+        Cost::Caller => ("ns of the caller's CPU an operation", SeriesLabelPosition::MiddleRight),
+        Cost::Others => ("ns of the other threads' CPU an item", SeriesLabelPosition::UpperRight),
     };
     chart.configure_mesh().x_desc(axis).y_desc(unit).light_line_style(WHITE).draw()?;
     for ((name, points), colour) in curves.iter().zip([BLUE, RED, GREEN, MAGENTA].into_iter().cycle()) {
@@ -44,7 +45,12 @@ fn draw(file: &Path, title: &str, axis: &str, cost: Cost, curves: &[Curve]) -> R
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;
+    chart
+        .configure_series_labels()
+        .position(place)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
     area.present()?;
     Ok(())
 }
