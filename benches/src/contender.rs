@@ -35,6 +35,8 @@ pub(crate) enum Contender {
     LgtmSpanmetrics,
     /// lgtm's recorder alone.
     LgtmMimir,
+    /// The same, pushing by remote write 2.0.
+    LgtmMimirTwo,
     /// tracing-loki.
     TracingLoki,
     /// tracing-opentelemetry with the SDK's batch processor, and an exporter that sends nothing.
@@ -146,6 +148,9 @@ impl Contender {
                 Box::new(lgtm::start(settings, Layers { spanmetrics: true, mimir: true, ..Layers::NONE })?)
             }
             Self::LgtmMimir => Box::new(lgtm::start(settings, Layers { mimir: true, ..Layers::NONE })?),
+            Self::LgtmMimirTwo => {
+                Box::new(lgtm::start(settings, Layers { mimir: true, is_remote_write_2: true, ..Layers::NONE })?)
+            }
             Self::TracingLoki => Box::new(tracing_loki::TracingLoki::start(settings)?),
             Self::OpentelemetryNull => Box::new(opentelemetry::start(settings, Transport::None, Front::Tracing)?),
             Self::OpentelemetryHttp => Box::new(opentelemetry::start(settings, Transport::Http, Front::Tracing)?),

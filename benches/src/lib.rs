@@ -6,6 +6,10 @@
 //! ```
 //!
 //! The process has one backend, a process of its own (`bin/backend.rs`), whose CPU time is so in no figure.
+//!
+//! Beside this package, outside the workspace, are the programs of `builds/`: as small as a program with lgtm or with a peer can be, so
+//! that what a library adds to an executable, to a tree of crates and to a build can be measured. What an outage loses is in
+//! `src/load/`.
 
 mod contender;
 mod contenders;

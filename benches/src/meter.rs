@@ -33,6 +33,8 @@ pub(crate) struct Measured {
     began: Began,
     /// CPU time of calling threads beside the main one, the pauses too.
     beside: Duration,
+    /// Of all other threads, where the end is no part of what is measured.
+    others: Option<Duration>,
 }
 
 /// The clocks when the measurement began.
@@ -69,11 +71,20 @@ impl Measured {
             wake_ups_per_second: None,
             began: Began::now(),
             beside: Duration::ZERO,
+            others: None,
         }
+    }
+
+    /// Each operation was waited for: what the other threads do from here on is not of interest. Main thread.
+    pub(crate) fn until_here(self) -> Self {
+        Self { others: Some(self.others_until_now()), ..self }
     }
 
     /// CPU time of all threads that do not call, since the measurement began: to be asked at the end, when all is sent. Main thread.
     pub(crate) fn others_until_now(&self) -> Duration {
+        if let Some(others) = self.others {
+            return others;
+        }
         let now = Began::now();
         let main = now.main.saturating_sub(self.began.main);
         now.process.saturating_sub(self.began.process).saturating_sub(main).saturating_sub(self.beside)
@@ -138,9 +149,9 @@ impl Meter {
     }
 
     /// Operations before each burst that are not measured: after a pause the first ones find a processor that has slept, and caches
-    /// full of something else.
+    /// full of something else. Where nothing is warmed up, neither is this.
     fn lead(&self) -> u64 {
-        if self.pause.is_zero() { 0 } else { self.burst / 2 }
+        if self.pause.is_zero() || self.warm_up_operations == 0 { 0 } else { self.burst / 2 }
     }
 
     fn bursts<C>(&self, context: &C, operation: &impl Fn(&C, u64), first: u64, before: impl Fn()) -> Part {

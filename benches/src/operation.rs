@@ -43,6 +43,8 @@ pub(crate) enum Operation {
     HistogramInSpan,
     /// The text of as many series.
     Scrape,
+    /// A push of as many series: collected, encoded, compressed and sent, while the caller waits.
+    RemoteWrite,
     /// A counter by the macro, each time another of as many series.
     Series,
     /// An event, each time of another of as many streams.
@@ -95,7 +97,12 @@ pub(crate) fn run(
             Operation::Filled => Some(shapes::filled(meter, size)),
             Operation::Scrape => {
                 facades::series(size);
-                Some(meter.run(|| (), |(), _| scraped(running.scrape().ok().flatten())))
+                // Nothing is sent: the last push, of all of them, is no part of it.
+                Some(meter.run(|| (), |(), _| scraped(running.scrape().ok().flatten())).until_here())
+            }
+            Operation::RemoteWrite => {
+                facades::series(size);
+                Some(meter.run(|| (), |(), _| pushed(running.flush())).until_here())
             }
             Operation::Idle | Operation::Lifecycle => None,
         },
@@ -112,6 +119,11 @@ pub(crate) fn run(
 pub(crate) fn scraped(text: Option<String>) {
     let text = std::hint::black_box(text);
     assert!(text.is_some_and(|text| !text.is_empty()), "the scrape is empty");
+}
+
+/// A push that failed, or was none, would be quick.
+fn pushed(flushed: anyhow::Result<bool>) {
+    assert!(flushed.unwrap_or(false), "the series were not pushed");
 }
 
 fn idle() -> anyhow::Result<Measured> {

@@ -1,5 +1,5 @@
 //! A backend that takes every request and keeps nothing but numbers: items and bytes as they came over the wire. It answers Loki's
-//! push, OTLP over HTTP and gRPC, and anything else. It says `listening <URL>`; at each line on standard input it says what came, as
+//! push, OTLP over HTTP and gRPC, remote write in both versions, and anything else. It says `listening <URL>`; at each line on standard input it says what came, as
 //! JSON, and ends where standard input ends.
 
 #![allow(clippy::print_stdout, reason = "a program tells its outcome")]
@@ -23,6 +23,11 @@ const LARGEST: usize = 256 * 1024 * 1024;
 /// The flag and the length before a message of gRPC.
 const GRPC_HEADER: usize = 5;
 
+/// Loki's push.
+const LOKI: &str = "/loki/api/v1/push";
+/// Mimir's.
+const REMOTE_WRITE: &str = "/api/v1/push";
+
 /// What came.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Tally {
@@ -32,7 +37,11 @@ struct Tally {
     line_bytes: u64,
     spans: u64,
     span_bytes: u64,
-    /// Of everything else: metrics.
+    /// Time series of remote write, requests of them and bytes of those.
+    series: u64,
+    series_requests: u64,
+    series_bytes: u64,
+    /// Of everything else.
     other_bytes: u64,
     /// Requests that could not be read.
     unreadable: u64,
@@ -72,6 +81,30 @@ struct OfScope {
     items: Vec<Bytes>,
 }
 
+/// Remote write of both versions, as far as it takes to count the series: those of 1.0 and of 2.0 have numbers of their own.
+#[derive(Clone, PartialEq, Message)]
+struct Write {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    series: Vec<Bytes>,
+    #[prost(message, repeated, tag = "5")]
+    series_of_2: Vec<SeriesOf2>,
+}
+
+/// A receiver of 2.0 says how many samples and histograms it has written.
+#[derive(Clone, PartialEq, Message)]
+struct SeriesOf2 {
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    samples: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    histograms: Vec<Bytes>,
+}
+
+impl Write {
+    fn series(&self) -> u64 {
+        (self.series.len() + self.series_of_2.len()) as u64
+    }
+}
+
 impl Export {
     fn items(&self) -> u64 {
         let scopes = self.resources.iter().flat_map(|resource| &resource.scopes);
@@ -103,15 +136,28 @@ async fn take(State(tally): State<Shared>, request: Request<Body>) -> Response<B
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let is_grpc = head.headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    count(&tally, head.uri.path(), &body, is_grpc);
+    let written = (head.uri.path() == REMOTE_WRITE).then(|| written(&body)).flatten();
+    count(&tally, head.uri.path(), &body, is_grpc, written.as_ref());
     if is_grpc {
         return empty_message();
     }
-    if head.uri.path() == "/loki/api/v1/push" {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        StatusCode::OK.into_response()
+    match written {
+        Some(written) => written_all(&written),
+        None if head.uri.path() == LOKI => StatusCode::NO_CONTENT.into_response(),
+        None => StatusCode::OK.into_response(),
     }
+}
+
+/// All of a request of remote write was written: what 2.0 asks a receiver to say.
+fn written_all(write: &Write) -> Response<Body> {
+    let all = |of: fn(&SeriesOf2) -> usize| write.series_of_2.iter().map(of).sum::<usize>();
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if !write.series_of_2.is_empty() {
+        let headers = response.headers_mut();
+        headers.insert("x-prometheus-remote-write-samples-written", all(|series| series.samples.len()).into());
+        headers.insert("x-prometheus-remote-write-histograms-written", all(|series| series.histograms.len()).into());
+    }
+    response
 }
 
 /// An empty message, and that all is well.
@@ -124,7 +170,7 @@ fn empty_message() -> Response<Body> {
     response
 }
 
-fn count(tally: &Shared, path: &str, body: &Bytes, is_grpc: bool) {
+fn count(tally: &Shared, path: &str, body: &Bytes, is_grpc: bool, written: Option<&Write>) {
     let bytes = body.len() as u64;
     let mut message = body.clone();
     if is_grpc {
@@ -132,8 +178,10 @@ fn count(tally: &Shared, path: &str, body: &Bytes, is_grpc: bool) {
     }
     let lines = |lines| Tally { lines, line_bytes: bytes, ..Tally::default() };
     let spans = |spans| Tally { spans, span_bytes: bytes, ..Tally::default() };
+    let series = |series| Tally { series, series_requests: 1, series_bytes: bytes, ..Tally::default() };
     let came = match path {
-        "/loki/api/v1/push" => pushed(&message).map(lines),
+        LOKI => pushed(&message).map(lines),
+        REMOTE_WRITE => written.map(Write::series).map(series),
         "/v1/logs" => Export::decode(message).ok().map(|export| lines(export.items())),
         "/v1/traces" | "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => {
             Export::decode(message).ok().map(|export| spans(export.items()))
@@ -147,12 +195,22 @@ fn count(tally: &Shared, path: &str, body: &Bytes, is_grpc: bool) {
     tally.line_bytes += came.line_bytes;
     tally.spans += came.spans;
     tally.span_bytes += came.span_bytes;
+    tally.series += came.series;
+    tally.series_requests += came.series_requests;
+    tally.series_bytes += came.series_bytes;
     tally.other_bytes += came.other_bytes;
     tally.unreadable += came.unreadable;
 }
 
 fn pushed(body: &Bytes) -> Option<u64> {
-    let plain = snap::raw::Decoder::new().decompress_vec(body).ok()?;
-    let push = Push::decode(Bytes::from(plain)).ok()?;
+    let push = Push::decode(plain(body)?).ok()?;
     Some(push.streams.iter().map(|stream| stream.entries.len() as u64).sum())
+}
+
+fn written(body: &Bytes) -> Option<Write> {
+    Write::decode(plain(body)?).ok()
+}
+
+fn plain(body: &Bytes) -> Option<Bytes> {
+    snap::raw::Decoder::new().decompress_vec(body).ok().map(Bytes::from)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use lgtm::{Console, Endpoint, Overflow, Profile, Telemetry};
 use lgtm_core::pipeline::{Pipeline, PipelineOptions};
 use lgtm_core::{Identity, Sampler, Worker};
-use lgtm_mimir::{Format, Mimir};
+use lgtm_mimir::{Format, Mimir, RemoteWrite};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
@@ -59,6 +59,7 @@ pub(crate) struct Layers {
     pub(crate) is_unsampled: bool,
     pub(crate) spanmetrics: bool,
     pub(crate) mimir: bool,
+    pub(crate) is_remote_write_2: bool,
 }
 
 impl Layers {
@@ -70,6 +71,7 @@ impl Layers {
         is_unsampled: false,
         spanmetrics: false,
         mimir: false,
+        is_remote_write_2: false,
     };
     pub(crate) const ALL: Self = Self { loki: true, tempo: true, spanmetrics: true, mimir: true, ..Self::NONE };
 }
@@ -82,6 +84,8 @@ pub(crate) struct Parts {
 
 /// More than the largest scrape has: the bounds are not what is measured.
 const SERIES: usize = 200_000;
+/// Room for the samples of a last push of 100,000 series and for the marker of each that ends it: in bytes, more than the default.
+const SAMPLES: usize = 64 * 1024 * 1024;
 /// The most that a label from a field may have.
 const STREAMS: usize = 1_000;
 
@@ -95,6 +99,11 @@ pub(crate) fn start(settings: &Settings, wanted: Layers) -> anyhow::Result<Parts
     let mut mimir = None;
     if wanted.mimir {
         let builder = lgtm_mimir::builder().push(endpoint.clone()).identity(identity.clone()).worker(worker.clone());
+        let version = if wanted.is_remote_write_2 { RemoteWrite::Two } else { RemoteWrite::One };
+        let builder = builder.remote_write(version);
+        let mut bounds = PipelineOptions::default();
+        bounds.queue.bytes = SAMPLES;
+        let builder = builder.options(bounds);
         let built = builder.series_limit(SERIES).name_series_limit(SERIES).build()?;
         built.install()?;
         pipelines.extend(built.pipeline().cloned());

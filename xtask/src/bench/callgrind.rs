@@ -22,10 +22,11 @@ impl Instructions {
     }
 }
 
-/// The arguments of valgrind, up to the program that it runs.
+/// The arguments of valgrind, up to the program that it runs. Counted from `main` on: before it, a peer's clock is set by the time
+/// that passes, with instructions as they come.
 pub(crate) fn arguments(folder: &Path) -> Vec<String> {
     let file = folder.join("out").display().to_string();
-    ["--quiet", "--tool=callgrind", "--separate-threads=yes"]
+    ["--quiet", "--tool=callgrind", "--separate-threads=yes", "--zero-before=main"]
         .map(str::to_owned)
         .into_iter()
         .chain([format!("--callgrind-out-file={file}")])

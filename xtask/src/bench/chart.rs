@@ -6,18 +6,19 @@ use anyhow::anyhow;
 use plotters::prelude::*;
 
 use super::measure::Curve;
+use super::plan::Cost;
 
 const SIZE: (u32, u32) = (720, 360);
 
-/// Writes one chart: CPU time of the caller over `axis`, which is logarithmic.
+/// Writes one chart: CPU time over `axis`, which is logarithmic.
 ///
 /// # Errors
 /// If it cannot be drawn or written.
-pub(super) fn write(file: &Path, title: &str, axis: &str, curves: &[Curve]) -> anyhow::Result<()> {
-    draw(file, title, axis, curves).map_err(|error| anyhow!("{}: {error}", file.display()))
+pub(super) fn write(file: &Path, title: &str, axis: &str, cost: Cost, curves: &[Curve]) -> anyhow::Result<()> {
+    draw(file, title, axis, cost, curves).map_err(|error| anyhow!("{}: {error}", file.display()))
 }
 
-fn draw(file: &Path, title: &str, axis: &str, curves: &[Curve]) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(file: &Path, title: &str, axis: &str, cost: Cost, curves: &[Curve]) -> Result<(), Box<dyn std::error::Error>> {
     let points = || curves.iter().flat_map(|(_, points)| points);
     let right = points().map(|(at, _)| *at as f64).fold(1.0, f64::max);
     let left = points().map(|(at, _)| *at as f64).fold(right, f64::min);
@@ -30,7 +31,12 @@ fn draw(file: &Path, title: &str, axis: &str, curves: &[Curve]) -> Result<(), Bo
         .x_label_area_size(40)
         .y_label_area_size(60)
         .build_cartesian_2d((left..right * 1.1).log_scale(), 0.0..top)?;
-    chart.configure_mesh().x_desc(axis).y_desc("ns of the caller's CPU an operation").light_line_style(WHITE).draw()?;
+    // The names stand where the curves are not: the others' cost falls to the right.
+    let (unit, place) = match cost {
+        Cost::Caller => ("ns of the caller's CPU an operation", SeriesLabelPosition::MiddleRight),
+        Cost::Others => ("ns of the other threads' CPU an item", SeriesLabelPosition::UpperRight),
+    };
+    chart.configure_mesh().x_desc(axis).y_desc(unit).light_line_style(WHITE).draw()?;
     for ((name, points), colour) in curves.iter().zip([BLUE, RED, GREEN, MAGENTA].into_iter().cycle()) {
         let at = points.iter().map(|(at, cost)| (*at as f64, *cost));
         let series = LineSeries::new(at, colour.stroke_width(2)).point_size(3);
@@ -39,24 +45,29 @@ fn draw(file: &Path, title: &str, axis: &str, curves: &[Curve]) -> Result<(), Bo
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;
+    chart
+        .configure_series_labels()
+        .position(place)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
     area.present()?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::write;
+    use super::{Cost, write};
 
     #[test]
     fn a_chart_has_its_title_axis_and_curves() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chart.svg");
-        write(&file, "the title", "series", &[("ours", vec![(1, 10.0), (1_000, 12.0)]), ("theirs", vec![(1, 90.0)])])
-            .unwrap();
+        let curves = [("ours", vec![(1, 10.0), (1_000, 12.0)]), ("theirs", vec![(1, 90.0)])];
+        write(&file, "the title", "series", Cost::Others, &curves).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.starts_with("<svg") && text.trim_end().ends_with("</svg>"), "{text}");
-        for part in ["the title", "series", "ours", "theirs"] {
+        for part in ["the title", "series", "ours", "theirs", "other threads"] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -2,13 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 
 use super::Options;
 use super::callgrind::{self, Instructions};
-use super::plan::{self, FLAT_OUT, Growth, LIVES, Line, Pace, Section};
+use super::plan::{self, Cost, FLAT_OUT, Growth, LIVES, Line, PUSHED_SERIES, Pace, REMOTE_WRITE, Section};
 use super::programs::{Programs, Run};
 use super::statistics::Rounds;
+
+/// Pauses between bursts under callgrind, in milliseconds.
+const PAUSES_MS: [u64; 2] = [60, 240];
+
+/// Instructions of a push are counted with this part of the series: more take minutes.
+const COUNTED_PART: usize = 10;
 
 /// What was measured of one line.
 #[derive(Debug, Clone, Default)]
@@ -22,8 +28,9 @@ pub(super) struct Figures {
     pub(super) span_bytes: Option<f64>,
     /// Of the lines or spans that were made in the last round, whichever it sends fewer of.
     pub(super) lost: Option<f64>,
-    /// With Cargo's default release profile.
+    /// With Cargo's default release profile: caller and other threads.
     pub(super) default_release_ns: Rounds,
+    pub(super) default_release_others_ns: Rounds,
 }
 
 /// A section with its figures, line by line.
@@ -88,7 +95,9 @@ impl Bench<'_> {
         figures.others_ns.push(run.outcome.others_ns);
         (figures.line_bytes, figures.span_bytes, figures.lost) = wire(line, &run);
         if is_main && let Some(programs) = self.default_release {
-            figures.default_release_ns.push(programs.run(line, pace, &[])?.outcome.caller_ns);
+            let outcome = programs.run(line, pace, &[])?.outcome;
+            figures.default_release_ns.push(outcome.caller_ns);
+            figures.default_release_others_ns.push(outcome.others_ns);
         }
         Ok(())
     }
@@ -96,22 +105,70 @@ impl Bench<'_> {
     fn instructions(&self, line: &Line) -> anyhow::Result<Option<Instructions>> {
         let Some(valgrind) = self.valgrind else { return Ok(None) };
         let is_local = line.pace.pause_ms == 0;
-        let (short, long) = if is_local { (10_000, 60_000) } else { (1_024, 3_072) };
-        let run = |iterations| {
-            let folder = tempfile::tempdir().context("no scratch folder")?;
-            let arguments = callgrind::arguments(folder.path());
-            let mut above = vec![valgrind.to_string_lossy().into_owned()];
-            above.extend(arguments);
-            let above: Vec<&str> = above.iter().map(String::as_str).collect();
-            // Everything is fifty times slower: so are the pauses longer.
-            let pause_ms = if is_local { 0 } else { 60 };
-            self.programs.run_under(&above, line, Pace { iterations, pause_ms, ..line.pace }, &[])?;
-            callgrind::totals(folder.path())
+        let (short, long) = match (line.operation, is_local) {
+            ("remote-write", _) => (1, 4),
+            (_, true) => (10_000, 60_000),
+            (_, false) => (1_024, 3_072),
         };
-        Ok(Some(Instructions::of_one(run(short)?, run(long)?, long - short)))
+        // Everything is fifty times slower: so are the pauses longer, at the second attempt so long that nothing is lost.
+        let pauses: &[u64] = if is_local { &[0] } else { &PAUSES_MS };
+        let mut counted = None;
+        for pause_ms in pauses {
+            let pace = |iterations| Pace { iterations, pause_ms: *pause_ms, ..line.pace };
+            // Both at once: instructions do not mind who else is there.
+            let (short, long) = std::thread::scope(|scope| {
+                let beside = scope.spawn(|| self.count(valgrind, line, pace(short)));
+                let long = self.count(valgrind, line, pace(long));
+                (beside.join().unwrap_or_else(|_| Err(anyhow!("the thread that measures has panicked"))), long)
+            });
+            let ((short, short_run), (long, long_run)) = (short?, long?);
+            // Those before each burst are made and counted too.
+            let more = long_run.outcome.made.saturating_sub(short_run.outcome.made);
+            counted = Some(Instructions::of_one(short, long, more));
+            if [short_run, long_run].iter().all(|run| wire(line, run).2.is_none_or(|lost| lost <= 0.0)) {
+                break;
+            }
+        }
+        Ok(counted)
     }
 
-    /// The curves of one chart: medians of the caller's CPU time.
+    /// One run under callgrind.
+    fn count(&self, valgrind: &Path, line: &Line, pace: Pace) -> anyhow::Result<(Instructions, Run)> {
+        let folder = tempfile::tempdir().context("no scratch folder")?;
+        let mut above = vec![valgrind.to_string_lossy().into_owned()];
+        above.extend(callgrind::arguments(folder.path()));
+        let above: Vec<&str> = above.iter().map(String::as_str).collect();
+        let run = self.programs.run_under(&above, line, pace, &[])?;
+        Ok((callgrind::totals(folder.path())?, run))
+    }
+
+    /// Pushes of many series, which the caller waits for.
+    ///
+    /// # Errors
+    /// If a run cannot be made.
+    pub(super) fn remote_write(&self) -> anyhow::Result<Vec<Push>> {
+        let series = PUSHED_SERIES.div_ceil(usize::try_from(self.options.divide)?);
+        let line = |name, contender| Line::push(name, contender, series);
+        let mut pushes: Vec<Push> =
+            REMOTE_WRITE.iter().map(|(name, _)| Push { name: (*name).to_owned(), series, ..Push::default() }).collect();
+        for round in 1..=self.options.rounds {
+            eprintln!("round {round} of {}: remote write of {series} series", self.options.rounds);
+            for ((name, contender), push) in REMOTE_WRITE.iter().zip(&mut pushes) {
+                let line = line(name, contender);
+                let run = self.programs.run(&line, line.pace, &[])?;
+                push.worker_ns.push(run.outcome.others_ns);
+                push.run = run;
+            }
+        }
+        for ((name, contender), push) in REMOTE_WRITE.iter().zip(&mut pushes) {
+            let counted = Line::push(name, contender, series / COUNTED_PART);
+            let counts = self.instructions(&counted).with_context(|| counted.name.clone())?;
+            push.instructions = counts.map(|counts| counts.others * COUNTED_PART as f64);
+        }
+        Ok(pushes)
+    }
+
+    /// The curves of one chart: medians.
     ///
     /// # Errors
     /// If a point cannot be measured.
@@ -122,8 +179,13 @@ impl Bench<'_> {
         for _ in 0..self.options.rounds {
             for ((_, points), rounds) in growth.curves.iter().zip(&mut rounds) {
                 for ((_, line), rounds) in points.iter().zip(rounds) {
+                    let size = line.size.div_ceil(usize::try_from(self.options.divide)?);
+                    let line = &Line { size, ..line.clone() };
                     let run = self.programs.run(line, self.paced(line.pace), &[])?;
-                    rounds.push(run.outcome.caller_ns);
+                    rounds.push(match growth.cost {
+                        Cost::Caller => run.outcome.caller_ns,
+                        Cost::Others => of_arrived(line, &run),
+                    });
                 }
             }
         }
@@ -182,6 +244,33 @@ impl Bench<'_> {
     }
 }
 
+/// Pushes of one contender.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Push {
+    pub(super) name: String,
+    pub(super) series: usize,
+    /// CPU time of all threads but the caller, for one push.
+    pub(super) worker_ns: Rounds,
+    /// Of the same, for one push, as counted with a part of the series.
+    pub(super) instructions: Option<f64>,
+    /// The last round.
+    pub(super) run: Run,
+}
+
+impl Push {
+    /// Of the series of all pushes, the part that did not come. At the end there is one push more, and a marker for each series.
+    pub(super) fn lost(&self) -> f64 {
+        let sent = (self.run.outcome.made + 2) * self.series as u64;
+        sent.saturating_sub(self.run.received.series) as f64 / sent.max(1) as f64
+    }
+}
+
+/// CPU time of all threads but the caller by the items that arrived: to drop an item costs less than to send it.
+fn of_arrived(line: &Line, run: &Run) -> f64 {
+    let arrived = arrived(line, run).unwrap_or(run.outcome.made);
+    run.outcome.others_ns * run.outcome.made as f64 / arrived.max(1) as f64
+}
+
 /// One run without pauses.
 #[derive(Debug, Clone)]
 pub(super) struct FlatOut {
@@ -225,9 +314,37 @@ pub(super) fn arrived(line: &Line, run: &Run) -> Option<u64> {
 }
 
 /// The lines of lgtm of which something was lost.
-pub(super) fn lossy(all: &[Measured]) -> Vec<&str> {
+pub(super) fn lossy<'a>(all: &'a [Measured], pushes: &'a [Push]) -> Vec<&'a str> {
     let lines = all.iter().flat_map(|(section, figures)| section.lines.iter().zip(figures));
     let ours = lines
         .filter(|(line, figures)| line.contender.starts_with("lgtm") && figures.lost.is_some_and(|lost| lost > 0.0));
-    ours.map(|(line, _)| line.name.as_str()).collect()
+    let ours = ours.map(|(line, _)| line.name.as_str());
+    ours.chain(pushes.iter().filter(|push| push.lost() > 0.0).map(|push| push.name.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::programs::{Outcome, Received};
+
+    #[test]
+    fn a_push_has_lost_what_is_missing_of_all_pushes_and_the_markers_of_the_end() {
+        let of = |received| {
+            let outcome = Outcome { made: 3, ..Outcome::default() };
+            let run = Run { outcome, received: Received { series: received, ..Received::default() } };
+            Push { series: 100, run, ..Push::default() }
+        };
+        // The program's own series come besides.
+        assert!((of(530).lost() - 0.0).abs() < f64::EPSILON);
+        assert!((of(400).lost() - 0.2).abs() < f64::EPSILON);
+        assert_eq!(lossy(&[], &[Push { name: "pushes".to_owned(), ..of(400) }]), ["pushes"]);
+    }
+
+    #[test]
+    fn the_worker_is_divided_by_what_arrived() {
+        let line = Line::flat_out("", "opentelemetry-http", "span-event", 1, Pace::default());
+        let outcome = Outcome { made: 1_000, others_ns: 30.0, ..Outcome::default() };
+        let run = Run { outcome, received: Received { spans: 500, ..Received::default() } };
+        assert!((of_arrived(&line, &run) - 60.0).abs() < f64::EPSILON);
+    }
 }

@@ -2,14 +2,17 @@
 //! rounds, each time in a process of its own, against a backend that takes everything and keeps nothing. One table an operation.
 //!
 //! ```text
-//! plan.rs: who does what ── measure.rs: in turn ── programs.rs, callgrind.rs: one process each ── report.rs, chart.rs: tables, charts
+//! plan/: who does what ── measure.rs: in turn ── programs.rs, callgrind.rs: one process each ── report.rs, chart.rs: tables, charts
+//! builds.rs: what a library costs before a program runs ── instructions.rs: the stored counts of the hot path
 //! ```
 
+mod builds;
 mod callgrind;
 mod chart;
 mod instructions;
 mod machine;
 mod measure;
+mod notes;
 mod plan;
 mod programs;
 mod report;
@@ -22,6 +25,7 @@ use anyhow::{Context as _, bail};
 
 use crate::cargo;
 use crate::stack::on_path;
+use crate::table::thousands;
 use measure::Bench;
 use plan::Section;
 use programs::Programs;
@@ -33,8 +37,6 @@ pub(crate) use programs::build;
 const PACKAGE: &str = "lgtm-benches";
 /// Cargo's profile where nobody has changed it.
 const DEFAULT_RELEASE: &str = "default-release";
-/// The profile of the program that counts allocations: they are the same in all, and this one is quick to build.
-const COUNTING: &str = "dev";
 
 /// What `bench` does.
 #[derive(Debug, Clone, clap::Args)]
@@ -42,16 +44,21 @@ pub(crate) struct Options {
     /// How often each contender has its turn.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Only these tables: the first words of the plan, such as event, span-event, all, scrape, flat-out, lives, growth.
+    /// Only these tables, such as event, span-event, all, scrape, remote-write, flat-out, lives, growth, builds; a word that is none
+    /// is answered with all of them.
     #[arg(long, value_delimiter = ',', value_name = "TABLE")]
     only: Vec<String>,
-    /// Cargo's profile for the contenders.
+    /// Cargo's profile for the contenders: thin LTO.
     #[arg(long, default_value = "side-by-side")]
     profile: String,
-    /// Leaves out the second build, with Cargo's default release profile, for the two main tables.
+    /// Leaves out the second build, with Cargo's default release profile, for event, span-event and all.
     #[arg(long)]
     without_default_release: bool,
-    /// Leaves out the instructions.
+    /// Adds what a library costs before a program runs: two programs outside the workspace, with lgtm and with
+    /// init-tracing-opentelemetry, are built with nothing built before; it takes minutes.
+    #[arg(long)]
+    builds: bool,
+    /// Leaves out the instructions, which valgrind counts: minutes too.
     #[arg(long)]
     without_instructions: bool,
     /// Does everything that many times less often.
@@ -61,10 +68,10 @@ pub(crate) struct Options {
     #[arg(long)]
     write: bool,
     /// A few tables, once and with tiny numbers, of programs that are quick to build: whether the bench works, not what anything costs.
-    #[arg(long, conflicts_with_all = ["write", "rounds", "only", "profile"])]
+    #[arg(long, conflicts_with_all = ["write", "rounds", "only", "profile", "builds"])]
     smoke: bool,
     /// Only the instructions of the hot path, held against the stored ones: what `check instructions` does.
-    #[arg(long, conflicts_with_all = ["write", "smoke", "only"])]
+    #[arg(long, conflicts_with_all = ["write", "smoke", "only", "builds"])]
     instructions: bool,
     /// Stores them, instead of holding them against the stored ones.
     #[arg(long, requires = "instructions")]
@@ -76,11 +83,23 @@ impl Options {
     pub(crate) fn smoke() -> Self {
         Self {
             rounds: 1,
-            only: ["event", "span-event", "all", "counter", "scrape", "metric-threads", "flat-out", "lives"]
-                .map(str::to_owned)
-                .to_vec(),
+            only: [
+                "event",
+                "span-event",
+                "all",
+                "counter",
+                "scrape",
+                "metric-threads",
+                REMOTE_WRITE,
+                FLAT_OUT,
+                LIVES,
+                GROWTH,
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             profile: "dev".to_owned(),
             without_default_release: true,
+            builds: false,
             without_instructions: true,
             divide: 200,
             write: false,
@@ -91,13 +110,21 @@ impl Options {
     }
 
     fn wants(&self, table: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == table)
+        self.only.is_empty() || self.names(table)
+    }
+
+    fn names(&self, table: &str) -> bool {
+        self.only.iter().any(|only| only == table)
     }
 }
 
+const REMOTE_WRITE: &str = "remote-write";
 const FLAT_OUT: &str = "flat-out";
 const LIVES: &str = "lives";
 const GROWTH: &str = "growth";
+const BUILDS: &str = "builds";
+/// Beside those of the plan.
+const OTHER_TABLES: [&str; 5] = [REMOTE_WRITE, FLAT_OUT, LIVES, GROWTH, BUILDS];
 
 /// # Errors
 /// If something cannot be built, run or written. Instructions that have grown are no error but an exit code.
@@ -113,10 +140,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 fn bench(options: &Options) -> anyhow::Result<ExitCode> {
     let sections = chosen(options)?;
-    let programs = built(&options.profile, "cost")?;
-    let allocations = built(COUNTING, "allocations")?;
+    // All that is built first: while something is measured nothing is.
+    let builds = if options.builds || options.names(BUILDS) { builds::measure()? } else { Vec::new() };
+    let only_builds = options.only.iter().all(|only| only == BUILDS) && !options.only.is_empty();
+    if only_builds {
+        let text = told_builds(&builds);
+        output!("{text}");
+        if options.write {
+            write(options, None, &text)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let backend = build(PACKAGE, "backend", &options.profile)?;
+    let built = |program, profile: &str| {
+        anyhow::Ok(Programs { cost: build(PACKAGE, program, profile)?, backend: backend.clone() })
+    };
+    let programs = built("cost", &options.profile)?;
+    let allocations = built("allocations", &options.profile)?;
     let wants_default = !options.without_default_release && sections.iter().any(|section| section.is_main);
-    let default_release = if wants_default { Some(built(DEFAULT_RELEASE, "cost")?) } else { None };
+    let default_release = if wants_default { Some(built("cost", DEFAULT_RELEASE)?) } else { None };
     let valgrind = if options.without_instructions { None } else { on_path("valgrind") };
     if valgrind.is_none() && !options.without_instructions {
         eprintln!("no instructions: valgrind is not on the path");
@@ -136,19 +178,30 @@ fn bench(options: &Options) -> anyhow::Result<ExitCode> {
         text += &part;
     };
     tell(report::sections(&measured));
+    let defaults = report::default_release(&measured);
+    if !defaults.is_empty() {
+        tell(titled("With Cargo's default release profile", notes::DEFAULT_RELEASE, &defaults));
+    }
+    let mut pushes = Vec::new();
+    if options.wants(REMOTE_WRITE) {
+        pushes = bench.remote_write()?;
+        let title = format!("Remote write of {} series", thousands(plan::PUSHED_SERIES as u64));
+        tell(titled(&title, notes::REMOTE_WRITE, &report::remote_write(&pushes)));
+    }
     if options.wants(FLAT_OUT) {
-        tell(format!("\n### Flat out\n\n{FLAT_OUT_NOTE}\n\n{}", report::flat_out(&bench.flat_out()?)));
+        tell(titled("Flat out", notes::FLAT_OUT, &report::flat_out(&bench.flat_out()?)));
     }
     if options.wants(LIVES) {
-        tell(format!("\n### Start, rest and end\n\n{LIVES_NOTE}\n\n{}", report::lives(&bench.lives()?)));
+        tell(titled("Start, rest and end", notes::LIVES, &report::lives(&bench.lives()?)));
     }
     if options.wants(GROWTH) {
         tell(charts(&bench, options)?);
     }
+    tell(told_builds(&builds));
     if options.write {
         write(options, valgrind.as_deref(), &text)?;
     }
-    let lossy: Vec<&str> = measure::lossy(&measured);
+    let lossy: Vec<&str> = measure::lossy(&measured, &pushes);
     if !lossy.is_empty() {
         eprintln!("lgtm has lost items at a pace that its queue takes: {}", lossy.join(", "));
         return Ok(ExitCode::FAILURE);
@@ -156,27 +209,27 @@ fn bench(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-const FLAT_OUT_NOTE: &str = "As fast as the threads can, without a pause; the backend shares the cores. Where the contender can make \
-    the caller wait for room, it does (lgtm, `Overflow::Block`); the others drop. Received a second: items that came, by the time from \
-    the first to the end of the shutdown. Each contender at its own default queue, unless it says otherwise.";
+fn titled(title: &str, note: &str, table: &str) -> String {
+    format!("\n### {title}\n\n{note}\n\n{table}")
+}
 
-const LIVES_NOTE: &str = "Medians. The start is that of all threads and connections that the library makes at once; the flush and the \
-    shutdown are those of a pipeline in which nothing waits, but lgtm's last push of metrics. Wake-ups are voluntary context switches of all \
-    threads, over three seconds in which the program does nothing.";
+/// The table of builds, if there is one.
+fn told_builds(builds: &[builds::Build]) -> String {
+    if builds.is_empty() {
+        return String::new();
+    }
+    titled("Before a program runs", notes::BUILDS, &report::builds(builds))
+}
 
 /// The sections that are wanted.
 fn chosen(options: &Options) -> anyhow::Result<Vec<Section>> {
     let all = plan::sections();
     let mut known: Vec<&str> = all.iter().map(|section| section.key).collect();
-    known.extend([FLAT_OUT, LIVES, GROWTH]);
+    known.extend(OTHER_TABLES);
     if let Some(unknown) = options.only.iter().find(|only| !known.contains(&only.as_str())) {
         bail!("there is no table `{unknown}`; accepted: {}", known.join(", "));
     }
     Ok(all.into_iter().filter(|section| options.wants(section.key)).collect())
-}
-
-fn built(profile: &str, program: &str) -> anyhow::Result<Programs> {
-    Ok(Programs { cost: build(PACKAGE, program, profile)?, backend: build(PACKAGE, "backend", profile)? })
 }
 
 /// The charts, beside the page if it is written.
@@ -184,14 +237,15 @@ fn charts(bench: &Bench<'_>, options: &Options) -> anyhow::Result<String> {
     let scratch = tempfile::tempdir().context("no scratch folder")?;
     let folder = if options.write { docs().join(FOLDER) } else { scratch.path().to_owned() };
     std::fs::create_dir_all(&folder)?;
-    let mut text = "\n### How the caller's cost grows\n".to_owned();
+    let mut text = titled("How cost grows", notes::GROWTH, "");
     for growth in plan::growths() {
         let curves = bench.growth(&growth)?;
-        chart::write(&folder.join(format!("{}.svg", growth.file)), growth.title, growth.axis, &curves)?;
-        text += &format!("\n![{}]({FOLDER}/{}.svg)\n\n", growth.title, growth.file);
+        chart::write(&folder.join(format!("{}.svg", growth.file)), growth.title, growth.axis, growth.cost, &curves)?;
+        text += &format!("![{}]({FOLDER}/{}.svg)\n\n", growth.title, growth.file);
         text += &report::curves(growth.axis, &curves);
+        text += "\n";
     }
-    Ok(text)
+    Ok(text.trim_end().to_owned() + "\n")
 }
 
 /// Where the charts are, beside the page.
@@ -239,7 +293,7 @@ mod tests {
     #[test]
     fn the_smoke_names_tables_that_exist() {
         let sections = chosen(&Options::smoke()).unwrap();
-        assert_eq!(sections.len() + 2, Options::smoke().only.len());
+        assert_eq!(sections.len() + 4, Options::smoke().only.len());
         let wrong = Options { only: vec!["evnt".to_owned()], ..Options::smoke() };
         assert!(chosen(&wrong).unwrap_err().to_string().contains("no table `evnt`"));
     }

@@ -52,6 +52,9 @@ pub(super) struct Received {
     pub(super) line_bytes: u64,
     pub(super) spans: u64,
     pub(super) span_bytes: u64,
+    pub(super) series: u64,
+    pub(super) series_requests: u64,
+    pub(super) series_bytes: u64,
     pub(super) unreadable: u64,
 }
 
