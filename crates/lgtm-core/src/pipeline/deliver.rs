@@ -211,7 +211,14 @@ impl<S: Signal> Task<S> {
             return;
         }
         self.collected = Instant::now();
+        let comes_whole = self.signal.kind() == crate::accounting::SignalKind::Metrics;
+        if comes_whole {
+            self.queue.lend();
+        }
         let collected = std::panic::catch_unwind(AssertUnwindSafe(|| self.signal.collect(&self.queue, last)));
+        if comes_whole {
+            self.queue.end_loan();
+        }
         if collected.is_err() {
             diagnostics::warn(&format!(
                 "collecting {} panicked; the next interval tries again",

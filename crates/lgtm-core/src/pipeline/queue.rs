@@ -20,7 +20,8 @@ use crate::suppress::is_suppressed;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct QueueLimits {
-    /// Bytes of all items that are not settled, those in flight included. Default: 24 MiB.
+    /// Bytes of all items that are not settled, those in flight included. Default: 24 MiB. A collection of metrics that finds nothing
+    /// waiting may go beyond: it is as large as what there is to collect.
     pub bytes: usize,
     /// Number of all items that are not settled. Default: 262,144.
     pub items: usize,
@@ -73,6 +74,8 @@ impl Priority {
 const CHUNK_BYTES: usize = 128 * 1024;
 /// A buffer's size, so that the item that fills it does not make it grow. Memory that is not written to is not used.
 const CHUNK_CAPACITY: usize = CHUNK_BYTES + 8 * 1024;
+/// What a collection may take beyond the bounds: it is bounded by what there is to collect.
+const LOAN: usize = usize::MAX / 4;
 /// Emptied buffers kept for reuse.
 const POOLED: usize = 16;
 
@@ -109,6 +112,9 @@ pub struct Queue {
     advance_items: usize,
     free_bytes: AtomicUsize,
     free_items: AtomicUsize,
+    /// What a collection has got beyond the bounds: what becomes free goes there first. Worker.
+    lent_bytes: AtomicUsize,
+    lent_items: AtomicUsize,
     sealed: Mutex<Sealed>,
     wake_bytes: usize,
     wake_items: usize,
@@ -167,6 +173,8 @@ impl Queue {
             advance_items: advance(limits.items, 32).min(256),
             free_bytes: AtomicUsize::new(limits.bytes),
             free_items: AtomicUsize::new(limits.items),
+            lent_bytes: AtomicUsize::new(0),
+            lent_items: AtomicUsize::new(0),
             sealed: Mutex::default(),
             wake_bytes: batch_bytes.min(limits.bytes / 2),
             wake_items: batch_items.min(limits.items / 2),
@@ -388,10 +396,40 @@ impl Queue {
         std::mem::take(&mut *self.sealed.lock()).chunks
     }
 
+    /// Lets a collection go beyond the bounds, if nothing of earlier ones is left: it comes all at once, and is as large as what is
+    /// collected. Nobody else admits meanwhile. Worker.
+    pub(super) fn lend(&self) {
+        if self.pending() == 0 {
+            for (free, lent) in [(&self.free_bytes, &self.lent_bytes), (&self.free_items, &self.lent_items)] {
+                lent.fetch_add(LOAN, Ordering::Relaxed);
+                free.fetch_add(LOAN, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The collection is over: what it has not used of the loan goes back. Worker.
+    pub(super) fn end_loan(&self) {
+        for Padded(shard) in &self.shards {
+            self.give_back(&mut shard.lock());
+        }
+        for (free, lent) in [(&self.free_bytes, &self.lent_bytes), (&self.free_items, &self.lent_items)] {
+            let owed = lent.load(Ordering::Relaxed);
+            let back = free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| Some(free.saturating_sub(owed)));
+            lent.fetch_sub(back.unwrap_or_default().min(owed), Ordering::Relaxed);
+        }
+    }
+
     /// The chunk's items are settled: their space is free again, and the buffer is reused. Worker.
     pub(super) fn release(&self, chunk: Chunk) {
-        self.free_bytes.fetch_add(chunk.bytes(), Ordering::Relaxed);
-        self.free_items.fetch_add(chunk.items(), Ordering::Relaxed);
+        for (space, free, lent) in
+            [(chunk.bytes(), &self.free_bytes, &self.lent_bytes), (chunk.items(), &self.free_items, &self.lent_items)]
+        {
+            let owed = lent.load(Ordering::Relaxed).min(space);
+            if owed > 0 {
+                lent.fetch_sub(owed, Ordering::Relaxed);
+            }
+            free.fetch_add(space - owed, Ordering::Relaxed);
+        }
         let mut buffer = chunk.into_buffer();
         if buffer.capacity() <= 2 * CHUNK_BYTES {
             let mut pool = self.pool.lock();
@@ -444,7 +482,8 @@ impl Queue {
     /// Bytes of the items that are not settled, with what the shards hold in advance.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
-        self.limits.bytes.saturating_sub(self.free_bytes.load(Ordering::Relaxed))
+        let all = self.limits.bytes + self.lent_bytes.load(Ordering::Relaxed);
+        all.saturating_sub(self.free_bytes.load(Ordering::Relaxed))
     }
 
     /// The queue's bounds.

@@ -315,18 +315,69 @@ fn a_failing_backend_costs_no_sample_and_a_refusal_is_not_repeated() {
 }
 
 #[test]
-fn what_a_queue_that_is_too_small_does_not_take_is_counted() {
+fn what_a_queue_that_is_full_of_an_earlier_collection_does_not_take_is_counted() {
     let stack = Devstack::start_blocking().unwrap();
+    stack.script(lgtm_devstack::Endpoint::RemoteWrite, [Reply::status(503).always()]);
     let mut options = lgtm_core::pipeline::PipelineOptions::default();
     options.queue.items = 8;
-    let mimir = builder(&stack).options(options).build().unwrap();
+    let mimir = builder(&stack).options(options).push_interval(Duration::from_millis(100)).build().unwrap();
     with_local_recorder(&mimir.recorder(), || {
         for number in 0..50 {
             counter!("many_total", "number" => number.to_string()).increment(1);
         }
     });
-    flush(&mimir);
+    let full = || {
+        let report = mimir.pipeline().unwrap().report();
+        report.dropped.iter().any(|(reason, count)| *reason == DropReason::QueueFull && *count > 0)
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !full() {
+        assert!(Instant::now() < deadline, "{}", mimir.pipeline().unwrap().report());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    stack.clear_script(lgtm_devstack::Endpoint::RemoteWrite);
+    shut_down(&mimir);
     let report = mimir.pipeline().unwrap().report();
-    assert!(report.dropped.iter().any(|(reason, count)| *reason == DropReason::QueueFull && *count > 0), "{report}");
-    assert_eq!(report.admitted, report.delivered + report.lost(), "{report}");
+    assert_eq!((report.admitted, report.pending), (report.delivered + report.lost(), 0), "{report}");
+}
+
+#[test]
+fn a_collection_larger_than_the_queue_is_pushed_whole_unless_an_earlier_one_still_waits() {
+    let stack = Devstack::start_blocking().unwrap();
+    let mut options = lgtm_core::pipeline::PipelineOptions::default();
+    options.queue.bytes = 16 * 1024;
+    options.queue.items = 100;
+    options.queue.item_bytes = 1024;
+    let mimir = builder(&stack).options(options).build().unwrap();
+    let record = || {
+        with_local_recorder(&mimir.recorder(), || {
+            (0..2_000).for_each(|number| counter!("orders_total", "customer" => number.to_string()).increment(1));
+        });
+    };
+    record();
+    flush(&mimir);
+    let pipeline = mimir.pipeline().unwrap();
+    let report = pipeline.report();
+    assert_eq!((report.lost(), report.pending), (0, 0), "{report}");
+    assert_eq!(stack.store().series_named("orders_total").len(), 2_000);
+
+    // What waits stays within the bounds and one collection.
+    stack.script(lgtm_devstack::Endpoint::RemoteWrite, [Reply::status(503).always()]);
+    let after = |seconds: u64| Instant::now() + Duration::from_secs(seconds);
+    assert!(!pipeline.wait_flushed(&pipeline.begin_flush(), after(1)));
+    let waiting = pipeline.report().pending;
+    assert!(!pipeline.wait_flushed(&pipeline.begin_flush(), after(1)));
+    let report = pipeline.report();
+    assert!(report.pending <= waiting && waiting <= 2_100, "{waiting}: {report}");
+    stack.clear_script(lgtm_devstack::Endpoint::RemoteWrite);
+    flush(&mimir);
+
+    // The last values and the markers of the end are twice as many.
+    record();
+    let before = pipeline.report();
+    shut_down(&mimir);
+    let report = pipeline.report();
+    assert_eq!((report.lost(), report.pending), (before.lost(), 0), "{report}");
+    let last = |series: &Series| series.samples[series.samples.len() - 2].value as u64;
+    assert!(stack.store().series_named("orders_total").iter().all(|series| last(series) == 2));
 }
