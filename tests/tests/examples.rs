@@ -1,6 +1,11 @@
 //! The examples, as real programs: what they record arrives.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a failed step fails the test, also in its helpers")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed step fails the test, also in its helpers"
+)]
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use lgtm_devstack::Devstack;
 
-const EXAMPLES: [&str; 5] = ["layers", "worker", "metrics_only", "logs_only", "cli"];
+const EXAMPLES: [&str; 6] = ["layers", "worker", "queue", "metrics_only", "logs_only", "cli"];
 
 /// Builds the examples; gives their programs.
 fn build() -> HashMap<String, PathBuf> {
@@ -63,6 +68,21 @@ fn what_the_examples_record_arrives() {
     let jobs: Vec<_> = spans.iter().filter(|span| span.name == "job").collect();
     assert_eq!((jobs.len(), stack.store().logs().len()), (4, 4));
     assert!(jobs.iter().all(|job| job.parent_span_id.as_deref() == Some(&batch.span_id)));
+
+    let (stack, output) = finished("queue", &[]);
+    assert!(output.status.success(), "{output:?}");
+    let spans = stack.store().spans();
+    let of = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
+    let producers = of("send orders");
+    let consumers = [of("process orders"), of("process jobs")].concat();
+    assert_eq!((producers.len(), consumers.len()), (2, 4), "{spans:?}");
+    for consumer in consumers {
+        let [link] = consumer.links.as_slice() else { panic!("one link: {consumer:?}") };
+        assert_eq!(consumer.parent_span_id, None);
+        assert!(
+            producers.iter().any(|producer| (&producer.trace_id, &producer.span_id) == (&link.trace_id, &link.span_id))
+        );
+    }
 
     let (stack, output) = finished("metrics_only", &[]);
     assert!(output.status.success(), "{output:?}");
