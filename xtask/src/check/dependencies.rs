@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("quickstart", &[FACADE]),
     ("layers", &["lgtm-core", "lgtm-loki", "lgtm-tempo", "lgtm-spanmetrics"]),
     ("worker", &[FACADE]),
+    ("queue", &[FACADE]),
     ("metrics_only", &[FACADE]),
     ("logs_only", &[FACADE]),
     ("cli", &[FACADE]),
