@@ -32,33 +32,41 @@ impl Drop for SystemMonitor {
 /// Starts the monitor. `program` is the runtime whose tasks are counted; without one the gauge of tasks is absent.
 #[must_use]
 pub fn start(worker: &Worker, program: Option<Handle>) -> SystemMonitor {
-    // The first look is the caller's: its many new series are not registered by the worker while the program forks.
+    // The first look is the caller's: its new series are not registered by the worker while the program forks.
     let mut program = Program::new(program);
     program.look();
-    SystemMonitor(worker.handle().spawn(watch(program)))
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = match System::new_with_specifics(memory) {
+        Ok(system) => {
+            set_memory(&system);
+            Some(system)
+        }
+        Err(error) => {
+            lgtm_core::warn(&format!("the system monitor cannot read this host, otlp_system_* stay absent: {error}"));
+            None
+        }
+    };
+    SystemMonitor(worker.handle().spawn(watch(system, program)))
 }
 
-async fn watch(mut program: Program) {
+async fn watch(mut system: Option<System>, mut program: Program) {
     let wanted = RefreshKind::nothing()
         .with_cpu(CpuRefreshKind::nothing().with_usage())
         .with_memory(MemoryRefreshKind::nothing().with_ram());
-    let mut system = match System::new_with_specifics(wanted) {
-        Ok(system) => system,
-        Err(error) => {
-            lgtm_core::warn(&format!("the system monitor cannot read this host, otlp_system_* stay absent: {error}"));
-            return;
-        }
-    };
-    set_memory(&system);
     // CPU usage is the difference between two looks.
+    if let Some(system) = &mut system {
+        system.refresh_specifics(wanted);
+    }
     tokio::time::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL).await;
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        system.refresh_specifics(wanted);
-        metrics::gauge!(SYSTEM_CPU_USAGE_PERCENT).set(f64::from(system.global_cpu_usage()));
-        set_memory(&system);
+        if let Some(system) = &mut system {
+            system.refresh_specifics(wanted);
+            metrics::gauge!(SYSTEM_CPU_USAGE_PERCENT).set(f64::from(system.global_cpu_usage()));
+            set_memory(system);
+        }
         program.look();
     }
 }

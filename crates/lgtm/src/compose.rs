@@ -261,6 +261,7 @@ fn start_parts(
     parts.start_logs()?;
     #[cfg(feature = "tempo")]
     parts.start_traces()?;
+    parts.telemetry.publish();
     parts.telemetry.keep_alive(parts.worker);
     #[cfg(unix)]
     if settings.shutdown_on_signals == Some(true) {

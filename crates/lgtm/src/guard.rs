@@ -114,6 +114,11 @@ impl Telemetry {
         self.recorder = Some((recorder, renderer));
     }
 
+    /// Registers the pipelines' own metrics, so that the worker has none to register while the program forks.
+    pub(crate) fn publish(&self) {
+        self.running.events.iter().chain(&self.running.metrics).for_each(Pipeline::publish);
+    }
+
     pub(crate) fn keep_alive(&mut self, part: impl Send + 'static) {
         self.running.state.lock().keep_alive.push(Box::new(part));
     }

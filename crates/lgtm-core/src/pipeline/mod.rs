@@ -316,6 +316,12 @@ impl Pipeline {
         self.reaches(deadline, |progress| progress.finished).await
     }
 
+    /// Publishes what has become of the items so far as metrics, by the calling thread; the worker does so once a round. After the
+    /// start it leaves the worker nothing to register: a process that forks then has no lock of the recorder in the worker's hands.
+    pub fn publish(&self) {
+        self.queue.publish(self.kind);
+    }
+
     /// The wait runs on the worker: its clock ends it whatever runtime the caller has.
     async fn reaches(&self, deadline: Instant, done: impl Fn(&control::Progress) -> bool + Send + 'static) -> bool {
         if !self.control.is_alive() {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Chunk, HEADER};
 use super::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Wake, fence, parallelism, thread_number};
-use crate::accounting::{Accounting, DropReason};
+use crate::accounting::{Accounting, DropReason, SignalKind};
 use crate::process::Home;
 use crate::suppress::is_suppressed;
 
@@ -467,6 +467,12 @@ impl Queue {
     pub(super) fn is_half_full(&self) -> bool {
         self.free_bytes.load(Ordering::Relaxed) < self.limits.bytes / 2
             || self.free_items.load(Ordering::Relaxed) < self.limits.items / 2
+    }
+
+    /// Publishes the accounts. The recorder is the program's: its panic ends here.
+    pub(super) fn publish(&self, kind: SignalKind) {
+        let publish = || self.accounting.publish(kind, self.pending(), None);
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(publish));
     }
 
     /// Items that are not settled: waiting or in flight.
