@@ -1,6 +1,7 @@
 //! What the tests over several crates share.
 //!
 //! - [`signals`]: the layers under test, on one registry in any order, with their pipelines;
+//! - [`client`]: a client for servers on this machine;
 //! - [`capture`]: runs a piece of a program under them and gives back what arrived;
 //! - [`workload`]: a program of many traces, and the proof that exactly what it made has arrived;
 //! - [`delivery`]: runs it on a runtime, with the layers in an order, and proves that;
@@ -20,6 +21,7 @@
 )]
 
 pub mod capture;
+pub mod client;
 pub mod counting;
 pub mod delivery;
 pub mod discard;

@@ -319,6 +319,53 @@ fn log_lines_and_headers_name_the_spans_that_arrive() {
 }
 
 #[test]
+fn lines_headers_and_exemplars_inside_spans_of_the_api_name_them() {
+    let mut door = Door::open();
+    let tracer = door.tracer();
+    let mut headers = [HeaderMap::new(), HeaderMap::new(), HeaderMap::new()];
+    let [alone, below, remote] = &mut headers;
+    let note = |message: &str, headers: &mut HeaderMap| {
+        info!("{message}");
+        propagation::inject(headers);
+        lgtm_core::current::trace()
+    };
+    let current = door.run(|| {
+        let in_alone = tracer.in_span("alone", |_| note("in alone", alone));
+        let in_below = info_span!("outer", order = 17).in_scope(|| {
+            let in_below = tracer.in_span("below", |_| note("in below", below));
+            info!("in outer");
+            in_below
+        });
+        let attached = remote_context().attach();
+        let after_remote = note("after a remote span", remote);
+        drop(attached);
+        info!("outside");
+        assert_eq!(lgtm_core::current::trace(), None);
+        // What is said of a moment in the past holds, whatever is current now.
+        tracer.in_span("later", |_| {
+            lgtm_core::current::with_trace(in_alone, || assert_eq!(lgtm_core::current::trace(), in_alone));
+            lgtm_core::current::with_trace(None, || assert_eq!(lgtm_core::current::trace(), None));
+        });
+        [in_alone, in_below, after_remote]
+    });
+    let (alone, below, outer) = (door.span("alone"), door.span("below"), door.span("outer"));
+    let places = [ids_of(&alone), ids_of(&below), (TRACE, CALLER)];
+    for ((message, (trace, span)), (headers, current)) in
+        ["in alone", "in below", "after a remote span"].into_iter().zip(places).zip(headers.iter().zip(&current))
+    {
+        assert_eq!(ids(&door.log(message)), (trace, span), "{message}");
+        assert_eq!(headers["traceparent"], format!("00-{trace}-{span}-01"), "{message}");
+        let current = current.unwrap();
+        let current = (current.trace_id.to_string(), current.span_id.to_string(), current.sampled);
+        assert_eq!(current, (trace.to_owned(), span.to_owned(), true), "{message}");
+    }
+    assert_eq!(ids(&door.log("in outer")), ids_of(&outer));
+    assert_eq!(ids(&door.log("outside")), ("", ""));
+    // The fields are those of the span of `tracing` around it.
+    assert_eq!(door.log("in below").json().unwrap()["order"], 17);
+}
+
+#[test]
 fn a_remote_parent_is_taken_from_headers_and_from_the_api() {
     let mut door = Door::open();
     let mut outgoing = HeaderMap::new();
@@ -430,6 +477,8 @@ fn keep_rules_hold_for_spans_of_the_api_and_of_macros_in_one_trace() {
             info_span!("macro").in_scope(|| {
                 info!("inside");
                 tracer.in_span("api leaf", |context| {
+                    info!("in the leaf");
+                    assert!(lgtm_core::current::trace().unwrap().is_undecided());
                     context.span().set_status(opentelemetry::trace::Status::error("declined"));
                 });
             });
@@ -440,6 +489,9 @@ fn keep_rules_hold_for_spans_of_the_api_and_of_macros_in_one_trace() {
     let mut names: Vec<_> = door.stack.store().spans().iter().map(|span| span.name.clone()).collect();
     names.sort();
     assert_eq!(names, ["api leaf", "api root", "macro", "probe"]);
+    let entry = door.log("in the leaf");
+    assert_eq!(ids(&entry), ids_of(&door.span("api leaf")));
+    assert_eq!(entry.label("trace_sampled"), Some("undecided"));
     assert_eq!(door.span("api leaf").scope.name, "library");
     assert_eq!(door.span("macro").scope.name, "lgtm-tempo");
     for span in door.stack.store().spans() {

@@ -1,11 +1,13 @@
 //! The current trace of a thread, which logs, exemplars and propagation all ask for. Caller threads.
 //!
 //! A stack of the spans that were entered, kept by every layer's `on_enter` and `on_exit` and keyed by registry, because
-//! parallel captures (tests) share threads. Exits come in any order. The innermost trace is one load away.
+//! parallel captures (tests) share threads. Exits come in any order. The innermost trace is one load away, and one more that says
+//! whether `elsewhere.rs` has to be asked.
 
 use std::cell::{Cell, RefCell};
 
 use crate::clock;
+use crate::elsewhere;
 use crate::ids::{SpanId, TraceId};
 
 /// A place in a trace: what a log line, an exemplar or an outgoing request points at.
@@ -54,6 +56,8 @@ thread_local! {
     static TOP: Cell<Option<TraceContext>> = const { Cell::new(None) };
     /// The time inside `with_trace_at`; 0: none.
     static TIME: Cell<u64> = const { Cell::new(0) };
+    /// Inside `with_trace_at`: the trace is as said there, whatever another library knows.
+    static SAID: Cell<bool> = const { Cell::new(false) };
     static STACK: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -61,6 +65,13 @@ thread_local! {
 #[must_use]
 #[inline]
 pub fn trace() -> Option<TraceContext> {
+    let entered = entered();
+    if elsewhere::exists() && !SAID.with(Cell::get) { elsewhere::trace(entered) } else { entered }
+}
+
+/// The trace of the span that the layers have entered last on the calling thread.
+#[inline]
+pub(crate) fn entered() -> Option<TraceContext> {
     TOP.with(Cell::get)
 }
 
@@ -82,14 +93,16 @@ pub fn with_trace<R>(context: Option<TraceContext>, work: impl FnOnce() -> R) ->
 /// As [`with_trace`], for what happened at a time that is known already: nanoseconds since the Unix epoch; 0: now.
 #[inline]
 pub fn with_trace_at<R>(context: Option<TraceContext>, time: u64, work: impl FnOnce() -> R) -> R {
-    struct Restore(Option<TraceContext>, u64);
+    struct Restore(Option<TraceContext>, u64, bool);
     impl Drop for Restore {
         fn drop(&mut self) {
             TOP.with(|top| top.set(self.0));
             TIME.with(|time| time.set(self.1));
+            SAID.with(|said| said.set(self.2));
         }
     }
-    let _restore = Restore(TOP.with(|top| top.replace(context)), TIME.with(|known| known.replace(time)));
+    let time = TIME.with(|known| known.replace(time));
+    let _restore = Restore(TOP.with(|top| top.replace(context)), time, SAID.with(|said| said.replace(true)));
     work()
 }
 

@@ -39,6 +39,7 @@ pub mod catalogue;
 mod clock;
 pub mod current;
 mod diagnostics;
+mod elsewhere;
 pub mod endpoint;
 mod identity;
 mod ids;

@@ -325,6 +325,7 @@ impl Parts<'_> {
         if self.settings.opentelemetry {
             let (layer, provider, pipeline) = builder.build_opentelemetry::<Registry>()?;
             opentelemetry::global::set_tracer_provider(provider);
+            propagate();
             self.layers.opentelemetry = Some(Box::new(layer));
             self.telemetry.add_events(pipeline);
             return Ok(());
@@ -415,6 +416,21 @@ impl Parts<'_> {
 
 /// A service's name as the name of a folder: two services never send each other's telemetry.
 #[cfg(feature = "spool")]
+/// Libraries on the OpenTelemetry API read and write headers by the global propagator, which does nothing unless it is set.
+#[cfg(feature = "opentelemetry")]
+fn propagate() {
+    use opentelemetry::propagation::TextMapCompositePropagator;
+    use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+
+    // The program's own stays.
+    if opentelemetry::global::get_text_map_propagator(|propagator| propagator.fields().next().is_none()) {
+        opentelemetry::global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
+            Box::new(TraceContextPropagator::new()),
+            Box::new(BaggagePropagator::new()),
+        ]));
+    }
+}
+
 fn file_name(service: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     service

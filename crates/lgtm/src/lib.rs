@@ -120,7 +120,7 @@
 //! | `console` | yes | events on standard error |
 //! | `log` | yes | records of the `log` crate become events |
 //! | `spool` | yes | a disk behind the memory |
-//! | `opentelemetry` | no | `Builder::opentelemetry`, the other front door for spans |
+//! | `opentelemetry` | no | `Builder::opentelemetry`, the other front door for spans, and the crates behind it |
 //! | `testing` | no | the module `testing`: what a program's own tests look at, without a backend |
 //! | `http` | no | `lgtm::http`: tower layers for HTTP servers and clients, with spans, trace context and request metrics |
 //! | `axum` | no | the same with axum's routes and callers |
@@ -253,6 +253,9 @@ pub use lgtm_mimir::{Format as MetricsFormat, Matcher, Protocol as MetricsProtoc
 pub use report::{FlushError, Report};
 pub use sampling::Sampling;
 pub use settings::{Console, Profile};
+/// The versions that [`Builder::opentelemetry`] works with: a program that uses these, and none of its own, has no second one.
+#[cfg(feature = "opentelemetry")]
+pub use {opentelemetry, opentelemetry_sdk, tracing_opentelemetry};
 
 /// The calling thread's place in its trace: what a log line written now points at. `None` outside of all exported spans.
 #[must_use]

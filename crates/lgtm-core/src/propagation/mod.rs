@@ -14,8 +14,9 @@ use std::sync::Arc;
 use tracing::{Span, dispatcher};
 
 use crate::current;
+use crate::elsewhere;
 use crate::ids::{SpanId, TraceId};
-use crate::span::{SpanRecord, find_store};
+use crate::span::{AssignedIds, SpanRecord, find_store};
 
 pub use carrier::{Extractor, Injector};
 
@@ -124,7 +125,9 @@ pub fn inject(headers: &mut (impl Injector + ?Sized)) {
     if !baggage.is_empty() {
         headers.set(BAGGAGE, &baggage.to_string());
     }
-    let Some(trace) = current::trace() else { return };
+    let entered = current::entered();
+    let elsewhere = if elsewhere::exists() { elsewhere::ids(entered) } else { None };
+    let Some(trace) = elsewhere.as_ref().map(AssignedIds::context).or(entered) else { return };
     let known = dispatcher::get_default(|dispatch| {
         let store = find_store(dispatch)?;
         // The innermost span that a layer of ours knows: `Span::current()` may be hidden from all of them.
@@ -135,7 +138,8 @@ pub fn inject(headers: &mut (impl Injector + ?Sized)) {
         };
         store.with(span, of_record)?
     });
-    let (random, state) = known.unwrap_or_default();
+    let (random, of_span) = known.unwrap_or_default();
+    let state = elsewhere.map_or(of_span, |ids| ids.trace_state);
     let flags = u8::from(trace.sampled) | if random { RANDOM } else { 0 };
     headers.set(TRACEPARENT, &format!("00-{}-{}-{flags:02x}", trace.trace_id, trace.span_id));
     match state {

@@ -16,6 +16,7 @@ use super::record::{Limits, LogContext, SpanRecord};
 use super::store::{self, SpanStore};
 use super::undecided::KeepRules;
 use crate::current::TraceContext;
+use crate::elsewhere;
 use crate::ids;
 use crate::sampler::Sampler;
 use crate::suppress::is_suppressed;
@@ -145,6 +146,7 @@ impl Attachment {
         }
         if let Some(source) = &self.id_source {
             let _ = store.id_source.set(Arc::clone(source));
+            elsewhere::add_source(source);
         }
         Attached { store, bit: AtomicU32::new(bit) }
     }

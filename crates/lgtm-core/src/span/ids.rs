@@ -30,12 +30,23 @@ pub struct AssignedIds {
     pub undecided: Option<Arc<UndecidedTrace>>,
 }
 
+impl AssignedIds {
+    /// What logs and exemplars point at.
+    pub(crate) fn context(&self) -> TraceContext {
+        TraceContext::new(self.trace_id, self.span_id, self.sampled).waiting_for(self.undecided.as_deref())
+    }
+}
+
 /// Assigns ids in place of the store. At most one a registry: [`Attachment::with_id_source`](super::Attachment::with_id_source).
 pub trait IdSource: Send + Sync {
     /// The ids of this open span, by the registry's id, from now on for good. Asked once a span, with no lock of the store
     /// held, when the span is entered or closed, has a child, or its ids are shown. `None` if the source does not know the
     /// span; it then counts as not recorded.
     fn assign(&self, span: u64) -> Option<AssignedIds>;
+
+    /// The innermost place in a trace on the calling thread, as the other library sees it: it may know of spans that no layer has
+    /// entered. `entered` is the one that the layers know of; `None` if that is the innermost, or there is none.
+    fn current(&self, entered: Option<SpanId>) -> Option<AssignedIds>;
 
     /// Makes a span whose ids are not assigned yet the child of one in another process. False if it is too late.
     fn set_parent(&self, span: &Span, parent: &RemoteParent) -> bool;

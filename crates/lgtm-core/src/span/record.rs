@@ -250,12 +250,7 @@ impl SpanRecord {
         if self.anchor.is_zero() {
             return None;
         }
-        let mut context = TraceContext::new(self.trace_id, self.anchor, self.sampled);
-        if let Some(trace) = &self.undecided {
-            context.sampled |= trace.is_kept() == Some(true);
-            context.undecided = trace.open_number();
-        }
-        Some(context)
+        Some(TraceContext::new(self.trace_id, self.anchor, self.sampled).waiting_for(self.undecided.as_deref()))
     }
 
     /// Whether the span is exported, or may still be: what happens in it is worth noting.

@@ -549,7 +549,12 @@ pub(crate) fn context_of_event(
     event: &tracing_core::Event<'_>,
 ) -> Option<(u64, Option<TraceContext>)> {
     if event.is_contextual() {
-        return current::innermost(store.id);
+        let innermost = current::innermost(store.id);
+        let Some(source) = store.id_source.get() else { return innermost };
+        // The fields in the line are those of the span that was entered last: of another library's nobody knows them.
+        let (span, trace) = innermost.unwrap_or((0, None));
+        let elsewhere = source.current(trace.map(|trace| trace.span_id));
+        return Some((span, elsewhere.map(|ids| ids.context()).or(trace)));
     }
     let parent = event.parent()?.into_u64();
     store.settle_ids(parent);

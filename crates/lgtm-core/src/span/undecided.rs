@@ -102,6 +102,18 @@ const DISCARDED: u8 = u8::MAX;
 /// Bytes of all spans that wait in this process.
 static WAITING_BYTES: AtomicUsize = AtomicUsize::new(0);
 
+impl TraceContext {
+    /// The same place, in a trace whose spans may wait for the keep rules.
+    #[inline]
+    pub(super) fn waiting_for(mut self, trace: Option<&UndecidedTrace>) -> Self {
+        if let Some(trace) = trace {
+            self.sampled |= trace.is_kept() == Some(true);
+            self.undecided = trace.open_number();
+        }
+        self
+    }
+}
+
 /// The traces that wait, by number: exemplars find them here, and the end of the program.
 static TRACES: LazyLock<[Shard; 16]> = LazyLock::new(|| std::array::from_fn(|_| Shard::default()));
 

@@ -81,7 +81,43 @@ struct TracerIds {
     fates: Arc<Fates>,
 }
 
+thread_local! {
+    /// Whether the API's own thread-local can be asked: it panics once the thread has destroyed it. This one is made after it, and
+    /// thus destroyed before it.
+    static CONTEXT: Usable = Usable::new();
+}
+
+struct Usable(bool);
+
+impl Usable {
+    fn new() -> Self {
+        Self(std::panic::catch_unwind(|| opentelemetry::Context::map_current(|_| ())).is_ok())
+    }
+
+    fn then<R>(&self, ask: impl FnOnce() -> R) -> Option<R> {
+        self.0.then(ask)
+    }
+}
+
+impl Drop for Usable {
+    fn drop(&mut self) {
+        self.0 = false;
+    }
+}
+
 impl TracerIds {
+    fn assigned(&self, span: &SpanContext) -> Option<AssignedIds> {
+        let state = span.trace_state().header();
+        // Invalid after the provider's shutdown.
+        Some(AssignedIds {
+            trace_id: TraceId::from_bytes(span.trace_id().to_bytes())?,
+            span_id: SpanId::from_bytes(span.span_id().to_bytes())?,
+            sampled: span.is_sampled(),
+            trace_state: (!state.is_empty()).then(|| state.into()),
+            undecided: self.fates.of(span.span_id()).and_then(|fate| fate.undecided),
+        })
+    }
+
     fn dispatch(&self) -> Option<Dispatch> {
         match self.dispatch.get() {
             Some(dispatch) => dispatch.upgrade(),
@@ -101,17 +137,17 @@ impl IdSource for TracerIds {
             warn_once();
             None
         })?;
-        let span = context.span();
-        let span = span.span_context();
-        let state = span.trace_state().header();
-        // Invalid after the provider's shutdown.
-        Some(AssignedIds {
-            trace_id: TraceId::from_bytes(span.trace_id().to_bytes())?,
-            span_id: SpanId::from_bytes(span.span_id().to_bytes())?,
-            sampled: span.is_sampled(),
-            trace_state: (!state.is_empty()).then(|| state.into()),
-            undecided: self.fates.of(span.span_id()).and_then(|fate| fate.undecided),
-        })
+        self.assigned(context.span().span_context())
+    }
+
+    fn current(&self, entered: Option<SpanId>) -> Option<AssignedIds> {
+        let of_context = |context: &opentelemetry::Context| {
+            let span = context.span();
+            let span = span.span_context();
+            let is_entered = entered.is_some_and(|entered| entered.to_bytes() == span.span_id().to_bytes());
+            if is_entered { None } else { self.assigned(span) }
+        };
+        CONTEXT.try_with(|usable| usable.then(|| opentelemetry::Context::map_current(of_context)).flatten()).ok()?
     }
 
     fn set_parent(&self, span: &Span, parent: &RemoteParent) -> bool {

@@ -29,7 +29,8 @@
 //! propagated headers name the ids that arrive at Tempo. Until then a remote parent can be set, with
 //! [`lgtm_core::propagation::set_parent`] or `OpenTelemetrySpanExt::set_parent`; afterwards both say that it is too late.
 //!
-//! A span of the OpenTelemetry API inside a tracing span is its child, and the reverse.
+//! A span of the OpenTelemetry API inside a tracing span is its child, and the reverse. Log lines, exemplars and
+//! [`lgtm_core::propagation::inject`] name the innermost of both; the fields of spans in a log line are those of tracing spans.
 //!
 //! # Shutdown
 //!
@@ -60,7 +61,6 @@
 //!   `otel.status_code` too; `otel.status_message` is an attribute.
 //! - A span ends when it was last left, not when it is closed.
 //! - A malformed `tracestate` is not passed on.
-//! - Log lines inside a span of the OpenTelemetry API name the tracing span around it, if there is one.
 //!
 //! # Limits
 //!
