@@ -21,6 +21,7 @@ chapters! {
     correlation = "book/correlation.md";
     getting_started = "book/getting-started.md";
     getting_started_zh = "book/getting-started-zh.md";
+    grafana_cloud = "book/grafana-cloud.md";
     logs = "book/logs.md";
     metrics = "book/metrics.md";
     migration = "book/migration/index.md";
@@ -30,6 +31,7 @@ chapters! {
     migration_tracing_opentelemetry = "book/migration/tracing-opentelemetry.md";
     production = "book/production.md";
     reliability = "book/reliability.md";
+    runtime_control = "book/runtime-control.md";
     sampling = "book/sampling.md";
     scaling = "book/scaling.md";
     security = "book/security.md";

@@ -5,7 +5,7 @@
 //! `require` fails them.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -102,11 +102,24 @@ impl Server {
     /// Starts Prometheus with its remote-write receiver and exemplar storage; `None` if it is not there.
     #[must_use]
     pub fn prometheus() -> Option<Self> {
+        Self::prometheus_with("")
+    }
+
+    /// Starts a Prometheus that also scrapes this address, every second; `None` if it is not there.
+    #[must_use]
+    pub fn prometheus_scraping(target: SocketAddr) -> Option<Self> {
+        Self::prometheus_with(&format!(
+            "scrape_configs: [{{job_name: scraped, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        ))
+    }
+
+    fn prometheus_with(scrapes: &str) -> Option<Self> {
         let program = find("prometheus")?;
         let folder = TempDir::new().expect("a folder");
         let [http] = free_ports();
         let config = folder.path().join("prometheus.yaml");
-        std::fs::write(&config, "storage: {exemplars: {max_exemplars: 10000}}\n").expect("a configuration");
+        let text = format!("storage: {{exemplars: {{max_exemplars: 10000}}}}\n{scrapes}");
+        std::fs::write(&config, text).expect("a configuration");
         let mut command = Command::new(program);
         command
             .arg(format!("--config.file={}", config.display()))

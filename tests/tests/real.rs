@@ -639,6 +639,69 @@ mod prometheus {
         })
     }
 
+    /// The numbers from 1 ms to 2 s, evenly, inside a span.
+    fn work(mimir: &lgtm_mimir::Mimir) -> lgtm_core::TraceContext {
+        let identity = Identity::new("real-scrape");
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(lgtm_spanmetrics::layer(&identity)));
+        metrics::with_local_recorder(&mimir.recorder(), || {
+            metrics::describe_histogram!("work_seconds", metrics::Unit::Seconds, "How long it took");
+            tracing::dispatcher::with_default(&dispatch, || {
+                let _request = info_span!("request").entered();
+                for millisecond in 1..=2000 {
+                    metrics::histogram!("work_seconds").record(f64::from(millisecond) / 1000.0);
+                    metrics::histogram!("wait_seconds").record(f64::from(millisecond) / 1000.0);
+                    metrics::histogram!("classic_seconds").record(f64::from(millisecond) / 1000.0);
+                }
+                lgtm_core::current::trace().expect("a trace")
+            })
+        })
+    }
+
+    #[test]
+    fn native_histograms_are_scraped_with_their_exemplars() -> Outcome {
+        let builder =
+            lgtm_mimir::builder().listen(([127, 0, 0, 1], 0).into()).native_histograms_for("work_seconds", 160);
+        let mimir = builder.quantiles_for("wait_seconds", &[0.5, 0.9]).build()?;
+        let Some(server) = Server::prometheus_scraping(mimir.local_addr().expect("it listens")) else { return Ok(()) };
+        runtime().block_on(async {
+            server.ready().await;
+            let prometheus = Prometheus::at(server.url())?;
+            let value = async |promql: &str, is_good: &dyn Fn(f64) -> bool| {
+                let ask = || prometheus.query(promql, None);
+                let good = |answer: &lgtm_query::MetricAnswer| answer.data.single_value().is_some_and(is_good);
+                let answer = Wait::up_to(PATIENCE).until(ask, good).await?;
+                let found = answer.data.single_value().unwrap_or(f64::NAN);
+                println!("{promql} = {found}");
+                Ok::<_, lgtm_query::Error>(found)
+            };
+            work(&mimir);
+            value("histogram_count(work_seconds)", &|found| found == 2000.0).await?;
+            // A rate needs two scrapes, and growth between them.
+            let trace = work(&mimir);
+            value("histogram_count(work_seconds)", &|found| found == 4000.0).await?;
+            for quantile in [0.5, 0.9] {
+                let truth = 2.0 * quantile;
+                let promql = format!("histogram_quantile({quantile}, sum(rate(work_seconds[1m])))");
+                value(&promql, &|found| (found - truth).abs() <= truth * 0.03).await?;
+                let promql = format!("wait_seconds{{quantile=\"{quantile}\"}}");
+                value(&promql, &|found| (found - truth).abs() <= truth * 0.01).await?;
+            }
+            value("wait_seconds_count", &|found| found == 4000.0).await?;
+            value("classic_seconds_bucket{le=\"1.0\"}", &|found| found == 2000.0).await?;
+            value("sum(up{job=\"scraped\"})", &|found| found == 1.0).await?;
+            for name in ["work_seconds", "classic_seconds_bucket"] {
+                let ask = || prometheus.query_exemplars(name, last_hour());
+                let id = TraceId::from_bytes(trace.trace_id.to_bytes());
+                let has_it = |series: &Vec<lgtm_query::ExemplarSeries>| {
+                    series.iter().flat_map(|series| &series.exemplars).any(|exemplar| exemplar.trace_id() == Some(id))
+                };
+                Wait::up_to(PATIENCE).until(ask, has_it).await?;
+                println!("query_exemplars({name}) has {}", trace.trace_id);
+            }
+            Ok(())
+        })
+    }
+
     #[test]
     fn quantiles_of_classic_and_native_histograms_are_within_a_bucket_of_the_truth() -> Outcome {
         let Some(server) = Server::prometheus() else { return Ok(()) };

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{self, Authentication};
 use crate::devstack::{Addresses, Devstack, Shared};
 use crate::limits::Limits;
 use crate::ports::{MovedPort, Ports};
@@ -48,6 +49,7 @@ pub struct DevstackBuilder {
     scripts: Vec<(Endpoint, Vec<Reply>)>,
     targets: Vec<ScrapeTarget>,
     on_thread_start: Option<Box<dyn FnOnce() + Send>>,
+    pub(crate) authentication: Option<Authentication>,
 }
 
 impl std::fmt::Debug for DevstackBuilder {
@@ -71,6 +73,7 @@ impl Default for DevstackBuilder {
             scripts: Vec::new(),
             targets: Vec::new(),
             on_thread_start: None,
+            authentication: None,
         }
     }
 }
@@ -89,8 +92,8 @@ impl DevstackBuilder {
         self
     }
 
-    /// The address to listen on. Defaults to 127.0.0.1. There is no authentication: on another address, whoever
-    /// reaches it can read and write everything.
+    /// The address to listen on. Defaults to 127.0.0.1. On another address, whoever reaches it can read and write
+    /// everything, unless [`basic_auth`](Self::basic_auth) or [`bearer`](Self::bearer) is set.
     pub fn address(mut self, address: IpAddr) -> Self {
         self.address = address;
         self
@@ -154,7 +157,10 @@ impl DevstackBuilder {
         let (mimir, mimir_address) = listen("Mimir", self.ports.mimir).await?;
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let serve = |listener, router| server::serve(listener, router, &shared.limits, shutdown.clone(), &tasks);
+        let wanted = self.authentication.as_ref();
+        let serve = |listener, router| {
+            server::serve(listener, auth::before(router, wanted), &shared.limits, shutdown.clone(), &tasks)
+        };
         serve(loki, routes::loki(&shared));
         serve(otlp_grpc, routes::otlp_grpc(&shared));
         serve(otlp_http, routes::otlp_http(&shared));

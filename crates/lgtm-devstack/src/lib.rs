@@ -4,8 +4,8 @@
 //! real servers uses. With scripted replies it is also a test backend: it fails, delays, resets or never answers on
 //! command, and gives back what arrived, decoded by types that the library's own encoders do not share.
 //!
-//! It is for development and tests. It keeps everything in memory, evicts the oldest at its limits, knows no
-//! authentication and no tenants, and listens on 127.0.0.1 only, unless told otherwise.
+//! It is for development and tests. It keeps everything in memory, evicts the oldest at its limits, wants no
+//! authentication unless it is told to ([`DevstackBuilder::basic_auth`]), knows no tenants, and listens on 127.0.0.1 only, unless told otherwise.
 //!
 //! # In a test
 //!
@@ -95,6 +95,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attribute;
+mod auth;
 mod builder;
 mod compression;
 mod devstack;

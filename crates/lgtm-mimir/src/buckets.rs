@@ -49,7 +49,7 @@ impl fmt::Display for Matcher {
 
 impl Matcher {
     /// How exactly this matches the name; the greatest wins. `None`: not at all.
-    fn rank(&self, name: &str) -> Option<(u8, usize)> {
+    pub(crate) fn rank(&self, name: &str) -> Option<(u8, usize)> {
         match self {
             Self::Full(full) => (name == full).then_some((2, full.len())),
             Self::Prefix(prefix) => name.starts_with(prefix.as_str()).then_some((1, prefix.len())),
@@ -57,7 +57,8 @@ impl Matcher {
         }
     }
 
-    fn valid(&self) -> Self {
+    /// As it is compared: with valid characters.
+    pub(crate) fn valid(&self) -> Self {
         // A suffix may begin with a digit, a prefix of a name may not: the first character is tested with one before it.
         let suffix = |text: &str| naming::metric_name(&format!("_{text}")).split_off(1);
         match self {
@@ -101,6 +102,11 @@ impl Bounds {
     /// The upper bounds, without `+Inf`.
     pub(crate) fn values(&self) -> &[f64] {
         &self.values
+    }
+
+    /// Everything is in one bucket.
+    pub(crate) fn none() -> Self {
+        Self { le: ["+Inf".into()].into(), ..Self::default() }
     }
 
     /// Takes finite, strictly increasing bounds; `+Inf` at the end is implied and may be given.

@@ -8,6 +8,8 @@ use crate::exemplar::Exemplar;
 use crate::families::{Families, Family, Kind, Series, Value};
 use crate::histogram::Histogram;
 use crate::listing::Listing;
+use crate::native::Native;
+use crate::summary::Summary;
 
 /// A family that has series.
 pub(crate) struct Collected {
@@ -19,12 +21,22 @@ pub(crate) struct Collected {
     pub(crate) listing: Arc<Listing>,
 }
 
+impl Collected {
+    /// The unit, if this name ends with it, as OpenMetrics and the protobuf format demand it; a count is no unit.
+    pub(crate) fn unit_at_the_end_of(&self, name: &str) -> Option<&'static str> {
+        let unit = self.unit.filter(|unit| *unit != Unit::Count)?.as_str();
+        name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')).then_some(unit)
+    }
+}
+
 /// What one series says.
 pub(crate) enum Reading<'a> {
     Counter(u64),
     Gauge(f64),
     /// The counts were read; sum and bounds are the histogram's.
     Histogram(&'a Histogram),
+    /// The count was read, as the only bucket's; the sum is the histogram's.
+    Summary(&'a Histogram, &'a Summary),
 }
 
 /// The families with their series, ordered by name.
@@ -39,10 +51,18 @@ pub(crate) fn collect(families: &Families) -> Vec<Collected> {
 fn collected(families: &Families, family: &Family) -> Collected {
     let description = families.description(family);
     let (unit, help) = description.map_or_else(Default::default, |known| (known.unit, known.help));
-    Collected { name: Arc::clone(&family.name), kind: family.kind, unit, help, listing: family.listing() }
+    Collected { name: Arc::clone(&family.name), kind: family.exposed_kind(), unit, help, listing: family.listing() }
 }
 
 impl Series {
+    /// The native form of a histogram that has one.
+    pub(crate) fn native(&self) -> Option<&Native> {
+        match &self.value {
+            Value::Histogram(histogram) => histogram.native(),
+            _ => None,
+        }
+    }
+
     /// Reads the series; a histogram's buckets, each with all below it, into `counts`.
     pub(crate) fn read<'a>(&'a self, counts: &mut Vec<u64>) -> Reading<'a> {
         match &self.value {
@@ -50,7 +70,10 @@ impl Series {
             Value::Gauge(gauge) => Reading::Gauge(gauge.value()),
             Value::Histogram(histogram) => {
                 histogram.cumulative(counts);
-                Reading::Histogram(histogram)
+                match histogram.summary() {
+                    Some(summary) => Reading::Summary(histogram, summary),
+                    None => Reading::Histogram(histogram),
+                }
             }
         }
     }

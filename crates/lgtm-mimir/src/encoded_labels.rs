@@ -12,7 +12,7 @@ use crate::remote_write::{IdentityLabels, SeriesName, put_labels};
 pub(crate) struct EncodedLabels {
     /// The number of the listing that they are of.
     listing: u64,
-    /// A counter or gauge has one row; a histogram has one for each bucket, the sum and the count.
+    /// A counter or gauge has one row; a histogram has one for each bucket or quantile, the sum and the count.
     rows: Rows<Vec<u8>>,
 }
 
@@ -32,10 +32,19 @@ impl EncodedLabels {
         };
         let [bucket, sum, count] = ["bucket", "sum", "count"].map(|suffix| format!("{}_{suffix}", family.name));
         for series in &listing.series {
-            let name = SeriesName { name: &family.name, labels: &series.labels, le: None };
+            let name = SeriesName { name: &family.name, labels: &series.labels, part: None };
             if let Value::Histogram(histogram) = &series.value {
-                for le in histogram.bounds().le() {
-                    put(SeriesName { name: &bucket, le: Some(le), ..name });
+                match histogram.summary() {
+                    Some(summary) => {
+                        for quantile in summary.quantiles().texts() {
+                            put(SeriesName { part: Some(("quantile", quantile)), ..name });
+                        }
+                    }
+                    None => {
+                        for le in histogram.bounds().le() {
+                            put(SeriesName { name: &bucket, part: Some(("le", le)), ..name });
+                        }
+                    }
                 }
                 put(SeriesName { name: &sum, ..name });
                 put(SeriesName { name: &count, ..name });
@@ -64,7 +73,10 @@ impl<'a> OfSeries<'a> {
     pub(crate) fn next_series(&mut self, series: &Series) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let first = self.next;
         self.next += match &series.value {
-            Value::Histogram(histogram) => histogram.bounds().len() + 2,
+            Value::Histogram(histogram) => {
+                let quantiles = histogram.summary().map(|summary| summary.quantiles().values().len());
+                quantiles.unwrap_or_else(|| histogram.bounds().len()) + 2
+            }
             Value::Counter(_) | Value::Gauge(_) => 1,
         };
         let rows = self.rows;

@@ -7,6 +7,7 @@ use crate::collect::{Collected, Reading, exemplar_labels};
 use crate::exemplar::Exemplar;
 use crate::families::Kind;
 use crate::naming::escape;
+use crate::negotiation::preferred_text;
 use crate::number::{put_float, put_integer, put_seconds};
 
 /// A text format of metrics.
@@ -32,27 +33,7 @@ impl Format {
     /// The format that a scraper's `Accept` header prefers: OpenMetrics if it is named and not liked less than text.
     #[must_use]
     pub fn negotiate(accept: &str) -> Self {
-        let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
-        for range in accept.split(',') {
-            let mut parts = range.split(';').map(str::trim);
-            let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let (mut quality, mut version) = (1.0_f32, "");
-            for (name, value) in parts.filter_map(|part| part.split_once('=')) {
-                match name.trim().to_ascii_lowercase().as_str() {
-                    "q" => quality = value.trim().parse().unwrap_or(0.0),
-                    "version" => version = value.trim().trim_matches('"'),
-                    _ => {}
-                }
-            }
-            match media.as_str() {
-                "application/openmetrics-text" if matches!(version, "" | "1.0.0" | "0.0.1") => {
-                    open_metrics = quality.max(open_metrics);
-                }
-                "text/plain" => text = quality.max(text),
-                _ => {}
-            }
-        }
-        if open_metrics > 0.0 && open_metrics >= text { Self::OpenMetrics } else { Self::Text }
+        preferred_text(accept)
     }
 }
 
@@ -106,9 +87,21 @@ impl Encoder {
                         put_float(&mut self.text, histogram.sum());
                         self.text.push('\n');
                     }
-                    self.begin(head.family, "_count", labels, None);
-                    put_integer(&mut self.text, counts.last().copied().unwrap_or_default());
-                    self.text.push('\n');
+                    self.count(head.family, labels, counts);
+                }
+                Reading::Summary(histogram, summary) => {
+                    let values = summary.read();
+                    for (quantile, value) in summary.quantiles().texts().zip(values) {
+                        self.begin_quantile(head.family, labels, quantile);
+                        put_float(&mut self.text, value);
+                        self.text.push('\n');
+                    }
+                    if self.format == Format::Text || !summary.went_below_zero() {
+                        self.begin(head.family, "_sum", labels, None);
+                        put_float(&mut self.text, histogram.sum());
+                        self.text.push('\n');
+                    }
+                    self.count(head.family, labels, counts);
                 }
             }
         }
@@ -136,10 +129,9 @@ impl Encoder {
         self.comment("TYPE", head.family);
         self.text.push_str(head.kind);
         self.text.push('\n');
-        let unit = family.unit.map_or("", |unit| unit.as_str());
-        // OpenMetrics demands the unit at the name's end; a count is no unit.
-        let is_suffix = head.family.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'));
-        if self.format == Format::OpenMetrics && !unit.is_empty() && unit != "count" && is_suffix {
+        if self.format == Format::OpenMetrics
+            && let Some(unit) = family.unit_at_the_end_of(head.family)
+        {
             self.comment("UNIT", head.family);
             self.text.push_str(unit);
             self.text.push('\n');
@@ -184,6 +176,21 @@ impl Encoder {
         }
     }
 
+    /// The value of one quantile, up to it.
+    fn begin_quantile(&mut self, family: &str, labels: &str, quantile: &str) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        for part in [family, "{", labels, comma, "quantile=\"", quantile, "\"} "] {
+            self.text.push_str(part);
+        }
+    }
+
+    /// The number of samples, which is that of the last bucket.
+    fn count(&mut self, family: &str, labels: &str, counts: &[u64]) {
+        self.begin(family, "_count", labels, None);
+        put_integer(&mut self.text, counts.last().copied().unwrap_or_default());
+        self.text.push('\n');
+    }
+
     fn exemplar(&mut self, exemplar: Option<Exemplar>) {
         let Some(exemplar) = exemplar else { return };
         self.text.push_str(" # {");
@@ -211,27 +218,5 @@ pub(crate) fn put_labels<N: AsRef<str>>(text: &mut String, labels: &[(N, String)
         text.push_str("=\"");
         escape(value, true, text);
         text.push('"');
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scraper_gets_what_it_prefers() {
-        let negotiated = [
-            "",
-            "*/*",
-            "text/plain",
-            "application/openmetrics-text; version=1.0.0",
-            "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
-            "application/openmetrics-text; version=1.0.0; q=0.2, text/plain; q=0.9",
-            "application/openmetrics-text; q=0",
-            "application/openmetrics-text; version=2.0.0",
-            "Application/OpenMetrics-Text; Version=\"1.0.0\", text/plain",
-        ]
-        .map(|accept| Format::negotiate(accept) == Format::OpenMetrics);
-        assert_eq!(negotiated, [false, false, false, true, true, false, false, false, true]);
     }
 }

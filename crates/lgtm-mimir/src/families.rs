@@ -3,18 +3,22 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use lgtm_core::catalogue::METRICS_SERIES_REFUSED_TOTAL;
 use metrics::{Key, Unit};
 use parking_lot::{Mutex, RwLock};
 
 use crate::buckets::{Bounds, BucketRules, NativeRules};
-use crate::histogram::Histogram;
+use crate::exemplar::unix_milliseconds;
+use crate::histogram::{Beside, Histogram};
 use crate::listing::Listing;
 use crate::naming::{self, Labels, OVERFLOW_LABEL};
+use crate::native::Native;
+use crate::quantiles::{QuantileRules, Quantiles};
 use crate::refusal::{Refusal, Refusals};
 use crate::scalar::{Counter, Gauge};
+use crate::summary::{MAX_SUMMARIES_OF_NAME, Summary};
 
 /// Most metric names, and most names that are described.
 const MAX_NAMES: usize = 10_000;
@@ -27,6 +31,8 @@ pub(crate) enum Kind {
     Counter,
     Gauge,
     Histogram,
+    /// What a histogram is exposed as that has quantiles in place of buckets; nothing is recorded or described with this kind.
+    Summary,
 }
 
 impl Kind {
@@ -36,6 +42,7 @@ impl Kind {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Histogram => "histogram",
+            Self::Summary => "summary",
         }
     }
 }
@@ -119,13 +126,21 @@ pub(crate) struct Series {
     pub(crate) number: u32,
     pub(crate) labels: Arc<Labels>,
     pub(crate) value: Value,
+    /// When it was still zero: milliseconds since the Unix epoch.
+    created: AtomicI64,
     /// Whether remote write has sent it before: its zero is known.
     pub(crate) is_pushed: AtomicBool,
 }
 
 impl Series {
+    /// When nothing had been recorded in it: milliseconds since the Unix epoch.
+    pub(crate) fn created(&self) -> i64 {
+        self.created.load(Ordering::Relaxed)
+    }
+
     /// As if nothing had been recorded, nor sent.
     pub(crate) fn restart(&self) {
+        self.created.store(unix_milliseconds(), Ordering::Relaxed);
         self.value.restart();
         self.is_pushed.store(false, Ordering::Relaxed);
     }
@@ -140,6 +155,8 @@ pub(crate) struct Family {
     bounds: Option<Arc<Bounds>>,
     /// Most native buckets of each sign, of histograms that have them.
     native: Option<usize>,
+    /// Of histograms that are exposed as summaries.
+    quantiles: Option<Arc<Quantiles>>,
     members: Mutex<Members>,
 }
 
@@ -162,10 +179,28 @@ impl Family {
         self.members.lock().listing = None;
     }
 
+    /// What it is exposed as.
+    pub(crate) fn exposed_kind(&self) -> Kind {
+        if self.quantiles.is_some() { Kind::Summary } else { self.kind }
+    }
+
     /// How many time series one label set is.
     fn time_series(&self) -> usize {
-        // The buckets, sum and count.
-        self.bounds.as_ref().map_or(1, |bounds| bounds.len() + 2 + usize::from(self.native.is_some()))
+        // The quantiles or the buckets, sum and count.
+        match (&self.quantiles, &self.bounds) {
+            (Some(quantiles), _) => quantiles.values().len() + 2,
+            (None, Some(bounds)) => bounds.len() + 2 + usize::from(self.native.is_some()),
+            (None, None) => 1,
+        }
+    }
+
+    /// What its histograms keep beside the counts of buckets.
+    fn beside(&self) -> Option<Beside> {
+        match (&self.quantiles, self.native) {
+            (Some(quantiles), _) => Some(Beside::Summary(Summary::new(Arc::clone(quantiles)))),
+            (None, Some(buckets)) => Some(Beside::Native(Native::new(buckets))),
+            (None, None) => None,
+        }
     }
 }
 
@@ -197,6 +232,7 @@ pub(crate) struct Families {
     descriptions: Mutex<BTreeMap<(String, Kind), Description>>,
     rules: BucketRules,
     native: NativeRules,
+    quantiles: QuantileRules,
     limits: Limits,
     time_series: AtomicUsize,
     next_number: AtomicU32,
@@ -210,6 +246,7 @@ impl Families {
             descriptions: Mutex::default(),
             rules,
             native: NativeRules::default(),
+            quantiles: QuantileRules::default(),
             limits,
             time_series: AtomicUsize::new(0),
             next_number: AtomicU32::new(0),
@@ -222,6 +259,12 @@ impl Families {
     /// These histograms are native too.
     pub(crate) fn with_native(mut self, rules: NativeRules) -> Self {
         self.native = rules;
+        self
+    }
+
+    /// These histograms are exposed as summaries.
+    pub(crate) fn with_quantiles(mut self, rules: QuantileRules) -> Self {
+        self.quantiles = rules;
         self
     }
 
@@ -268,7 +311,7 @@ impl Families {
 
     fn place_counting(&self, key: &Key, kind: Kind, counts: bool) -> Option<Place> {
         let family = self.family(&naming::metric_name(key.name()), kind)?;
-        let (labels, excess) = naming::labels(key.labels(), kind);
+        let (labels, excess) = naming::labels(key.labels(), family.exposed_kind());
         if counts && (excess.is_cut || key.name().len() > naming::MAX_NAME_BYTES) {
             self.refusals.refuse(Refusal::LengthLimit, || {
                 format!(
@@ -293,7 +336,11 @@ impl Families {
         if let Some(known) = members.series.get(&labels) {
             return Some(Place { series: Arc::clone(known), is_overflow: false });
         }
-        let refusal = if members.series.len() >= self.limits.series_of_name {
+        let most = match family.exposed_kind() {
+            Kind::Summary => self.limits.series_of_name.min(MAX_SUMMARIES_OF_NAME),
+            _ => self.limits.series_of_name,
+        };
+        let refusal = if members.series.len() >= most {
             Refusal::NameSeriesLimit
         } else if !self.take(family.time_series()) {
             Refusal::SeriesLimit
@@ -310,7 +357,7 @@ impl Families {
         self.refusals.refuse(refusal, || {
             let limit = match refusal {
                 Refusal::SeriesLimit => format!("the limit of {} time series", self.limits.series),
-                _ => format!("the limit of {} label sets of one name", self.limits.series_of_name),
+                _ => format!("the limit of {most} label sets of one name"),
             };
             format!("metric `{}` reached {limit}: further ones count in {OVERFLOW_LABEL}=\"true\"", family.name)
         });
@@ -321,13 +368,10 @@ impl Families {
         let value = match family.kind {
             Kind::Counter => Value::Counter(Arc::default()),
             Kind::Gauge => Value::Gauge(Arc::default()),
-            Kind::Histogram => {
-                let bounds = family.bounds.clone().unwrap_or_else(|| self.rules.bounds(&family.name));
-                Value::Histogram(Arc::new(Histogram::new(
-                    bounds,
-                    family.native,
-                    self.refusals.counter(Refusal::NotANumber),
-                )))
+            Kind::Histogram | Kind::Summary => {
+                let bounds = family.bounds.clone().unwrap_or_default();
+                let not_a_number = self.refusals.counter(Refusal::NotANumber);
+                Value::Histogram(Arc::new(Histogram::new(bounds, family.beside(), not_a_number)))
             }
         };
         self.insert_value(members, labels, value)
@@ -336,7 +380,13 @@ impl Families {
     fn insert_value(&self, members: &mut Members, labels: Labels, value: Value) -> Arc<Series> {
         let labels = Arc::new(labels);
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let new = Arc::new(Series { number, labels: Arc::clone(&labels), value, is_pushed: AtomicBool::new(false) });
+        let new = Arc::new(Series {
+            number,
+            labels: Arc::clone(&labels),
+            value,
+            created: AtomicI64::new(unix_milliseconds()),
+            is_pushed: AtomicBool::new(false),
+        });
         members.series.insert(labels, Arc::clone(&new));
         members.listing = None;
         new
@@ -397,8 +447,10 @@ impl Families {
         if let Some(family) = names.families.get(name) {
             return if family.kind == kind { Ok(Arc::clone(family)) } else { Err(Refusal::TypeConflict) };
         }
+        let quantiles = self.quantiles.of(name).filter(|_| kind == Kind::Histogram);
         let suffixes: &[&str] = match kind {
-            Kind::Histogram => &["", "_bucket", "_count", "_sum"],
+            Kind::Histogram if quantiles.is_none() => &["", "_bucket", "_count", "_sum"],
+            Kind::Histogram | Kind::Summary => &["", "_count", "_sum"],
             Kind::Counter | Kind::Gauge => &[""],
         };
         let samples: Vec<_> = suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect();
@@ -413,8 +465,13 @@ impl Families {
         let family = Arc::new(Family {
             name: Arc::clone(&name),
             kind,
-            bounds: (kind == Kind::Histogram).then(|| self.rules.bounds(&name)),
+            bounds: match (kind, &quantiles) {
+                (Kind::Histogram, None) => Some(self.rules.bounds(&name)),
+                (Kind::Histogram, Some(_)) => Some(Arc::new(Bounds::none())),
+                _ => None,
+            },
             native: self.native.buckets(&name).filter(|_| kind == Kind::Histogram),
+            quantiles,
             members: Mutex::default(),
         });
         names.families.insert(name, Arc::clone(&family));

@@ -11,6 +11,16 @@ use crate::exemplar::{self, Exemplar, Exemplars};
 use crate::native::Native;
 use crate::scalar::Counter;
 use crate::spread::{self, Row, Spread};
+use crate::summary::Summary;
+
+/// What is kept of the samples beside the counts of the buckets, if the program asks for it.
+#[derive(Debug)]
+pub(crate) enum Beside {
+    /// The same samples in buckets that fit them.
+    Native(Native),
+    /// What quantiles are told from; there is one bucket then.
+    Summary(Summary),
+}
 
 /// One histogram series. The count is not kept: it is the sum of the buckets, so that `_count` and the `+Inf` bucket
 /// are equal in every reading.
@@ -23,23 +33,24 @@ pub(crate) struct Histogram {
     /// The sum in cell 0, the buckets' counts behind it.
     spread: Spread,
     exemplars: Arc<Exemplars>,
-    /// The same samples in buckets that fit them, if the program asks for it.
-    native: Option<Box<Native>>,
+    beside: Option<Box<Beside>>,
     /// Counts the samples that are not numbers: one of them would make the sum NaN for ever.
     not_a_number: Arc<Counter>,
 }
 
 impl Histogram {
-    pub(crate) fn new(bounds: Arc<Bounds>, native: Option<usize>, not_a_number: Arc<Counter>) -> Self {
+    pub(crate) fn new(bounds: Arc<Bounds>, beside: Option<Beside>, not_a_number: Arc<Counter>) -> Self {
         let counts = (0..bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        let exemplars = Exemplars::new(bounds.len());
+        // A summary has no place for exemplars in any format.
+        let places = if matches!(beside, Some(Beside::Summary(_))) { 0 } else { bounds.len() };
+        let exemplars = Exemplars::new(places);
         Self {
             bounds,
             counts,
             sum: AtomicU64::new(0),
             spread: Spread::default(),
             exemplars,
-            native: native.map(|buckets| Box::new(Native::new(buckets))),
+            beside: beside.map(Box::new),
             not_a_number,
         }
     }
@@ -73,7 +84,17 @@ impl Histogram {
     }
 
     pub(crate) fn native(&self) -> Option<&Native> {
-        self.native.as_deref()
+        match self.beside.as_deref() {
+            Some(Beside::Native(native)) => Some(native),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn summary(&self) -> Option<&Summary> {
+        match self.beside.as_deref() {
+            Some(Beside::Summary(summary)) => Some(summary),
+            _ => None,
+        }
     }
 
     /// The number of samples.
@@ -88,8 +109,10 @@ impl Histogram {
         self.sum.store(0, Ordering::Relaxed);
         self.spread.restart();
         self.exemplars.restart();
-        if let Some(native) = &self.native {
-            native.restart();
+        match self.beside.as_deref() {
+            Some(Beside::Native(native)) => native.restart(),
+            Some(Beside::Summary(summary)) => summary.restart(),
+            None => {}
         }
     }
 
@@ -120,8 +143,8 @@ impl Histogram {
                 self.spread.meet(1 + self.counts.len());
             }
         }
-        if let Some(native) = &self.native {
-            record_natively(native, value, samples);
+        if let Some(beside) = &self.beside {
+            record_beside(beside, value, samples);
         }
         if exemplar::current_trace().is_some() {
             self.sample(bucket, value);
@@ -157,8 +180,11 @@ fn add_in_row(row: Row<'_>, bucket: usize, samples: u64, sum: f64) {
 }
 
 #[cold]
-fn record_natively(native: &Native, value: f64, samples: u64) {
-    native.record(value, samples);
+fn record_beside(beside: &Beside, value: f64, samples: u64) {
+    match beside {
+        Beside::Native(native) => native.record(value, samples),
+        Beside::Summary(summary) => summary.record(value, samples),
+    }
 }
 
 impl HistogramFn for Histogram {

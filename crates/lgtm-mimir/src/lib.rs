@@ -29,8 +29,9 @@
 //!   attributes. A counter that appears is preceded by a zero, so that `rate()` sees its first value. Type, help and unit go along
 //!   once a minute; by remote write 2 ([`Builder::remote_write`]) with every series. The samples of a series arrive in their order,
 //!   also over several lanes ([`Builder::push_lanes`]).
-//! - **Scraped** ([`Builder::listen`]): `GET /metrics` in the text format 0.0.4, or in OpenMetrics 1.0 where the scraper's
-//!   `Accept` prefers it. Only OpenMetrics has exemplars. The scraper adds `job` and `instance`.
+//! - **Scraped** ([`Builder::listen`]): `GET /metrics` in the text format 0.0.4, or in OpenMetrics 1.0 or Prometheus' protobuf format
+//!   where the scraper's `Accept` prefers it. OpenMetrics and protobuf have exemplars; only protobuf has native histograms. The
+//!   scraper adds `job` and `instance`.
 //! - Neither: [`Mimir::renderer`] for a program's own server.
 //!
 //! Do one of them: a program that is scraped and pushes is counted twice.
@@ -46,9 +47,10 @@
 //! caller                                           | worker
 //! recorder.rs -> recent.rs: the thread's own       | collect.rs, listing.rs: the series as they are
 //!   -> registry.rs -> families.rs                  |   -> push.rs, encoded_labels.rs, remote_write.rs, remote_write2.rs
-//!      (naming.rs, buckets.rs: once)               |      or otlp.rs -> core's pipeline
-//! a handle's sample: scalar.rs, histogram.rs,      |   -> scrape.rs, exposition.rs -> the scraper
-//!   spread.rs, exemplar.rs: atomics alone          |   -> renderer.rs -> the program's own server
+//!      (naming.rs, buckets.rs, quantiles.rs: once) |      or otlp.rs -> core's pipeline
+//! a handle's sample: scalar.rs, histogram.rs,      |   -> scrape.rs, negotiation.rs, exposition.rs or protobuf.rs -> the scraper
+//!   spread.rs, exemplar.rs: atomics alone;         |   -> renderer.rs -> the program's own server
+//!   native.rs, summary.rs: under a lock            |
 //! ```
 //!
 //! # What it costs
@@ -58,17 +60,20 @@
 //! - A series takes about 750 bytes, its labels included twice: as the program wrote them, and as they are exposed. The first scrape
 //!   adds the text of its labels, the first push what is sent of them: about 50 and 100 bytes for two short labels.
 //! - A scrape or a push takes time in proportion to the series.
+//! - A sample of a native histogram takes a lock besides, one of a summary a lock and a look at the clock; what they keep is in
+//!   [`Builder::native_histograms_for`] and [`Builder::quantiles_for`].
 //!
 //! # Limits
 //!
-//! - Histograms have fixed buckets ([`Builder::buckets`], [`Builder::buckets_for`]): memory is constant whatever is recorded.
-//! - At most 100,000 time series ([`Builder::series_limit`]), 10,000 label sets of one name ([`Builder::name_series_limit`]) and
-//!   10,000 names. Further label sets count together in one series with the label `otel_metric_overflow="true"`.
+//! - Histograms have fixed buckets ([`Builder::buckets`], [`Builder::buckets_for`]): memory is constant whatever is recorded. Native
+//!   histograms ([`Builder::native_histograms_for`]) and summaries ([`Builder::quantiles_for`], which says when not to) are asked for.
+//! - At most 100,000 time series ([`Builder::series_limit`]), 10,000 label sets of one name ([`Builder::name_series_limit`]), 1,000 of a
+//!   summary, and 10,000 names. Further label sets count together in one series with the label `otel_metric_overflow="true"`.
 //! - Names and labels get valid characters (`http.route` becomes `http_route`); keys that become equal are one series. Label
 //!   values are cut at 1,024 bytes, names at 512, labels at 64.
 //! - The first type of a name wins; what uses the name with another type is not exposed. A histogram also owns the names of its
-//!   samples, `…_bucket`, `…_sum`, `…_count`.
-//! - A sample that is NaN is left out of a histogram.
+//!   samples, `…_bucket`, `…_sum`, `…_count`; a summary the last two.
+//! - A sample that is NaN is left out of a histogram or summary.
 //! - Series live as long as the recorder, unless [`Builder::expire_after`] says otherwise.
 //!
 //! `otlp_metrics_series_refused_total`, by `reason`, counts each use of a metric that a limit changed.
@@ -86,10 +91,13 @@ mod listing;
 mod mimir;
 mod naming;
 mod native;
+mod negotiation;
 mod number;
 mod otlp;
 mod prometheus_config;
+mod protobuf;
 mod push;
+mod quantiles;
 mod recent;
 mod recorder;
 mod refusal;
@@ -101,6 +109,7 @@ mod scalar;
 mod scrape;
 mod sending;
 mod spread;
+mod summary;
 
 pub use buckets::{DEFAULT_BUCKETS, Matcher};
 pub use builder::{BuildError, Builder, Protocol, builder};

@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::exposition::put_labels;
 use crate::families::Series;
+use crate::protobuf::LABEL;
+use crate::remote_write::put_label;
 
 /// The series of one family, ordered by their labels.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub(crate) struct Listing {
     pub(crate) series: Vec<Arc<Series>>,
     /// Their labels as an exposition has them, from the first scrape on.
     labels: OnceLock<Rows<String>>,
+    /// The same as the protobuf format has them, from the first scrape in it on.
+    label_pairs: OnceLock<Rows<Vec<u8>>>,
 }
 
 /// Pieces one after the other.
@@ -35,7 +39,12 @@ impl<T> Rows<T> {
 impl Listing {
     pub(crate) fn new(series: Vec<Arc<Series>>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
-        Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), series, labels: OnceLock::new() }
+        Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            series,
+            labels: OnceLock::new(),
+            label_pairs: OnceLock::new(),
+        }
     }
 
     /// The series, each with its labels as they stand between the braces of an exposition.
@@ -44,6 +53,21 @@ impl Listing {
             let mut rows = Rows { all: String::new(), ends: Vec::with_capacity(self.series.len()) };
             for series in &self.series {
                 put_labels(&mut rows.all, &series.labels);
+                rows.ends.push(rows.all.len());
+            }
+            rows.all.shrink_to_fit();
+            rows
+        });
+        let labels = rows.places().map(|place| rows.all.get(place).unwrap_or_default());
+        self.series.iter().map(AsRef::as_ref).zip(labels)
+    }
+
+    /// The series, each with its labels as fields of a `Metric` of the protobuf format.
+    pub(crate) fn with_label_pairs(&self) -> impl Iterator<Item = (&Series, &[u8])> {
+        let rows = self.label_pairs.get_or_init(|| {
+            let mut rows = Rows { all: Vec::new(), ends: Vec::with_capacity(self.series.len()) };
+            for series in &self.series {
+                series.labels.iter().for_each(|(name, value)| put_label(&mut rows.all, LABEL, name, value));
                 rows.ends.push(rows.all.len());
             }
             rows.all.shrink_to_fit();

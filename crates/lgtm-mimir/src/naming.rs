@@ -54,8 +54,14 @@ pub(crate) fn labels<'a>(given: impl Iterator<Item = &'a Label>, kind: Kind) -> 
         .map(|label| {
             excess.is_cut |= label.key().len() > MAX_NAME_BYTES || label.value().len() > MAX_VALUE_BYTES;
             let mut name = label_name(label.key());
-            // A histogram's buckets are told apart by `le`: the user's label steps aside, as Prometheus does it.
-            if name == OVERFLOW_LABEL || (kind == Kind::Histogram && name == "le") {
+            // A histogram's buckets are told apart by `le`, a summary's values by `quantile`: the user's label steps aside, as
+            // Prometheus does it.
+            let is_theirs = match kind {
+                Kind::Histogram => name == "le",
+                Kind::Summary => name == "quantile",
+                Kind::Counter | Kind::Gauge => false,
+            };
+            if name == OVERFLOW_LABEL || is_theirs {
                 name.insert_str(0, "exported_");
             }
             (name, label.key(), if is_redacted(label.key()) { REDACTED } else { label.value() })
@@ -168,6 +174,8 @@ mod tests {
     fn reserved_names_step_aside_and_empty_values_are_no_labels() {
         assert_eq!(pairs(&of(&[("le", "1"), ("x", "")], Kind::Histogram)), [("exported_le", "1")]);
         assert_eq!(pairs(&of(&[("le", "1")], Kind::Gauge)), [("le", "1")]);
+        let summary = of(&[("le", "1"), ("quantile", "2")], Kind::Summary);
+        assert_eq!(pairs(&summary), [("exported_quantile", "2"), ("le", "1")]);
         assert_eq!(
             pairs(&of(&[("otel_metric_overflow", "true")], Kind::Gauge)),
             [("exported_otel_metric_overflow", "true")]

@@ -2,7 +2,8 @@
 //! Sources: opentelemetry-proto, `metrics/v1/metrics.proto`; OpenTelemetry, "Prometheus and OpenMetrics Compatibility".
 //!
 //! Everything is cumulative. A histogram that also is a native one is sent as an exponential histogram, else with its buckets. Names are
-//! those of the scrape output; a unit is sent only where the name ends with it, because receivers append it.
+//! those of the scrape output; a unit is sent only where the name ends with it, because receivers append it. A histogram with quantiles
+//! is sent as a summary.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::native::{Buckets, Native, ZERO_THRESHOLD};
 use crate::push::FUTURE;
 use crate::registry::Registry;
 use crate::remote_write::zigzag;
+use crate::summary::Summary;
 
 pub(crate) const HTTP_PATH: &str = "/v1/metrics";
 pub(crate) const GRPC_PATH: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -40,9 +42,10 @@ const GAUGE: u8 = length_tag(5);
 const SUM: u8 = length_tag(7);
 const HISTOGRAM: u8 = length_tag(9);
 const EXPONENTIAL_HISTOGRAM: u8 = length_tag(10);
-/// Of each of these four.
+const SUMMARY: u8 = length_tag(11);
+/// Of each of these five.
 const DATA_POINTS: u8 = length_tag(1);
-/// `aggregation_temporality: AGGREGATION_TEMPORALITY_CUMULATIVE`, of the last three.
+/// `aggregation_temporality: AGGREGATION_TEMPORALITY_CUMULATIVE`, of sums and histograms.
 const CUMULATIVE: [u8; 2] = [varint_tag(2), 2];
 /// `is_monotonic: true`, of a sum.
 const MONOTONIC: [u8; 2] = [varint_tag(3), 1];
@@ -93,12 +96,13 @@ impl Frame {
         if let Some(unit) = family.unit.and_then(|unit| unit_of(&family.name, unit)) {
             put_bytes(&mut head, UNIT, unit.as_bytes());
         }
-        let is_native = family.listing.series.iter().any(|series| native_of(series).is_some());
+        let is_native = family.listing.series.iter().any(|series| series.native().is_some());
         let (data, rest) = match family.kind {
             Kind::Gauge => (GAUGE, Vec::new()),
             Kind::Counter => (SUM, [CUMULATIVE, MONOTONIC].concat()),
             Kind::Histogram if is_native => (EXPONENTIAL_HISTOGRAM, CUMULATIVE.to_vec()),
             Kind::Histogram => (HISTOGRAM, CUMULATIVE.to_vec()),
+            Kind::Summary => (SUMMARY, Vec::new()),
         };
         Self { head, data, rest }
     }
@@ -132,13 +136,6 @@ fn unit_of(name: &str, unit: Unit) -> Option<&'static str> {
     };
     let name = name.strip_suffix("_total").unwrap_or(name);
     name.strip_suffix(word).is_some_and(|rest| rest.ends_with('_')).then_some(code)
-}
-
-fn native_of(series: &Series) -> Option<&Native> {
-    match &series.value {
-        Value::Histogram(histogram) => histogram.native(),
-        _ => None,
-    }
 }
 
 impl Otlp {
@@ -240,6 +237,10 @@ fn point(series: &Series, start: u64, time: u64) -> Vec<u8> {
             Some(native) => exponential_point(series, histogram, native, start, time),
             None => histogram_point(series, histogram, &counts, start, time),
         },
+        Reading::Summary(histogram, summary) => {
+            let count = counts.last().copied().unwrap_or_default();
+            summary_point(number_point(series, start, time), histogram, summary, count)
+        }
     }
 }
 
@@ -248,10 +249,18 @@ fn over(series: &Series, start: u64, time: u64) -> Vec<u8> {
     let (mut point, flags) = match &series.value {
         Value::Counter(_) => (number_point(series, start, time), varint_tag(8)),
         Value::Gauge(_) => (number_point(series, 0, time), varint_tag(8)),
-        Value::Histogram(_) => {
-            let attributes = if native_of(series).is_some() { length_tag(1) } else { length_tag(9) };
-            (times_and_labels(series, attributes, start, time), varint_tag(10))
-        }
+        Value::Histogram(histogram) => match histogram.summary() {
+            Some(summary) => {
+                let mut point = number_point(series, start, time);
+                // Receivers for Prometheus end the series that they find in it.
+                summary.quantiles().values().iter().for_each(|quantile| put_quantile(&mut point, *quantile, 0.0));
+                (point, varint_tag(8))
+            }
+            None => {
+                let attributes = if histogram.native().is_some() { length_tag(1) } else { length_tag(9) };
+                (times_and_labels(series, attributes, start, time), varint_tag(10))
+            }
+        },
     };
     put_integer(&mut point, flags, NO_RECORDED_VALUE);
     point
@@ -303,6 +312,23 @@ fn exponential_point(series: &Series, histogram: &Histogram, native: &Native, st
     put_exemplars(&mut point, length_tag(11), histogram, histogram.bounds().values().len() + 1);
     put_fixed64(&mut point, fixed64_tag(14), ZERO_THRESHOLD.to_bits());
     point
+}
+
+/// Appends to times and labels, which are where a number has them.
+fn summary_point(mut point: Vec<u8>, histogram: &Histogram, summary: &Summary, count: u64) -> Vec<u8> {
+    put_fixed64(&mut point, fixed64_tag(4), count);
+    put_fixed64(&mut point, fixed64_tag(5), histogram.sum().to_bits());
+    // A window without samples has no quantiles.
+    let known = summary.quantiles().values().iter().zip(summary.read()).filter(|(_, value)| !value.is_nan());
+    known.for_each(|(quantile, value)| put_quantile(&mut point, *quantile, value));
+    point
+}
+
+fn put_quantile(point: &mut Vec<u8>, quantile: f64, value: f64) {
+    let mut message = Vec::with_capacity(18);
+    put_fixed64(&mut message, fixed64_tag(1), quantile.to_bits());
+    put_fixed64(&mut message, fixed64_tag(2), value.to_bits());
+    put_bytes(point, length_tag(6), &message);
 }
 
 /// OpenTelemetry's bucket i counts what is greater than base^i and at most base^(i+1): one less than Prometheus' index.
@@ -427,7 +453,7 @@ fn opened(metric: &[u8]) -> Option<(Frame, Vec<Vec<u8>>)> {
         let Field::Bytes(number, bytes) = field else { continue };
         match number {
             1..=3 => put_bytes(&mut frame.head, length_tag(number), bytes),
-            5 | 7 | 9 | 10 => {
+            5 | 7 | 9..=11 => {
                 frame.data = length_tag(number);
                 for part in Fields(bytes) {
                     match part {

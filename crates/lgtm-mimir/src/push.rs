@@ -33,7 +33,7 @@ pub(crate) const FUTURE: i64 = 10 * 60 * 1000;
 /// The NaN that means "no more samples": Prometheus Remote-Write 1.0, "Stale markers".
 const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// The NaN that is only a value (`NormalNaN` in Prometheus).
-const NOT_A_NUMBER: u64 = 0x7ff8_0000_0000_0001;
+pub(crate) const NOT_A_NUMBER: u64 = 0x7ff8_0000_0000_0001;
 /// The metric that carries the resource's attributes.
 const TARGET_INFO: &str = "target_info";
 
@@ -185,7 +185,7 @@ impl Push {
                 round.at(timestamp + 1).stale_one(SeriesName {
                     name: TARGET_INFO,
                     labels: &self.target_info,
-                    le: None,
+                    part: None,
                 });
             }
         }
@@ -218,10 +218,14 @@ impl Round<'_> {
         let mut next = || labels.next().unwrap_or_default();
         match series.read(counts) {
             Reading::Counter(value) => self.grown(next(), value as f64, known, None),
-            Reading::Gauge(value) => {
-                // A program's NaN must not be the one that ends a series.
-                let value = if value.is_nan() { f64::from_bits(NOT_A_NUMBER) } else { value };
-                self.admit(next(), Points::Samples(&[Sample { value, timestamp: self.timestamp }]), None)
+            Reading::Gauge(value) => self.set(next(), value),
+            Reading::Summary(histogram, summary) => {
+                let mut any = false;
+                for value in summary.read() {
+                    any |= self.set(next(), value);
+                }
+                any |= self.grown(next(), histogram.sum(), known, None);
+                any | self.grown(next(), counts.last().copied().unwrap_or_default() as f64, known, None)
             }
             Reading::Histogram(histogram) => {
                 let mut any = false;
@@ -231,10 +235,17 @@ impl Round<'_> {
                 let count = counts.last().copied().unwrap_or_default();
                 any |= self.grown(next(), histogram.sum(), known, None);
                 any |= self.grown(next(), count as f64, known, None);
-                let name = SeriesName { name: &family.name, labels: &series.labels, le: None };
+                let name = SeriesName { name: &family.name, labels: &series.labels, part: None };
                 any | histogram.native().is_some_and(|native| self.native(name, native, known))
             }
         }
+    }
+
+    /// Admits a value that was not zero before.
+    fn set(&mut self, labels: &[u8], value: f64) -> bool {
+        // A program's NaN must not be the one that ends a series.
+        let value = if value.is_nan() { f64::from_bits(NOT_A_NUMBER) } else { value };
+        self.admit(labels, Points::Samples(&[Sample { value, timestamp: self.timestamp }]), None)
     }
 
     /// Admits the native form of a histogram; it too has grown from zero.
@@ -256,11 +267,17 @@ impl Round<'_> {
 
     /// Says of every time series of one label set that it is over: queries find it no longer, instead of for five minutes.
     fn stale(&mut self, family: &str, series: &Series) {
-        let name = SeriesName { name: family, labels: &series.labels, le: None };
+        let name = SeriesName { name: family, labels: &series.labels, part: None };
         if let Value::Histogram(histogram) = &series.value {
-            let bucket_name = format!("{family}_bucket");
-            for le in histogram.bounds().le() {
-                self.stale_one(SeriesName { name: &bucket_name, le: Some(le), ..name });
+            if let Some(summary) = histogram.summary() {
+                for quantile in summary.quantiles().texts() {
+                    self.stale_one(SeriesName { part: Some(("quantile", quantile)), ..name });
+                }
+            } else {
+                let bucket_name = format!("{family}_bucket");
+                for le in histogram.bounds().le() {
+                    self.stale_one(SeriesName { name: &bucket_name, part: Some(("le", le)), ..name });
+                }
             }
             for suffix in ["_sum", "_count"] {
                 self.stale_one(SeriesName { name: &format!("{family}{suffix}"), ..name });
@@ -320,7 +337,7 @@ impl Round<'_> {
             listing: Arc::default(),
         };
         self.begin(&family, with_metadata);
-        let name = SeriesName { name: TARGET_INFO, labels, le: None };
+        let name = SeriesName { name: TARGET_INFO, labels, part: None };
         self.admit_named(name, Points::Samples(&[Sample { value: 1.0, timestamp: self.timestamp }]));
     }
 }

@@ -118,12 +118,13 @@ pub(crate) enum Points<'a> {
     Histograms(&'a [Vec<u8>]),
 }
 
-/// Which series: a sample's name, the labels of its label set, and a bucket's bound.
+/// Which series: a sample's name, the labels of its label set, and the one that tells a bucket or a quantile from others.
 #[derive(Clone, Copy)]
 pub(crate) struct SeriesName<'a> {
     pub(crate) name: &'a str,
     pub(crate) labels: &'a [(String, String)],
-    pub(crate) le: Option<&'a str>,
+    /// `le` or `quantile`, with its value.
+    pub(crate) part: Option<(&'static str, &'a str)>,
 }
 
 /// Appends the labels of a series, sorted, as fields of it.
@@ -131,7 +132,7 @@ pub(crate) fn put_labels(buffer: &mut Vec<u8>, identity: &IdentityLabels, series
     let mut labels: Vec<(Cow<'_, str>, &str)> = Vec::with_capacity(series.labels.len() + identity.0.len() + 2);
     labels.push((Cow::Borrowed("__name__"), series.name));
     labels.extend(identity.0.iter().map(|(name, value)| (Cow::Borrowed(*name), value.as_str())));
-    labels.extend(series.le.map(|le| (Cow::Borrowed("le"), le)));
+    labels.extend(series.part.map(|(name, value)| (Cow::Borrowed(name), value)));
     labels.extend(series.labels.iter().map(|(name, value)| (identity.exported(name, series.labels), value.as_str())));
     labels.sort_unstable();
     for (name, value) in &labels {
@@ -177,7 +178,7 @@ pub(crate) fn native_message(state: &State, timestamp: i64) -> Vec<u8> {
 }
 
 /// The spans of one sign, under the tag given, and behind them the counts, as differences, under the next one.
-fn put_buckets(message: &mut Vec<u8>, spans: u8, buckets: &Buckets) {
+pub(crate) fn put_buckets(message: &mut Vec<u8>, spans: u8, buckets: &Buckets) {
     let mut deltas = Vec::new();
     let mut previous = 0;
     for (offset, counts) in buckets.runs() {
@@ -205,7 +206,8 @@ fn label_length(name: &str, value: &str) -> usize {
     field_length(name.len()) + field_length(value.len())
 }
 
-fn put_label(buffer: &mut Vec<u8>, tag: u8, name: &str, value: &str) {
+/// Appends a name and a value as a message under this tag.
+pub(crate) fn put_label(buffer: &mut Vec<u8>, tag: u8, name: &str, value: &str) {
     buffer.push(tag);
     put_varint(buffer, label_length(name, value) as u64);
     put_bytes(buffer, LABEL_NAME, name.as_bytes());
@@ -256,6 +258,7 @@ pub(crate) fn put_metadata(buffer: &mut Vec<u8>, family: &Collected) {
         Kind::Counter => 1,
         Kind::Gauge => 2,
         Kind::Histogram => 3,
+        Kind::Summary => 5,
     };
     put_integer(&mut message, METADATA_TYPE, kind);
     put_bytes(&mut message, METADATA_FAMILY, family.name.as_bytes());

@@ -1,4 +1,4 @@
-//! The scrape endpoint: `GET /metrics`. Worker thread; connections, their age, their requests' heads, each answer's time and the
+//! The scrape endpoint: `GET /metrics`, and what further routes the program gives it. Worker thread; connections, their age, their requests' heads, each answer's time and the
 //! answers in memory are bounded (`sending.rs` bounds the time).
 
 use std::io;
@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::routing::get;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -33,6 +34,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 16 * 1024;
 /// Headers of a request.
 const HEADERS: usize = 64;
+/// Bytes of a body that a further route reads.
+const BODY_BYTES: usize = 16 * 1024;
+/// The longest that a further route's body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests that further routes answer at a time.
+const FURTHER: usize = 2;
 /// Answers in memory at a time, of as many bytes as the program's metrics have.
 const ANSWERS: usize = 4;
 /// How long a request waits for its turn; then it is told to come back.
@@ -66,6 +73,7 @@ impl Scrape {
     pub(crate) fn listen(
         address: SocketAddr,
         token: Option<Secret>,
+        further: Option<Router>,
         registry: Arc<Registry>,
         worker: &Worker,
     ) -> io::Result<Self> {
@@ -80,8 +88,12 @@ impl Scrape {
             renderer: Renderer::new(registry),
             token: token.map(|token| Arc::new(ExpectedSecret::new(token))),
             turns: Arc::new(Semaphore::new(ANSWERS)),
+            further: Arc::new(Semaphore::new(FURTHER)),
         };
-        let routes = Router::new().route("/metrics", get(metrics)).with_state(serving);
+        let mut routes = Router::new().route("/metrics", get(metrics)).with_state(serving.clone());
+        if let Some(further) = further {
+            routes = routes.merge(further.layer(from_fn_with_state(serving, guarded)));
+        }
         let accept = worker.handle().spawn(accept(listener, routes));
         Ok(Self { address, accept, _worker: worker.clone() })
     }
@@ -133,19 +145,42 @@ struct Serving {
     renderer: Renderer,
     token: Option<Arc<ExpectedSecret>>,
     turns: Arc<Semaphore>,
+    further: Arc<Semaphore>,
+}
+
+impl Serving {
+    /// Whether this request may be answered.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        self.token.as_ref().is_none_or(|token| token.matches(|token| shows(headers, token)))
+    }
 }
 
 /// Answers `GET`, and `HEAD` without the body; axum refuses the rest.
 async fn metrics(State(serving): State<Serving>, headers: HeaderMap) -> Response<Body> {
-    if let Some(token) = &serving.token
-        && !token.matches(|token| shows(&headers, token))
-    {
+    if !serving.admits(&headers) {
         return refusal(StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer");
     }
     let Ok(Ok(turn)) = tokio::time::timeout(TURN, Arc::clone(&serving.turns).acquire_owned()).await else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER, "10");
     };
-    serving.renderer.respond(&headers).map(|text| Body::from(Bytes::from_owner(Answer { text, _turn: turn })))
+    serving.renderer.respond_bytes(&headers).map(|bytes| Body::from(Bytes::from_owner(Answer { bytes, _turn: turn })))
+}
+
+/// Before the further routes: who may not read may not ask for anything else, a body comes whole, small and in time or not at all.
+async fn guarded(State(serving): State<Serving>, request: Request, next: Next) -> Response<Body> {
+    if !serving.admits(request.headers()) {
+        return refusal(StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer");
+    }
+    let (parts, body) = request.into_parts();
+    let body = match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES)).await {
+        Ok(Ok(bytes)) => Body::from(bytes),
+        Ok(Err(_)) => return refusal(StatusCode::PAYLOAD_TOO_LARGE, CONNECTION, "close"),
+        Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, CONNECTION, "close"),
+    };
+    let Ok(Ok(_turn)) = tokio::time::timeout(TURN, serving.further.acquire()).await else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER, "10");
+    };
+    next.run(Request::from_parts(parts, body)).await
 }
 
 /// Whether the request names itself by this bearer token. Takes as long for a wrong one as for the right one.
@@ -162,14 +197,14 @@ fn refusal(status: StatusCode, header: http::HeaderName, value: &'static str) ->
     response
 }
 
-/// An answer's text. It has its turn until the last byte has left.
+/// An answer's bytes. It has its turn until the last byte has left.
 struct Answer {
-    text: String,
+    bytes: Bytes,
     _turn: OwnedSemaphorePermit,
 }
 
 impl AsRef<[u8]> for Answer {
     fn as_ref(&self) -> &[u8] {
-        self.text.as_bytes()
+        &self.bytes
     }
 }

@@ -15,6 +15,8 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
+#[cfg(feature = "mimir")]
+use crate::admin::Admin;
 use crate::chain::{self, Chain, Signals};
 use crate::config::Config;
 use crate::error::Error;
@@ -91,6 +93,8 @@ struct Parts<'a> {
     telemetry: Telemetry,
     layers: Layers,
     recorders: Recorders,
+    #[cfg(feature = "mimir")]
+    admin: Option<Admin>,
 }
 
 /// What becomes of the recorder.
@@ -252,7 +256,16 @@ fn start_parts(
     }
     let worker = Worker::spawn().map_err(Error::Worker)?;
     let identity = settings.identity();
-    let mut parts = Parts { settings, identity, worker, telemetry, layers: Layers::default(), recorders };
+    let mut parts = Parts {
+        settings,
+        identity,
+        worker,
+        telemetry,
+        layers: Layers::default(),
+        recorders,
+        #[cfg(feature = "mimir")]
+        admin: None,
+    };
     // First: what the others record about themselves must find the recorder.
     #[cfg(feature = "mimir")]
     parts.start_metrics()?;
@@ -262,6 +275,10 @@ fn start_parts(
     #[cfg(feature = "tempo")]
     parts.start_traces()?;
     parts.telemetry.publish();
+    #[cfg(feature = "mimir")]
+    if let Some(admin) = &parts.admin {
+        parts.telemetry.open(admin);
+    }
     parts.telemetry.keep_alive(parts.worker);
     #[cfg(unix)]
     if settings.shutdown_on_signals == Some(true) {
@@ -354,6 +371,10 @@ impl Parts<'_> {
         }
         if let Some(address) = address {
             builder = builder.listen(address);
+            if self.settings.admin == Some(true) {
+                let admin = self.admin.insert(Admin::at(address));
+                builder = builder.routes(admin.routes());
+            }
         }
         if let Some(token) = &self.settings.metrics_token {
             builder = builder.listen_token(token.clone());
@@ -369,6 +390,12 @@ impl Parts<'_> {
         }
         for (histograms, buckets) in &self.settings.native_histograms_for {
             builder = builder.native_histograms_for(histograms.clone(), *buckets);
+        }
+        for (histograms, quantiles) in &self.settings.quantiles_for {
+            builder = builder.quantiles_for(histograms.clone(), quantiles);
+        }
+        if let Some(window) = self.settings.quantile_window {
+            builder = builder.quantile_window(window);
         }
         if let Some(idle) = self.settings.expire_metrics_after {
             builder = builder.expire_after(idle);

@@ -151,13 +151,16 @@ impl Filters {
 
     /// Replaces both.
     pub(crate) fn set(&self, log: &Directives, span: &Directives) {
-        {
-            let _changing = self.state.changing.lock();
-            let both = Both::new(log, span);
-            self.state.follows_spans.fetch_or(both.events.follows_spans || both.spans.follows_spans, Ordering::Relaxed);
-            self.state.both.store(Arc::new(both));
-        }
-        tracing_core::callsite::rebuild_interest_cache();
+        self.replace(|_| Both::new(log, span));
+    }
+
+    /// Replaces those that are given: all of them, or none if one is no list of directives.
+    #[cfg(feature = "mimir")]
+    pub(crate) fn set_some(&self, log: Option<&str>, span: Option<&str>) -> Result<(), Error> {
+        let log = log.map(|text| directives("log_filter", text)).transpose()?;
+        let span = span.map(|text| directives("span_filter", text)).transpose()?;
+        self.replace(|known| Both::new(log.as_ref().unwrap_or(&known.log), span.as_ref().unwrap_or(&known.span)));
+        Ok(())
     }
 
     fn change(
@@ -166,22 +169,31 @@ impl Filters {
         text: &str,
         with: impl FnOnce(&Both, Directives) -> Both,
     ) -> Result<(), Error> {
-        let directives = Directives::parse(text).map_err(|reason| Error::Setting {
-            setting,
-            problem: format!("`{text}` is not a filter ({reason})"),
-            accepted: FORM,
-        })?;
+        let directives = directives(setting, text)?;
+        self.replace(|known| with(known, directives));
+        Ok(())
+    }
+
+    fn replace(&self, with: impl FnOnce(&Both) -> Both) {
         {
             let _changing = self.state.changing.lock();
-            let both = with(&self.state.both.load(), directives);
+            let both = with(&self.state.both.load());
             // Spans that a filter follows must find it also while it is replaced.
             self.state.follows_spans.fetch_or(both.events.follows_spans || both.spans.follows_spans, Ordering::Relaxed);
             self.state.both.store(Arc::new(both));
         }
         // Callsites have remembered what the filters said.
         tracing_core::callsite::rebuild_interest_cache();
-        Ok(())
     }
+}
+
+/// The directives of this text; the error names the setting.
+pub(crate) fn directives(setting: &'static str, text: &str) -> Result<Directives, Error> {
+    Directives::parse(text).map_err(|reason| Error::Setting {
+        setting,
+        problem: format!("`{text}` is not a filter ({reason})"),
+        accepted: FORM,
+    })
 }
 
 /// The layer that decides for all others.

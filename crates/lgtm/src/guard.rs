@@ -127,6 +127,12 @@ impl Telemetry {
         &self.running
     }
 
+    /// Requests of runtime control are answered from now on. After everything was added: from then on what runs is shared.
+    #[cfg(feature = "mimir")]
+    pub(crate) fn open(&self, admin: &crate::admin::Admin) {
+        admin.open(Arc::downgrade(&self.running), self.filters(), self.sampling(), &self.config);
+    }
+
     /// The recorder of metrics, if there is one: for programs that install it themselves, after [`Builder::layers`](crate::Builder::layers).
     #[cfg(feature = "mimir")]
     #[must_use]
@@ -156,16 +162,7 @@ impl Telemetry {
     /// # Errors
     /// As [`Telemetry::flush`].
     pub async fn flush_async(&self) -> Result<Report, FlushError> {
-        let deadline = Instant::now() + self.running.timeout;
-        let events = begin_flush(&self.running.events);
-        let mut done = true;
-        for (pipeline, flush) in &events {
-            done &= pipeline.flushed(flush, deadline).await;
-        }
-        if let Some(metrics) = &self.running.metrics {
-            done &= metrics.flushed(&metrics.begin_flush(), deadline).await;
-        }
-        self.outcome(done)
+        self.outcome(self.running.flush_async().await)
     }
 
     fn outcome(&self, done: bool) -> Result<Report, FlushError> {
@@ -240,6 +237,20 @@ impl Running {
         done
     }
 
+    /// As [`Telemetry::flush_async`]; whether it is done.
+    pub(crate) async fn flush_async(&self) -> bool {
+        let deadline = Instant::now() + self.timeout;
+        let events = begin_flush(&self.events);
+        let mut done = true;
+        for (pipeline, flush) in &events {
+            done &= pipeline.flushed(flush, deadline).await;
+        }
+        if let Some(metrics) = &self.metrics {
+            done &= metrics.flushed(&metrics.begin_flush(), deadline).await;
+        }
+        done
+    }
+
     /// As [`Telemetry::shutdown`].
     pub(crate) fn shutdown(&self) -> Report {
         let schedule = self.begin_shutdown();
@@ -272,7 +283,7 @@ impl Running {
         self.report()
     }
 
-    fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         Report::new(self.events.iter().chain(&self.metrics).map(Pipeline::report).collect())
     }
 }

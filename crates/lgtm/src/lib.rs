@@ -28,13 +28,14 @@
 //! |---|---|---|
 //! | `OTEL_SERVICE_NAME` | the service's name | the executable's name |
 //! | `OTEL_RESOURCE_ATTRIBUTES` | `key=value,...`, percent-encoded: `service.version`, `service.namespace`, `service.instance.id`, `deployment.environment.name`, others | a random instance id |
+//! | `LGTM_ENDPOINT` | one OTLP receiver for logs, traces and metrics, such as Grafana Cloud's gateway or a collector, with or without `user:password@`; over HTTP `/v1/logs`, `/v1/traces` and `/v1/metrics` are appended; what is said of one backend or signal wins | none |
 //! | `LOKI_URL` | Loki, or `off` | `http://localhost:3100` |
 //! | `OTEL_LOGS_EXPORTER` | without `LOKI_URL`: `otlp` sends logs as OTLP to the next one, `none` sends none | Loki's push |
 //! | `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` | an OTLP receiver for logs, used as it is: a collector, or Loki's `/otlp/v1/logs`; chooses OTLP by itself | that for all signals, with `OTEL_LOGS_EXPORTER=otlp` |
 //! | `TEMPO_ENDPOINT` | Tempo or another OTLP receiver, or `off` | `http://localhost:4317` |
 //! | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | the same, used as it is | |
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT` | the same; over HTTP `/v1/traces` is appended, `/v1/logs` for logs, `/v1/metrics` for metrics | |
-//! | `OTEL_TRACES_EXPORTER` | `none` sends no traces, unless an endpoint of theirs is set | `otlp` |
+//! | `OTEL_TRACES_EXPORTER` | `none` sends no traces, unless an endpoint of their own is set | `otlp` |
 //! | `OTEL_EXPORTER_OTLP_PROTOCOL`, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`, `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL`, `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL` | `grpc` or `http/protobuf` | what the endpoint says: port 4317 gRPC, port 4318 HTTP, else HTTP with a path and gRPC without |
 //! | `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `OTEL_EXPORTER_OTLP_LOGS_HEADERS`, `OTEL_EXPORTER_OTLP_METRICS_HEADERS` | `key=value,...`, percent-encoded: headers of what travels by OTLP | none |
 //! | `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, `OTEL_EXPORTER_OTLP_LOGS_TIMEOUT`, `OTEL_EXPORTER_OTLP_METRICS_TIMEOUT` | bound on one request, in milliseconds | `10000` |
@@ -44,6 +45,7 @@
 //! | `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` | `cumulative`: there is no other | `cumulative` |
 //! | `LGTM_METRICS_ADDR` | where metrics can be scraped, at `/metrics`: a port of the loopback address (`9464`), `host:port` (`0.0.0.0:9464` for other machines), or `off` | `off` |
 //! | `LGTM_METRICS_TOKEN` or `LGTM_METRICS_TOKEN_FILE` | the bearer token that scrapers must show | none |
+//! | `LGTM_ADMIN` | `true`: under `/admin/` at that address the program can be asked and changed while it runs; an address that other machines reach needs the token | `false` |
 //! | `OTEL_TRACES_SAMPLER` | `always_on`, `always_off`, `traceidratio`, `parentbased_always_on`, `parentbased_always_off`, `parentbased_traceidratio` | that of the profile |
 //! | `OTEL_TRACES_SAMPLER_ARG` | the ratio, 0 to 1; looked at only beside a ratio sampler | `1` |
 //! | `LGTM_PROFILE` | `development`: every trace. `production`: one trace in a hundred, and what fails or is slow here. `gateway`: every trace, whatever the parent says | `development` |
@@ -83,10 +85,11 @@
 //! - Files of secrets, authorities and client certificates are read again when they change, 5 s later at the latest, and at once
 //!   when the backend refuses the old secret: what it refused is sent again with the new one. A file that cannot be used for a
 //!   moment leaves what was read before.
-//! - One receiver for everything, such as a collector: `OTEL_EXPORTER_OTLP_ENDPOINT` with `OTEL_LOGS_EXPORTER=otlp` and
-//!   `OTEL_METRICS_EXPORTER=otlp`. `LOKI_URL` and `MIMIR_ENDPOINT` stand above them.
+//! - One receiver for everything, such as Grafana Cloud or a collector: `LGTM_ENDPOINT`, or in OpenTelemetry's own words
+//!   `OTEL_EXPORTER_OTLP_ENDPOINT` with `OTEL_LOGS_EXPORTER=otlp` and `OTEL_METRICS_EXPORTER=otlp`. `LOKI_URL`, `TEMPO_ENDPOINT` and
+//!   `MIMIR_ENDPOINT` stand above them.
 //! - A protocol together with the usual port of the other one is refused.
-//! - A program is scraped or it pushes: with `LGTM_METRICS_ADDR` alone metrics are not pushed. If `MIMIR_ENDPOINT` is set too,
+//! - A program is scraped or it pushes: with `LGTM_METRICS_ADDR` alone metrics are not pushed. If `MIMIR_ENDPOINT` or `LGTM_ENDPOINT` is set too,
 //!   both happen: then no scraper may feed the same Mimir, or everything is counted twice.
 //! - Profile `production` keeps one trace in a hundred, whole, decided by chance at its start. Of every other one that fails in
 //!   this process, or takes longer than 500 ms here, it keeps the part that happens here: spans wait until the local root
@@ -96,7 +99,8 @@
 //! - Spans of a sampled part say with which probability they are kept (`lgtm.sampling.probability`): Tempo's metrics generator
 //!   weighs them by it with `span_multiplier_key`.
 //! - [`Config`] prints the effective values and who chose them, without secrets: `println!("{}", telemetry.config())`.
-//! - [`Telemetry::filters`] changes the filters while the program runs, [`Telemetry::sampling`] which traces are recorded.
+//! - [`Telemetry::filters`] changes the filters while the program runs, [`Telemetry::sampling`] which traces are recorded;
+//!   with [`Builder::admin`] (`LGTM_ADMIN`) both can be done from outside.
 //! - The two filters stand before all layers: an event that `RUST_LOG` refuses is neither in Loki nor on its span in Tempo.
 //!
 //! # Secrets
@@ -207,6 +211,8 @@
     allow(dead_code, unused_imports, unused_mut, unused_variables, reason = "what serves a feature that is off")
 )]
 
+#[cfg(feature = "mimir")]
+mod admin;
 mod builder;
 mod chain;
 mod compose;

@@ -90,12 +90,17 @@ pub(crate) struct Settings {
     pub(crate) metrics_addr: Option<SocketAddr>,
     /// What scrapers must show.
     pub(crate) metrics_token: Option<Secret>,
+    /// Whether the program can be asked and changed at that address.
+    pub(crate) admin: Option<bool>,
     pub(crate) push_interval: Option<Duration>,
     pub(crate) buckets: Option<Vec<f64>>,
     #[cfg(feature = "mimir")]
     pub(crate) buckets_for: Vec<(lgtm_mimir::Matcher, Vec<f64>)>,
     #[cfg(feature = "mimir")]
     pub(crate) native_histograms_for: Vec<(lgtm_mimir::Matcher, usize)>,
+    #[cfg(feature = "mimir")]
+    pub(crate) quantiles_for: Vec<(lgtm_mimir::Matcher, Vec<f64>)>,
+    pub(crate) quantile_window: Option<Duration>,
     pub(crate) expire_metrics_after: Option<Duration>,
     #[cfg(feature = "mimir")]
     pub(crate) remote_write: lgtm_mimir::RemoteWrite,
@@ -167,12 +172,16 @@ impl Settings {
             default_mimir: self.default_mimir.or(other.default_mimir),
             metrics_addr: self.metrics_addr.or(other.metrics_addr),
             metrics_token: self.metrics_token.or(other.metrics_token),
+            admin: self.admin.or(other.admin),
             push_interval: self.push_interval.or(other.push_interval),
             buckets: self.buckets.or(other.buckets),
             #[cfg(feature = "mimir")]
             buckets_for: [self.buckets_for, other.buckets_for].concat(),
             #[cfg(feature = "mimir")]
             native_histograms_for: [self.native_histograms_for, other.native_histograms_for].concat(),
+            #[cfg(feature = "mimir")]
+            quantiles_for: [self.quantiles_for, other.quantiles_for].concat(),
+            quantile_window: self.quantile_window.or(other.quantile_window),
             expire_metrics_after: self.expire_metrics_after.or(other.expire_metrics_after),
             // The environment says nothing of these.
             #[cfg(feature = "mimir")]

@@ -56,6 +56,30 @@ fn what_is_no_whole_grpc_answer_is_tried_again() {
 }
 
 #[test]
+fn the_page_of_a_gateways_error_does_not_hide_its_status() {
+    let cases = [
+        (401, ErrorType::Unauthorized),
+        (403, ErrorType::Unauthorized),
+        (429, ErrorType::Server),
+        (502, ErrorType::Server),
+        (503, ErrorType::Server),
+    ];
+    for (status, error) in cases {
+        let server = first(move || {
+            let page = Response::builder().status(status).header("content-type", "text/html");
+            page.body(Body::from("<html><body>401 Authorization Required</body></html>")).unwrap()
+        });
+        let mut options = options();
+        options.retry.probe = std::time::Duration::from_millis(1);
+        let sender = Sender::start(Backend::TempoGrpc, endpoint(&server.url()), options);
+        sender.emit(3);
+        let report = sender.flush();
+        assert_eq!((report.delivered, report.lost(), server.bodies().len()), (3, 0, 2), "{status}: {report}");
+        assert_eq!(errors(&report, error), 1, "{status}: {report}");
+    }
+}
+
+#[test]
 fn an_endless_grpc_answer_ends_with_the_time_of_a_request_and_takes_no_memory() {
     // Empty messages without end; and one message that never ends, of which 4 MiB are the most.
     let parts: [&'static [u8]; 2] = [&[0; 5 * 1000], &[1; 64 * 1024]];

@@ -1,5 +1,6 @@
-//! What tonic must not see of an answer: it panics at details of a status that are not in base64. Whatever a backend or a proxy says,
-//! nothing panics: such details are none. Worker thread.
+//! What tonic must not see of an answer. It panics at details of a status that are not in base64: whatever a backend or a proxy says,
+//! nothing panics, such details are none. And it takes the page of a proxy's HTTP error for a broken message, which hides the status:
+//! without the page it tells the status. Worker thread.
 
 use std::task::{Context, Poll};
 
@@ -7,9 +8,10 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use bytes::Buf;
 use futures_util::TryFutureExt as _;
 use futures_util::future::MapOk;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::MapFrame;
 use hyper::body::{Body, Frame};
@@ -52,7 +54,16 @@ where
 /// A status is among the headers if there is no message, else among the trailers.
 fn check_response<B: Body>(mut response: Response<B>) -> Response<MapFrame<B, CheckFrame<B::Data>>> {
     check(response.headers_mut());
-    response.map(|body| body.map_frame(check_frame as CheckFrame<B::Data>))
+    let change: CheckFrame<B::Data> = if response.status() == StatusCode::OK { check_frame } else { empty_frame };
+    response.map(|body| body.map_frame(change))
+}
+
+/// gRPC answers with 200 whatever its status: what else comes is no gRPC.
+fn empty_frame<D: Buf>(mut frame: Frame<D>) -> Frame<D> {
+    if let Some(data) = frame.data_mut() {
+        data.advance(data.remaining());
+    }
+    check_frame(frame)
 }
 
 fn check_frame<D>(mut frame: Frame<D>) -> Frame<D> {

@@ -288,13 +288,15 @@ impl Translation {
 
     fn summary(&mut self, name: &str, point: SummaryDataPoint) {
         let (labels, timestamp) = self.labels(point.attributes, point.time_unix_nano);
+        let is_over = point.flags & NO_RECORDED_VALUE != 0;
+        let value = |value: f64| if is_over { f64::from_bits(STALE) } else { value };
         for quantile in point.quantile_values {
             let mut labels = labels.clone();
             labels.push(label("quantile", quantile.quantile.to_string()));
-            self.push(name, labels, quantile.value, timestamp, Vec::new());
+            self.push(name, labels, value(quantile.value), timestamp, Vec::new());
         }
-        self.push(&format!("{name}_sum"), labels.clone(), point.sum, timestamp, Vec::new());
-        self.push(&format!("{name}_count"), labels, point.count as f64, timestamp, Vec::new());
+        self.push(&format!("{name}_sum"), labels.clone(), value(point.sum), timestamp, Vec::new());
+        self.push(&format!("{name}_count"), labels, value(point.count as f64), timestamp, Vec::new());
     }
 }
 

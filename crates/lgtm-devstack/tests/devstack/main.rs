@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its helpers")]
 
+mod auth;
 mod client;
 mod hostile;
 mod lifecycle;

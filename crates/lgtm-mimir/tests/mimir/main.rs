@@ -10,8 +10,11 @@
 mod exposition;
 mod oracle;
 mod otlp;
+mod protobuf;
 mod push;
+mod routes;
 mod scrape;
+mod summaries;
 mod versions;
 
 use std::collections::BTreeMap;

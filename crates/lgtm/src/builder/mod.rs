@@ -20,7 +20,7 @@ use crate::compose;
 use crate::config::{Chosen, Config};
 use crate::environment;
 use crate::error::Error;
-use crate::filter::{self, Directives};
+use crate::filter::directives;
 use crate::guard::Telemetry;
 #[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
 use crate::settings::Destination;
@@ -199,6 +199,15 @@ impl Builder {
         self
     }
 
+    /// Whether the program can be asked and changed while it runs, under `/admin/` at [`Builder::metrics_addr`]: report, configuration,
+    /// [filters](crate::Filters), [sampling](crate::Sampling), flush. The book's page "Runtime control" has the requests.
+    /// Whoever reaches the address can do all that, so one that other machines reach needs [`Builder::metrics_token`]. Defaults to false.
+    #[cfg(feature = "mimir")]
+    pub fn admin(mut self, on: bool) -> Self {
+        self.settings.admin = Some(on);
+        self
+    }
+
     /// How often metrics are pushed; a flush and the shutdown push besides. Defaults to 15 s.
     #[cfg(feature = "mimir")]
     pub fn push_interval(mut self, interval: Duration) -> Self {
@@ -227,6 +236,21 @@ impl Builder {
     #[cfg(feature = "mimir")]
     pub fn native_histograms_for(mut self, histograms: impl Into<lgtm_mimir::Matcher>, buckets: usize) -> Self {
         self.settings.native_histograms_for.push((histograms.into(), buckets));
+        self
+    }
+
+    /// Exposes these histograms as summaries: these quantiles of the last minute in place of buckets. Quantiles of several instances
+    /// cannot be put together: see [`lgtm_mimir::Builder::quantiles_for`] before. Defaults to none.
+    #[cfg(feature = "mimir")]
+    pub fn quantiles_for(mut self, histograms: impl Into<lgtm_mimir::Matcher>, quantiles: &[f64]) -> Self {
+        self.settings.quantiles_for.push((histograms.into(), quantiles.to_vec()));
+        self
+    }
+
+    /// The time that the quantiles of summaries are told of, 1 s to 24 h. Defaults to one minute.
+    #[cfg(feature = "mimir")]
+    pub fn quantile_window(mut self, window: Duration) -> Self {
+        self.settings.quantile_window = Some(window);
         self
     }
 
@@ -514,8 +538,8 @@ impl Builder {
 
     fn settle(self) -> Result<Settled, Error> {
         let code = Settings {
-            log_filter: directives("log_filter", self.log_filter)?,
-            span_filter: directives("span_filter", self.span_filter)?,
+            log_filter: self.log_filter.map(|text| directives("log_filter", &text)).transpose()?,
+            span_filter: self.span_filter.map(|text| directives("span_filter", &text)).transpose()?,
             ..self.settings
         };
         values::refuse_bad_values(&code)?;
@@ -526,11 +550,15 @@ impl Builder {
             None => environment::variable(name),
         };
         let chosen = Chosen::in_code(&code);
+        #[cfg(feature = "mimir")]
+        let admin_in_code = code.admin.is_some();
         let mut settings = code.or(environment::read(lookup)?);
         #[cfg(feature = "tempo")]
         settings.settle_tempo()?;
         #[cfg(any(feature = "loki", feature = "mimir"))]
         settings.refuse_mismatches()?;
+        #[cfg(feature = "mimir")]
+        values::refuse_open_admin(&settings, admin_in_code)?;
         if !use_environment {
             settings.ignore_proxies();
         }
@@ -538,15 +566,6 @@ impl Builder {
         let runtime = self.runtime.or_else(|| Handle::try_current().ok());
         Ok(Settled { settings, config, layer: self.layer, runtime })
     }
-}
-
-fn directives(setting: &'static str, text: Option<String>) -> Result<Option<Directives>, Error> {
-    let Some(text) = text else { return Ok(None) };
-    Directives::parse(&text).map(Some).map_err(|reason| Error::Setting {
-        setting,
-        problem: format!("`{text}` is not a filter ({reason})"),
-        accepted: filter::FORM,
-    })
 }
 
 #[cfg(test)]

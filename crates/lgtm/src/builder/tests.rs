@@ -48,6 +48,10 @@ fn what_a_signal_cannot_work_with_is_an_error_that_names_it_and_starts_nothing()
         (base().buckets_for("sizes", &[f64::NAN]), ["NaN", "bound", "bound"]),
         (base().native_histograms_for("sizes", 1), ["1", "native", "4"]),
         (base().native_histograms_for(Matcher::Prefix(String::new()), 1000), ["1000", "native", "512"]),
+        (base().quantiles_for("sizes", &[0.5, 2.0]), ["2", "quantiles of `sizes`", "0 to 1"]),
+        (base().quantile_window(Duration::ZERO), ["0ns", "window", "1 s"]),
+        (base().admin(true), ["admin", "no listener", "metrics_addr"]),
+        (base().admin(true).metrics_addr(([0, 0, 0, 0], 0)), ["0.0.0.0:0", "no token", "metrics_token"]),
         (base().expire_metrics_after(Duration::ZERO), ["0ns", "expiry", "1 s"]),
         (base().metrics_addr(address), [&address.to_string(), "in use", "address"]),
     ]

@@ -44,3 +44,31 @@ pub(super) fn refuse_bad_values(settings: &Settings) -> Result<(), Error> {
     }
     settings.sampler.as_ref().map_or(Ok(()), refuse_bad_ratio)
 }
+
+/// Runtime control needs a listener, and one that other machines reach needs a token.
+#[cfg(feature = "mimir")]
+pub(super) fn refuse_open_admin(settings: &Settings, in_code: bool) -> Result<(), Error> {
+    if settings.admin != Some(true) || settings.disabled == Some(true) {
+        return Ok(());
+    }
+    let address = settings.metrics_addr.filter(|_| !settings.without_metrics);
+    let refuse = |reason: &str, code: &'static str, variables: &str| {
+        if in_code {
+            return Err(Error::Setting { setting: "admin", problem: format!("`true`, but {reason}"), accepted: code });
+        }
+        Err(Error::environment("LGTM_ADMIN", format!("`true` is set, but {reason}"), variables))
+    };
+    match address {
+        None => refuse(
+            "metrics are not offered for scraping: there is no listener",
+            "metrics_addr beside it, such as ([127, 0, 0, 1], 9464)",
+            "LGTM_METRICS_ADDR beside it, such as 9464",
+        ),
+        Some(address) if !address.ip().is_loopback() && settings.metrics_token.is_none() => refuse(
+            &format!("other machines reach {address}, and there is no token"),
+            "metrics_token beside it, or a loopback address",
+            "LGTM_METRICS_TOKEN or LGTM_METRICS_TOKEN_FILE beside it, or a loopback address such as 127.0.0.1:9464",
+        ),
+        Some(_) => Ok(()),
+    }
+}

@@ -220,7 +220,7 @@ fn rows() -> Vec<Row> {
     if cfg!(feature = "loki") {
         rows.extend(backend!(
             loki, "loki", "LOKI",
-            url: ["LOKI_URL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_LOGS_EXPORTER"],
+            url: ["LOKI_URL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "LGTM_ENDPOINT", "OTEL_LOGS_EXPORTER"],
             headers: ["OTEL_EXPORTER_OTLP_LOGS_HEADERS"],
             ca_file: ["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE"],
             client_certificate: ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE"],
@@ -242,7 +242,12 @@ fn rows() -> Vec<Row> {
     #[cfg(feature = "loki")]
     rows.push(row(
         "loki_protocol",
-        &["OTEL_LOGS_EXPORTER", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"],
+        &[
+            "OTEL_LOGS_EXPORTER",
+            "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+            "LGTM_ENDPOINT",
+        ],
         |settings| settings.loki_protocol.is_some(),
         |settings| {
             endpoint(loki(settings))?;
@@ -284,7 +289,8 @@ fn rows() -> Vec<Row> {
     }
     if cfg!(feature = "tempo") {
         rows.extend(backend!(
-            tempo, "tempo", "TEMPO", url: ["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+            tempo, "tempo", "TEMPO",
+            url: ["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "LGTM_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
             headers: ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
             ca_file: ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
             client_certificate:
@@ -359,7 +365,7 @@ fn rows() -> Vec<Row> {
     if cfg!(feature = "mimir") {
         rows.extend(backend!(
             mimir, "mimir", "MIMIR",
-            url: ["MIMIR_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_METRICS_EXPORTER"],
+            url: ["MIMIR_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "LGTM_ENDPOINT", "OTEL_METRICS_EXPORTER"],
             headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS"],
             ca_file: ["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE"],
             client_certificate: ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE"],
@@ -368,7 +374,12 @@ fn rows() -> Vec<Row> {
         #[cfg(feature = "mimir")]
         rows.push(row(
             "mimir_protocol",
-            &["OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"],
+            &[
+                "OTEL_METRICS_EXPORTER",
+                "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "LGTM_ENDPOINT",
+            ],
             |settings| settings.mimir_protocol.is_some(),
             |settings| {
                 endpoint(settings.push().as_ref())?;
@@ -391,6 +402,12 @@ fn rows() -> Vec<Row> {
                 &["LGTM_METRICS_TOKEN", "LGTM_METRICS_TOKEN_FILE"],
                 |settings| settings.metrics_token.is_some(),
                 |settings| settings.metrics_token.as_ref().map(|_| "***".to_owned()),
+            ),
+            row(
+                "admin",
+                &["LGTM_ADMIN"],
+                |settings| settings.admin.is_some(),
+                |settings| settings.admin.filter(|on| *on).map(|on| on.to_string()),
             ),
             row(
                 "push_interval",
@@ -533,7 +550,8 @@ impl Chosen {
         let set = |name: &&&str| {
             lookup(name).is_some_and(|value| {
                 // A URL is where credentials come from only if it has some.
-                let is_url = row.name.ends_with(".authentication") && !name.starts_with("LGTM_");
+                let names_a_url = !name.starts_with("LGTM_") || ***name == *"LGTM_ENDPOINT";
+                let is_url = row.name.ends_with(".authentication") && names_a_url;
                 !value.trim().is_empty() && (!is_url || value.contains('@'))
             })
         };

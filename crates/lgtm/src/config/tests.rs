@@ -71,6 +71,21 @@ fn a_signal_that_is_off_has_an_address_and_nothing_else() {
 }
 
 #[test]
+fn one_endpoint_for_all_is_told_of_every_backend_with_what_it_chooses() {
+    let all = ("LGTM_ENDPOINT", "https://123456:hunter2@gateway.example/otlp");
+    let config = describe(Settings::default(), &[all, ("LGTM_METRICS_ADDR", "9464"), ("LGTM_ADMIN", "true")]);
+    for (backend, path) in [("loki", "logs"), ("tempo", "traces"), ("mimir", "metrics")] {
+        let (name, source) = (backend.to_owned(), "LGTM_ENDPOINT".to_owned());
+        assert_eq!(of(&config, &name), (format!("https://gateway.example/otlp/v1/{path}").as_str(), source.clone()));
+        let authentication = of(&config, &format!("{name}.authentication"));
+        assert_eq!(authentication, ("basic, user `123456`, ***", source));
+    }
+    assert_eq!(of(&config, "loki_protocol"), ("otlp, http/protobuf", "LGTM_ENDPOINT".to_owned()));
+    assert_eq!(of(&config, "admin"), ("true", "LGTM_ADMIN".to_owned()));
+    assert!(!format!("{config} {config:?}").contains("hunter2"));
+}
+
+#[test]
 fn an_endpoint_in_code_is_codes_with_all_its_parts() {
     let endpoint = Endpoint::parse("http://tempo:4318").unwrap().bearer_token("hunter2");
     let code = Settings { tempo: Some(Destination::To(endpoint)), ..Settings::default() };

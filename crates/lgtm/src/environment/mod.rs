@@ -73,6 +73,7 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         shutdown_timeout: variables.parse("LGTM_SHUTDOWN_TIMEOUT", value::DURATION_FORM, value::duration)?,
         metrics_addr: variables.parse("LGTM_METRICS_ADDR", value::ADDRESS_FORM, value::address)?.flatten(),
         metrics_token: variables.secret("LGTM_METRICS_TOKEN")?,
+        admin: variables.parse("LGTM_ADMIN", "true or false", value::switch)?,
         console: variables.parse("LGTM_CONSOLE", "auto, pretty, json or off", |text| match text {
             "auto" => Some(Console::Auto),
             "pretty" => Some(Console::Pretty),

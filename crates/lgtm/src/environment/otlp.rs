@@ -13,6 +13,8 @@ use crate::error::Error;
 use crate::protocol::{self, GRPC_PORT, HTTP_PORT, usual_port};
 use crate::settings::{Destination, Settings};
 
+/// One receiver for all signals: it chooses OTLP for logs and metrics too.
+const ALL: &str = "LGTM_ENDPOINT";
 const GENERAL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const DEFAULT: &str = "http://localhost:4317";
 
@@ -44,10 +46,12 @@ const METRICS: Names = Names { signal: "METRICS", backend: "MIMIR", path: "/v1/m
 #[cfg(feature = "tempo")]
 pub(super) fn traces(variables: &Variables<'_>, settings: &mut Settings) -> Result<(), Error> {
     let [own, _] = TRACES.of("ENDPOINT");
-    let address = variables.first(&["TEMPO_ENDPOINT", &own, GENERAL]);
+    let address = variables.first(&["TEMPO_ENDPOINT", &own, ALL, GENERAL]);
     let is_off = match &address {
-        Some((_, text)) => text == "off",
-        None => exporter(variables, "OTEL_TRACES_EXPORTER")? == Some(Exporter::None),
+        Some((_, text)) if text == "off" => true,
+        Some((variable, _)) if ![ALL, GENERAL].contains(variable) => false,
+        // An endpoint for all signals says nothing of traces alone.
+        _ => exporter(variables, "OTEL_TRACES_EXPORTER")? == Some(Exporter::None),
     };
     if is_off {
         settings.tempo = Some(Destination::Off);
@@ -90,10 +94,10 @@ pub(super) fn metrics(variables: &Variables<'_>, settings: &mut Settings) -> Res
 fn chosen(variables: &Variables<'_>, names: &Names) -> Result<Option<Option<(Endpoint, Protocol)>>, Error> {
     let [own, _] = names.of("ENDPOINT");
     let address = match exporter(variables, &format!("OTEL_{}_EXPORTER", names.signal))? {
-        Some(Exporter::Otlp) => variables.first(&[&own, GENERAL]),
+        Some(Exporter::Otlp) => variables.first(&[&own, ALL, GENERAL]),
         Some(Exporter::None) => return Ok(Some(None)),
-        None => match variables.first(&[&own]) {
-            Some(own) => Some(own),
+        None => match variables.first(&[&own, ALL]) {
+            Some(chosen) => Some(chosen),
             None => return Ok(None),
         },
     };
@@ -137,7 +141,7 @@ fn endpoint(
         refuse_mismatch(stated, variable, &endpoint)?;
     }
     let protocol = stated.map_or_else(|| protocol::of_endpoint(&endpoint), |stated| stated.protocol);
-    if variable == GENERAL && !is_default && protocol == Protocol::Http {
+    if [ALL, GENERAL].contains(&variable) && !is_default && protocol == Protocol::Http {
         let path = format!("{}{}", endpoint.url.path().trim_end_matches('/'), names.path);
         endpoint.url.set_path(&path);
     }

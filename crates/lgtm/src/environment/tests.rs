@@ -116,6 +116,50 @@ mod all_signals {
     }
 
     #[test]
+    fn one_url_with_a_user_and_a_token_is_enough_for_all_signals() {
+        let gateway = "https://otlp-gateway-prod-eu-west-2.grafana.net/otlp";
+        let in_url = gateway.replace("https://", "https://123456:glc_token@");
+        let forms: [&[(&str, &str)]; 3] = [
+            &[("LGTM_ENDPOINT", &in_url)],
+            &[("LGTM_ENDPOINT", gateway), ("LGTM_USERNAME", "123456"), ("LGTM_PASSWORD", "glc_token")],
+            &[
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", &in_url),
+                ("OTEL_LOGS_EXPORTER", "otlp"),
+                ("OTEL_METRICS_EXPORTER", "otlp"),
+            ],
+        ];
+        for form in forms {
+            let chosen = settings(form).unwrap();
+            assert_eq!(chosen.tempo_protocol, Some(Protocol::Http));
+            assert_eq!(chosen.loki_protocol, Some(lgtm_loki::Protocol::Otlp(Protocol::Http)));
+            assert_eq!(chosen.mimir_protocol, Some(lgtm_mimir::Protocol::Otlp(Protocol::Http)));
+            let all = [(chosen.loki.clone(), "logs"), (chosen.tempo.clone(), "traces"), (chosen.push(), "metrics")];
+            for (destination, path) in all {
+                let endpoint = endpoint(destination);
+                assert_eq!(endpoint.url.as_str(), format!("{gateway}/v1/{path}"));
+                let Auth::Basic { username, password } = endpoint.auth else { panic!("{form:?}") };
+                assert_eq!((username.as_str(), password.reveal()), ("123456", "glc_token"));
+            }
+        }
+        // What is said of one backend or signal wins.
+        let all = ("LGTM_ENDPOINT", "http://collector:4317");
+        let url = |destination: Option<Destination>| endpoint(destination).url.to_string();
+        let chosen = settings(&[all, ("LOKI_URL", "http://loki:3100"), ("OTEL_TRACES_EXPORTER", "none")]).unwrap();
+        assert_eq!(url(chosen.loki.clone()), "http://loki:3100/");
+        assert_eq!((chosen.loki_protocol, matches!(chosen.tempo, Some(Destination::Off))), (None, true));
+        assert_eq!(url(chosen.push()), "http://collector:4317/");
+        let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://general:4317");
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4317");
+        let chosen = settings(&[all, general, own, ("OTEL_LOGS_EXPORTER", "none")]).unwrap();
+        assert_eq!(url(chosen.tempo.clone()), "http://traces:4317/");
+        assert!(matches!(chosen.loki, Some(Destination::Off)));
+        assert_eq!(url(settings(&[all, general]).unwrap().tempo), "http://collector:4317/");
+        let off = settings(&[("LGTM_ENDPOINT", "off")]).unwrap();
+        let all = [off.loki.clone(), off.tempo.clone(), off.push()];
+        assert!(all.iter().all(|destination| matches!(destination, Some(Destination::Off))));
+    }
+
+    #[test]
     fn headers_and_timeout_reach_the_trace_endpoint() {
         let settings = settings(&[
             ("OTEL_EXPORTER_OTLP_HEADERS", "x-general=no"),
@@ -216,6 +260,7 @@ mod all_signals {
         ("OTEL_RESOURCE_ATTRIBUTES", "service.version", "key=value"),
         ("OTEL_RESOURCE_ATTRIBUTES", "=1", "key=value"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team=%ff", "key=value"),
+        ("LGTM_ENDPOINT", "otlp-gateway.example/otlp", "http://"),
         ("LOKI_URL", "localhost:3100", "http://localhost:3100"),
         ("TEMPO_ENDPOINT", "localhost:4317", "http://"),
         ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "ftp://collector", "http://"),
@@ -249,6 +294,7 @@ mod all_signals {
         ("LGTM_METRICS_ADDR", "70000", "host:port"),
         ("LGTM_METRICS_ADDR", ":", "host:port"),
         ("LGTM_METRICS_TOKEN", "", ""),
+        ("LGTM_ADMIN", "yes", "true or false"),
         ("LGTM_METRICS_TOKEN_FILE", "/no/such/file", "readable file"),
         ("LGTM_METRICS_ADDR", "http://localhost:9090", "host:port"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),

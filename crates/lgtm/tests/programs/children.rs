@@ -35,8 +35,14 @@ pub(crate) fn run(name: &str) {
         "recorder that logs" => crate::hostile::recorder_that_logs(),
         "guard dropped inside" => crate::hostile::guard_dropped_inside(),
         other => {
-            let programs =
-                [crate::waits::program, crate::hostile::program, crate::clocks::program, crate::ends::program];
+            let programs = [
+                crate::waits::program,
+                crate::hostile::program,
+                crate::clocks::program,
+                crate::ends::program,
+                crate::admin::program,
+                crate::authentication::program,
+            ];
             let mut known = programs.iter().any(|program| program(other));
             #[cfg(unix)]
             {
@@ -53,7 +59,7 @@ pub(crate) fn run(name: &str) {
 
 /// A span with a child and an event, a counter, and a histogram inside the span.
 #[tracing::instrument(fields(otel.kind = "server"))]
-fn order(id: u64) {
+pub(crate) fn order(id: u64) {
     metrics::counter!("orders_total", "kind" => "book").increment(1);
     metrics::histogram!("order_duration_seconds").record(0.25);
     tracing::info!(copies = 3, "order placed");

@@ -11,6 +11,8 @@
     reason = "tests and their programs fail by a panic and speak on standard output"
 )]
 
+mod admin;
+mod authentication;
 mod children;
 mod clocks;
 mod ends;
