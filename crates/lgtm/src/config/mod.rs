@@ -1,4 +1,9 @@
 //! What telemetry runs with, setting by setting, and who chose it. Runs once, at the start.
+//!
+//! - this file: the settings and how they are shown;
+//! - `source.rs`: who chose them.
+
+mod source;
 
 use std::fmt;
 
@@ -6,6 +11,8 @@ use lgtm_core::{Auth, Endpoint, Proxy};
 
 use crate::compose::{MEMORY_BUDGET, SHUTDOWN_TIMEOUT};
 use crate::settings::{Destination, Settings};
+
+pub(crate) use source::Chosen;
 
 /// The effective settings. `Display` prints one a line, with its source; secrets show as `***`.
 ///
@@ -220,11 +227,17 @@ fn rows() -> Vec<Row> {
     if cfg!(feature = "loki") {
         rows.extend(backend!(
             loki, "loki", "LOKI",
-            url: ["LOKI_URL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_LOGS_EXPORTER"],
-            headers: ["OTEL_EXPORTER_OTLP_LOGS_HEADERS"],
-            ca_file: ["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE"],
-            client_certificate: ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE"],
-            timeout: ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"]
+            url: [
+                "LOKI_URL",
+                "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "OTEL_LOGS_EXPORTER"
+            ],
+            headers: ["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
+            ca_file: ["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
+            client_certificate:
+                ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+            timeout: ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
         ));
         rows.push(row(
             "log_labels",
@@ -242,7 +255,12 @@ fn rows() -> Vec<Row> {
     #[cfg(feature = "loki")]
     rows.push(row(
         "loki_protocol",
-        &["OTEL_LOGS_EXPORTER", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"],
+        &[
+            "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+            "OTEL_LOGS_EXPORTER",
+        ],
         |settings| settings.loki_protocol.is_some(),
         |settings| {
             endpoint(loki(settings))?;
@@ -284,7 +302,13 @@ fn rows() -> Vec<Row> {
     }
     if cfg!(feature = "tempo") {
         rows.extend(backend!(
-            tempo, "tempo", "TEMPO", url: ["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+            tempo, "tempo", "TEMPO",
+            url: [
+                "TEMPO_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "OTEL_TRACES_EXPORTER"
+            ],
             headers: ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
             ca_file: ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
             client_certificate:
@@ -359,16 +383,27 @@ fn rows() -> Vec<Row> {
     if cfg!(feature = "mimir") {
         rows.extend(backend!(
             mimir, "mimir", "MIMIR",
-            url: ["MIMIR_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_METRICS_EXPORTER"],
-            headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS"],
-            ca_file: ["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE"],
-            client_certificate: ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE"],
-            timeout: ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT"]
+            url: [
+                "MIMIR_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "OTEL_METRICS_EXPORTER"
+            ],
+            headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
+            ca_file: ["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
+            client_certificate:
+                ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+            timeout: ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
         ));
         #[cfg(feature = "mimir")]
         rows.push(row(
             "mimir_protocol",
-            &["OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"],
+            &[
+                "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+                "OTEL_EXPORTER_OTLP_PROTOCOL",
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "OTEL_METRICS_EXPORTER",
+            ],
             |settings| settings.mimir_protocol.is_some(),
             |settings| {
                 endpoint(settings.push().as_ref())?;
@@ -503,51 +538,6 @@ fn proxy(proxy: &Proxy) -> Option<String> {
         Proxy::At(url) => Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)),
         // What the environment says is found out when the pipeline starts.
         _ => None,
-    }
-}
-
-/// Which settings the program has chosen.
-pub(crate) struct Chosen(Vec<&'static str>);
-
-impl Chosen {
-    /// The settings that are chosen in code; these are not merged with the environment's yet.
-    pub(crate) fn in_code(code: &Settings) -> Self {
-        Self(rows().iter().filter(|row| (row.in_code)(code)).map(|row| row.name).collect())
-    }
-
-    /// What the merged settings are, and who chose them.
-    pub(crate) fn describe(&self, settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Config {
-        // Where metrics go is decided late.
-        let pushes = Settings { mimir: settings.push(), ..Settings::default() };
-        let setting = |row: &Row| {
-            let settings = if row.name.starts_with("mimir") { &pushes } else { settings };
-            Some(Setting { name: row.name, value: (row.value)(settings)?, source: self.source(row, settings, lookup) })
-        };
-        Config(rows().iter().filter_map(setting).collect())
-    }
-
-    fn source(&self, row: &Row, settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Source {
-        if self.0.contains(&row.name) {
-            return Source::Code;
-        }
-        let set = |name: &&&str| {
-            lookup(name).is_some_and(|value| {
-                // A URL is where credentials come from only if it has some.
-                let is_url = row.name.ends_with(".authentication") && !name.starts_with("LGTM_");
-                !value.trim().is_empty() && (!is_url || value.contains('@'))
-            })
-        };
-        let names_the_service = |name: &&&str| {
-            !(row.name == "service_name" && **name == "OTEL_RESOURCE_ATTRIBUTES")
-                || lookup(name).is_some_and(|value| value.contains("service.name="))
-        };
-        if let Some(name) = row.variables.iter().filter(names_the_service).find(set) {
-            return Source::Variable((*name).to_owned());
-        }
-        if row.of_profile && settings.profile.is_some() && settings.sampler.is_none() {
-            return Source::Profile;
-        }
-        Source::Default
     }
 }
 
