@@ -1,5 +1,5 @@
-//! Development tasks: `cargo xtask demo`, `stack`, `doctor`, `query`, `loadgen`, `soak`, `outage`, `bench`, `test` and `check`. Each says what it does, and exits
-//! non-zero if it fails.
+//! Development tasks: `cargo xtask demo`, `stack`, `doctor`, `query`, `loadgen`, `soak`, `outage`, `bench`, `release`, `test` and
+//! `check`. Each says what it does, and exits non-zero if it fails.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its output")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -10,6 +10,7 @@ mod output;
 mod access;
 mod bench;
 mod cargo;
+mod changelog;
 mod check;
 mod demo;
 mod doctor;
@@ -17,6 +18,7 @@ mod loadgen;
 mod outage;
 mod query;
 mod receiver;
+mod release;
 mod servers;
 mod shop;
 mod soak;
@@ -55,6 +57,8 @@ enum Task {
     Outage(outage::Options),
     /// Measures what an operation costs, with lgtm and with its peers, in turn, and shows the ratios.
     Bench(bench::Options),
+    /// What a release needs beside cargo.
+    Release(release::Options),
     /// Builds and runs all tests: unit, integration and documentation tests.
     Test(test::Options),
     /// Checks the workspace: formatting, lints, documentation, dependency direction, and more.
@@ -68,6 +72,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = check::stand_in_for_rustdoc() {
+        return code;
+    }
     let outcome = match CommandLine::parse().task {
         Task::Demo(options) => demo::run(options),
         Task::Stack(options) => stack::run(&options),
@@ -79,6 +86,7 @@ fn main() -> ExitCode {
         Task::WriteOne(options) => trip::write_one(&options),
         Task::SoakProgram(options) => soak::program::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Release(options) => release::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Check(options) => check::run(&options),
     };

@@ -76,3 +76,8 @@ pub use spool::{SpoolError, SpoolOptions};
 pub use suppress::{is_suppressed, suppress_this_thread, suppressed};
 pub use unprintable::is_unprintable;
 pub use watched::ExpectedSecret;
+
+/// The examples of the package's page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -135,3 +135,8 @@ pub use tonic::Code;
 /// What the stack says of itself, on `GET /` and at the start.
 pub const PURPOSE: &str = "lgtm development stack: a stand-in for Loki, Tempo and Mimir for development and tests; \
 everything is in memory, nothing is kept, do not use it in production";
+
+/// The examples of the package's page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -28,9 +28,11 @@ mod rpc {
 /// Prometheus' default buckets, which lgtm's recorder has for these: it is told nothing of them.
 const SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Buckets for the sizes of bodies, which a recorder has to be told: the default ones are for seconds. With the facade:
-/// `lgtm::builder().buckets_for(Matcher::Suffix("_body_size_bytes".into()), lgtm::http::catalogue::BODY_BYTES)`.
-pub const BODY_BYTES: &[f64] = &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 16_777_216.0];
+/// Buckets for the sizes of bodies, powers of four from 256 bytes to 16 MiB; OpenTelemetry's conventions advise none. The facade gives
+/// them to its recorder. Another recorder has to be told, because the default ones are for seconds: lgtm-mimir's by
+/// `buckets_for(Matcher::Suffix("_body_size_bytes".into()), lgtm_http::catalogue::BODY_BYTES)`.
+pub const BODY_BYTES: &[f64] =
+    &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
 
 const OF_REQUEST: &[&str] = &["method", "path", "status"];
 const OF_CLIENT: &[&str] = &["method", "server_address", "status"];

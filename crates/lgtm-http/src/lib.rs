@@ -138,6 +138,9 @@
 //!     -> body.rs: its body -> exchange.rs (Running): the end, once -> exchange.rs of the kind: status, metrics, line
 //! ```
 
+#[macro_use]
+mod settings;
+
 mod body;
 mod captured;
 pub mod catalogue;
@@ -167,3 +170,8 @@ pub use url::QueryDisplay;
 
 /// The label `path` of requests that match no route: the raw path would make a series of every typing error.
 pub const NO_ROUTE: &str = "(no route)";
+
+/// The examples of the package's page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

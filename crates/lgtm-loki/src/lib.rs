@@ -74,3 +74,8 @@ mod writer;
 pub use builder::{BuildError, Builder, Format, Protocol, builder};
 pub use layer::Layer;
 pub use lgtm_core::otlp::Protocol as OtlpProtocol;
+
+/// The examples of the package's page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

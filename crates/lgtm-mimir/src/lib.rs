@@ -120,3 +120,8 @@ pub use prometheus_config::prometheus_config;
 pub use push::RemoteWrite;
 pub use recorder::Recorder;
 pub use renderer::Renderer;
+
+/// The examples of the package's page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -97,3 +97,8 @@ pub use tempo::{FoundSpan, FoundTrace, TagScope, TagValue, Tempo, TraceExemplar,
 pub use time::TimeRange;
 pub use trace::{AttributeValue, Attributes, Event, Link, Span, SpanKind, Status, StatusCode, Trace};
 pub use wait::{Wait, wait_until};
+
+/// The examples of the package's page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -30,3 +30,8 @@ mod layer;
 pub mod system;
 
 pub use layer::{Layer, layer};
+
+/// The examples of the package's page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -67,3 +67,8 @@ pub use builder::{BuildError, Builder, builder};
 pub use detail::Detail;
 pub use layer::Layer;
 pub use lgtm_core::otlp::Protocol;
+
+/// The examples of the package's page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

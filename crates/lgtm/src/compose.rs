@@ -385,6 +385,10 @@ impl Parts<'_> {
         if let Some(bounds) = &self.settings.buckets {
             builder = builder.buckets(bounds);
         }
+        #[cfg(feature = "http")]
+        {
+            builder = with_buckets_of_bodies(builder, &self.settings.buckets_for);
+        }
         for (histograms, bounds) in &self.settings.buckets_for {
             builder = builder.buckets_for(histograms.clone(), bounds);
         }
@@ -439,6 +443,24 @@ impl Parts<'_> {
         }
         options
     }
+}
+
+/// Sizes of bodies have no use for buckets of seconds. What the program says of them, or of histograms that end like them, counts.
+#[cfg(all(feature = "mimir", feature = "http"))]
+fn with_buckets_of_bodies(
+    mut builder: lgtm_mimir::Builder,
+    chosen: &[(lgtm_mimir::Matcher, Vec<f64>)],
+) -> lgtm_mimir::Builder {
+    use lgtm_mimir::Matcher::Suffix;
+    let sizes = lgtm_http::catalogue::all().filter(|metric| metric.buckets == lgtm_http::catalogue::BODY_BYTES);
+    for metric in sizes {
+        let is_chosen = |histograms: &_| matches!(histograms, Suffix(end) if metric.name.ends_with(end.as_str()));
+        if !chosen.iter().any(|(histograms, _)| is_chosen(histograms)) {
+            // The weakest way to name one: any other rule of the program wins.
+            builder = builder.buckets_for(Suffix(metric.name.to_owned()), metric.buckets);
+        }
+    }
+    builder
 }
 
 /// A service's name as the name of a folder: two services never send each other's telemetry.

@@ -290,3 +290,8 @@ where
 pub fn init() -> Result<Telemetry, Error> {
     builder().init()
 }
+
+/// The examples of the package's page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

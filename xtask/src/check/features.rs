@@ -11,7 +11,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<(), Failure> {
         cargo::run(&["install", "cargo-hack", "--locked"], &[])
             .map_err(|error| Failure::new(error, "run `cargo install cargo-hack`"))?;
     }
-    let published = super::packages::published(&workspace.metadata);
+    let published = super::package::published(&workspace.metadata);
     let names = published.iter().flat_map(|package| ["--package", package.name.as_str()]);
     let mut arguments = vec!["hack"];
     arguments.extend(names);

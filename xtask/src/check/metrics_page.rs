@@ -55,7 +55,8 @@ fn page() -> String {
     page.push_str("\n## Buckets\n\nUpper bounds of the histograms; each has a last bucket `+Inf`.\n\n");
     for metric in CATALOGUE.iter().chain(&requests).filter(|metric| !metric.buckets.is_empty()) {
         let bounds: Vec<_> = metric.buckets.iter().map(f64::to_string).collect();
-        let told = if metric.unit == metrics::Unit::Bytes { ", if the recorder is told so" } else { "" };
+        let told =
+            if metric.unit == metrics::Unit::Bytes { "; without the facade the recorder has to be told" } else { "" };
         let _ = writeln!(page, "- `{}`: {}{told}", metric.name, bounds.join(", "));
     }
     page

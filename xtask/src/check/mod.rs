@@ -2,6 +2,7 @@
 //! name, how it went, and what to do about it.
 
 mod book;
+mod changelog;
 mod deny;
 mod dependencies;
 mod deploy;
@@ -14,8 +15,9 @@ mod members;
 mod metric_names;
 mod metrics_page;
 mod models;
-mod packages;
+mod package;
 mod promises;
+mod public_api;
 mod readme;
 mod sources;
 mod tools;
@@ -30,6 +32,7 @@ use cargo_metadata::Metadata;
 
 use crate::{bench, cargo, demo, outage};
 pub(crate) use deploy::queries::{Language, Query};
+pub(crate) use public_api::rustdoc::stand_in as stand_in_for_rustdoc;
 
 /// What `check` checks.
 #[derive(Debug, clap::Args)]
@@ -43,7 +46,7 @@ pub(crate) struct Options {
     /// demo, a short outage and a short bench beside the peers.
     #[arg(long)]
     full: bool,
-    /// Writes what can be written before checking: the formatting and `docs/metrics.md`.
+    /// Writes what can be written before checking: the formatting, `docs/metrics.md`, and what the crates show to others.
     #[arg(long)]
     fix: bool,
 }
@@ -120,7 +123,10 @@ const CHECKS: &[Check] = &[
     ("machine paths", machine_paths::check),
     ("workspace members", members::check),
     ("dependency direction", dependencies::check),
+    ("package: metadata", package::check_metadata),
+    ("package: contents", package::check_contents),
     ("cargo deny", deny::check),
+    ("changelog", changelog::check),
     ("metrics page", metrics_page::check),
     ("metric names", metric_names::check),
     ("commands in documents", readme::check),
@@ -135,13 +141,14 @@ const CHECKS: &[Check] = &[
     ("deploy: queries", deploy::queries::check),
     ("lints", lints),
     ("documentation", documentation),
+    (public_api::NAME, public_api::check),
     ("instructions", instructions::check),
 ];
 
 const SLOW_CHECKS: &[Check] = &[
     ("models", models::check),
     ("features", features::check),
-    ("packages", packages::check),
+    ("package: build", package::check_build),
     ("deploy: Dockerfile", deploy::dockerfile::check),
     ("demo", short_demo),
     ("outage", short_outage),
@@ -161,6 +168,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let slow = if options.full { SLOW_CHECKS } else { &[] };
     let all: Vec<&Check> = CHECKS.iter().chain(slow).collect();
     let checks = chosen(&all, &options.names)?;
+    if options.fix && checks.iter().any(|(name, _)| *name == public_api::NAME) {
+        public_api::write(&workspace)?;
+    }
     let failed: Vec<&str> =
         checks.iter().filter(|(name, check)| !passes(name, *check, &workspace)).map(|(name, _)| *name).collect();
     let in_vain = workspace.required_in_vain();

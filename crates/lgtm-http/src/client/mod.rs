@@ -111,30 +111,7 @@ impl ClientLayer {
         self
     }
 
-    /// What `url.full` shows of the query. Credentials in it never show. Default: [`QueryDisplay::Redacted`].
-    #[must_use]
-    pub fn query(self, display: QueryDisplay) -> Self {
-        self.with(|config| config.query = display)
-    }
-
-    /// The methods that are told apart, instead of those of RFC 9110, PATCH and QUERY. All others count as `_OTHER`.
-    #[must_use]
-    pub fn known_methods<N: AsRef<str>>(self, methods: impl IntoIterator<Item = N>) -> Self {
-        self.with(|config| config.methods = Methods::of(methods))
-    }
-
-    /// Headers of requests that become attributes, `http.request.header.<name>`, as
-    /// [`ServerLayer::request_headers`](crate::ServerLayer::request_headers). Default: none.
-    #[must_use]
-    pub fn request_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.with(|config| config.request_headers = Captured::new("http.request.header", names))
-    }
-
-    /// The same for the headers of answers, `http.response.header.<name>`. Default: none.
-    #[must_use]
-    pub fn response_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.with(|config| config.response_headers = Captured::new("http.response.header", names))
-    }
+    http_settings!();
 
     /// Whether metrics have the label `server_address`. False for clients that ask servers without number, such as crawlers: it
     /// is empty then. Default: true.

@@ -9,6 +9,7 @@ use http::{HeaderMap, Request, StatusCode, header};
 use lgtm_core::propagation::baggage;
 use metrics::{Label, SharedString, counter, gauge, histogram};
 use percent_encoding::percent_decode_str;
+use tracing::span::Id;
 use tracing::{Span, field, record_all};
 
 use super::Config;
@@ -51,33 +52,16 @@ impl CallExchange {
         let headers = request.headers();
         let takes_baggage = config.remote_context == RemoteContext::Parent && headers.contains_key("baggage");
         let baggage = takes_baggage.then(|| Arc::new(baggage::extract(headers)));
-        let server = LazyCell::new(|| match request.uri().authority() {
+        let server = || match request.uri().authority() {
             Some(authority) => (authority.host(), authority.port_u16()),
             None => {
                 let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
                 host.map_or(("", None), split_host)
             }
-        });
-        let peer = LazyCell::new(|| peer(request.extensions()));
+        };
         let mut remote = Remote::default();
-        let span = tracing::info_span!(
-            target: "lgtm_http::grpc",
-            parent: remote.look(config.remote_context, headers),
-            "gRPC call",
-            otel.name = method.name().map_or("grpc", |name| name),
-            otel.kind = "server",
-            otel.status_code = field::Empty,
-            otel.status_description = field::Empty,
-            rpc.system.name = "grpc",
-            rpc.method = method.name().map_or(OTHER, |name| name),
-            rpc.method_original = method.name().is_none().then(|| request.uri().path()),
-            rpc.status_code = field::Empty,
-            server.address = address(server.0),
-            server.port = server.1,
-            network.peer.address = (*peer).map(|peer| field::display(peer.ip())),
-            network.peer.port = (*peer).map(|peer| peer.port()),
-            error.type = field::Empty,
-        );
+        let parent = || remote.look(config.remote_context, headers);
+        let span = open_span(Side::Server, &method, request, parent, server);
         remote.join(config.remote_context, &span);
         config.request_metadata.show(&span, headers);
         gauge!(RPC_SERVER_ACTIVE_REQUESTS).increment(1.0);
@@ -86,26 +70,12 @@ impl CallExchange {
 
     pub(super) fn ask<B>(config: &Arc<Config>, request: &Request<B>) -> Running<Self> {
         let method = config.methods.of_path(request.uri().path());
-        let server = LazyCell::new(|| match (&config.server, request.uri().authority()) {
+        let server = || match (&config.server, request.uri().authority()) {
             (Some((address, port)), _) => (address.as_str(), *port),
             (None, Some(authority)) => (authority.host(), authority.port_u16()),
             (None, None) => ("", None),
-        });
-        let span = tracing::info_span!(
-            target: "lgtm_http::grpc",
-            "gRPC call",
-            otel.name = method.name().map_or("grpc", |name| name),
-            otel.kind = "client",
-            otel.status_code = field::Empty,
-            otel.status_description = field::Empty,
-            rpc.system.name = "grpc",
-            rpc.method = method.name().map_or(OTHER, |name| name),
-            rpc.method_original = method.name().is_none().then(|| request.uri().path()),
-            rpc.status_code = field::Empty,
-            server.address = address(server.0),
-            server.port = server.1,
-            error.type = field::Empty,
-        );
+        };
+        let span = open_span(Side::Client, &method, request, || Span::current().id(), server);
         config.request_metadata.show(&span, request.headers());
         Running::new(span, None, Self::new(config, Side::Client, method))
     }
@@ -223,4 +193,34 @@ impl Drop for CallExchange {
             gauge!(RPC_SERVER_ACTIVE_REQUESTS).decrement(1.0);
         }
     }
+}
+
+/// What the fields are made of is looked at only if the span is recorded.
+fn open_span<'a, B>(
+    side: Side,
+    method: &Method,
+    request: &Request<B>,
+    parent: impl FnOnce() -> Option<Id>,
+    server: impl FnOnce() -> (&'a str, Option<u16>),
+) -> Span {
+    let server = LazyCell::new(server);
+    let peer = LazyCell::new(|| (side == Side::Server).then(|| peer(request.extensions())).flatten());
+    tracing::info_span!(
+        target: "lgtm_http::grpc",
+        parent: parent(),
+        "gRPC call",
+        otel.name = method.name().map_or("grpc", |name| name),
+        otel.kind = if side == Side::Server { "server" } else { "client" },
+        otel.status_code = field::Empty,
+        otel.status_description = field::Empty,
+        rpc.system.name = "grpc",
+        rpc.method = method.name().map_or(OTHER, |name| name),
+        rpc.method_original = method.name().is_none().then(|| request.uri().path()),
+        rpc.status_code = field::Empty,
+        server.address = address(server.0),
+        server.port = server.1,
+        network.peer.address = (*peer).map(|peer| field::display(peer.ip())),
+        network.peer.port = (*peer).map(|peer| peer.port()),
+        error.type = field::Empty,
+    )
 }

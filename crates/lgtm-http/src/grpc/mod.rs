@@ -137,18 +137,7 @@ impl GrpcServerLayer {
         self.with(|config| config.methods = Methods::listed(methods))
     }
 
-    /// Metadata of calls that become attributes, `rpc.request.metadata.<name>`, as
-    /// [`ServerLayer::request_headers`](crate::ServerLayer::request_headers). Default: none.
-    #[must_use]
-    pub fn request_metadata(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.with(|config| config.request_metadata = Captured::new("rpc.request.metadata", names))
-    }
-
-    /// The same for the metadata of answers, `rpc.response.metadata.<name>`. Default: none.
-    #[must_use]
-    pub fn response_metadata(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.with(|config| config.response_metadata = Captured::new("rpc.response.metadata", names))
-    }
+    grpc_settings!();
 }
 
 impl GrpcClientLayer {
@@ -170,17 +159,7 @@ impl GrpcClientLayer {
         self.with(|config| config.server = Some((address.into(), port)))
     }
 
-    /// Metadata of calls that become attributes, `rpc.request.metadata.<name>`. Default: none.
-    #[must_use]
-    pub fn request_metadata(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.with(|config| config.request_metadata = Captured::new("rpc.request.metadata", names))
-    }
-
-    /// The same for the metadata of answers, `rpc.response.metadata.<name>`. Default: none.
-    #[must_use]
-    pub fn response_metadata(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.with(|config| config.response_metadata = Captured::new("rpc.response.metadata", names))
-    }
+    grpc_settings!();
 }
 
 impl<S> Layer<S> for GrpcServerLayer {

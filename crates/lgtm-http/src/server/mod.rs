@@ -165,35 +165,11 @@ impl ServerLayer {
         self.with(|config| config.trusts_proxies = trust)
     }
 
-    /// What `url.query` shows. Default: [`QueryDisplay::Redacted`].
-    #[must_use]
-    pub fn query(self, display: QueryDisplay) -> Self {
-        self.with(|config| config.query = display)
-    }
-
-    /// The methods that are told apart, instead of those of RFC 9110, PATCH and QUERY. All others count as `_OTHER`.
-    #[must_use]
-    pub fn known_methods<N: AsRef<str>>(self, methods: impl IntoIterator<Item = N>) -> Self {
-        self.with(|config| config.methods = Methods::of(methods))
-    }
-
-    /// Headers of requests that become attributes, `http.request.header.<name>`; several values are joined by commas. Values
-    /// of `authorization`, `cookie` and other names that stand for secrets show as `[redacted]`. With lgtm's layers only.
-    /// Default: none.
-    #[must_use]
-    pub fn request_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.with(|config| config.request_headers = Captured::new("http.request.header", names))
-    }
-
-    /// The same for the headers of answers, `http.response.header.<name>`. Default: none.
-    #[must_use]
-    pub fn response_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.with(|config| config.response_headers = Captured::new("http.response.header", names))
-    }
+    http_settings!();
 
     /// Whether the sizes of bodies are measured too, as `http_request_body_size_bytes` and `http_response_body_size_bytes`: two
-    /// more histograms for each route, with [buckets](crate::catalogue::BODY_BYTES) that the recorder has to be told. Spans have the
-    /// sizes anyway. Default: false.
+    /// more histograms for each route, with [buckets](crate::catalogue::BODY_BYTES) of their own that the facade sees to; another
+    /// recorder has to be told them. Spans have the sizes anyway. Default: false.
     #[must_use]
     pub fn body_sizes(self, measure: bool) -> Self {
         self.with(|config| config.body_sizes = measure)

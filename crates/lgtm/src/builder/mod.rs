@@ -223,7 +223,7 @@ impl Builder {
     }
 
     /// The upper bounds of the buckets of some histograms: those of this name, or those that a [`Matcher`](crate::Matcher)
-    /// chooses.
+    /// chooses. lgtm's own histograms, and the sizes of bodies of `lgtm::http`, have theirs.
     #[cfg(feature = "mimir")]
     pub fn buckets_for(mut self, histograms: impl Into<lgtm_mimir::Matcher>, bounds: &[f64]) -> Self {
         self.settings.buckets_for.push((histograms.into(), bounds.to_vec()));

@@ -85,3 +85,32 @@ fn debug_shows_no_secret() {
         assert!(shown.contains("localhost") && !shown.contains("hunter2"), "{shown}");
     }
 }
+
+#[cfg(all(feature = "mimir", feature = "http"))]
+#[test]
+fn sizes_of_bodies_have_buckets_of_bytes_unless_the_program_says_otherwise() {
+    use crate::Matcher;
+    let bounds = |builder: Builder, name: &'static str| -> Vec<String> {
+        let (_, telemetry) = builder.ignore_environment().render_metrics().panics(false).layers::<Registry>().unwrap();
+        metrics::with_local_recorder(&telemetry.recorder().unwrap(), || metrics::histogram!(name).record(5000.0));
+        let text = telemetry.metrics_renderer().unwrap().render(crate::MetricsFormat::Text);
+        let buckets = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix("_bucket{le=\""));
+        buckets.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
+    };
+    const REQUEST: &str = "http_request_body_size_bytes";
+    const RESPONSE: &str = "http_response_body_size_bytes";
+    let bytes: Vec<String> = lgtm_http::catalogue::BODY_BYTES.iter().map(ToString::to_string).collect();
+    for name in [REQUEST, RESPONSE] {
+        assert_eq!(bounds(builder().buckets(&[0.1, 1.0]), name), [&bytes[..], &["+Inf".to_owned()]].concat());
+    }
+    let own = &[1000.0];
+    for rule in [
+        Matcher::Full(REQUEST.to_owned()),
+        Matcher::Prefix("http_".to_owned()),
+        Matcher::Suffix("_bytes".to_owned()),
+        Matcher::Suffix("_body_size_bytes".to_owned()),
+    ] {
+        assert_eq!(bounds(builder().buckets_for(rule.clone(), own), REQUEST), ["1000", "+Inf"], "{rule}");
+    }
+    assert_eq!(bounds(builder().buckets(own), "upload_body_size_bytes"), ["1000", "+Inf"], "of the program's own");
+}

@@ -1,4 +1,9 @@
 //! What telemetry runs with, setting by setting, and who chose it. Runs once, at the start.
+//!
+//! - this file: the settings and how they are shown;
+//! - `source.rs`: who chose them.
+
+mod source;
 
 use std::fmt;
 
@@ -6,6 +11,8 @@ use lgtm_core::{Auth, Endpoint, Proxy};
 
 use crate::compose::{MEMORY_BUDGET, SHUTDOWN_TIMEOUT};
 use crate::settings::{Destination, Settings};
+
+pub(crate) use source::Chosen;
 
 /// The effective settings. `Display` prints one a line, with its source; secrets show as `***`.
 ///
@@ -220,11 +227,25 @@ fn rows() -> Vec<Row> {
     if cfg!(feature = "loki") {
         rows.extend(backend!(
             loki, "loki", "LOKI",
+<<<<<<< HEAD
             url: ["LOKI_URL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "LGTM_ENDPOINT", "OTEL_LOGS_EXPORTER"],
             headers: ["OTEL_EXPORTER_OTLP_LOGS_HEADERS"],
             ca_file: ["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE"],
             client_certificate: ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE"],
             timeout: ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"]
+=======
+            url: [
+                "LOKI_URL",
+                "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "OTEL_LOGS_EXPORTER"
+            ],
+            headers: ["OTEL_EXPORTER_OTLP_LOGS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
+            ca_file: ["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
+            client_certificate:
+                ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+            timeout: ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
+>>>>>>> publish
         ));
         rows.push(row(
             "log_labels",
@@ -243,10 +264,17 @@ fn rows() -> Vec<Row> {
     rows.push(row(
         "loki_protocol",
         &[
+<<<<<<< HEAD
             "OTEL_LOGS_EXPORTER",
             "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
             "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
             "LGTM_ENDPOINT",
+=======
+            "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+            "OTEL_LOGS_EXPORTER",
+>>>>>>> publish
         ],
         |settings| settings.loki_protocol.is_some(),
         |settings| {
@@ -290,7 +318,16 @@ fn rows() -> Vec<Row> {
     if cfg!(feature = "tempo") {
         rows.extend(backend!(
             tempo, "tempo", "TEMPO",
+<<<<<<< HEAD
             url: ["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "LGTM_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+=======
+            url: [
+                "TEMPO_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "OTEL_TRACES_EXPORTER"
+            ],
+>>>>>>> publish
             headers: ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
             ca_file: ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
             client_certificate:
@@ -365,20 +402,41 @@ fn rows() -> Vec<Row> {
     if cfg!(feature = "mimir") {
         rows.extend(backend!(
             mimir, "mimir", "MIMIR",
+<<<<<<< HEAD
             url: ["MIMIR_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "LGTM_ENDPOINT", "OTEL_METRICS_EXPORTER"],
             headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS"],
             ca_file: ["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE"],
             client_certificate: ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE"],
             timeout: ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT"]
+=======
+            url: [
+                "MIMIR_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "OTEL_METRICS_EXPORTER"
+            ],
+            headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
+            ca_file: ["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
+            client_certificate:
+                ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+            timeout: ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
+>>>>>>> publish
         ));
         #[cfg(feature = "mimir")]
         rows.push(row(
             "mimir_protocol",
             &[
+<<<<<<< HEAD
                 "OTEL_METRICS_EXPORTER",
                 "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
                 "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
                 "LGTM_ENDPOINT",
+=======
+                "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+                "OTEL_EXPORTER_OTLP_PROTOCOL",
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "OTEL_METRICS_EXPORTER",
+>>>>>>> publish
             ],
             |settings| settings.mimir_protocol.is_some(),
             |settings| {
@@ -523,6 +581,7 @@ fn proxy(proxy: &Proxy) -> Option<String> {
     }
 }
 
+<<<<<<< HEAD
 /// Which settings the program has chosen.
 pub(crate) struct Chosen(Vec<&'static str>);
 
@@ -569,5 +628,7 @@ impl Chosen {
     }
 }
 
+=======
+>>>>>>> publish
 #[cfg(all(test, feature = "loki", feature = "tempo", feature = "mimir"))]
 mod tests;

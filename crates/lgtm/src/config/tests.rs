@@ -107,3 +107,92 @@ fn every_variable_of_a_row_is_in_the_manual() {
         }
     }
 }
+
+const OTLP: [(&str, &str); 2] = [("OTEL_LOGS_EXPORTER", "otlp"), ("OTEL_METRICS_EXPORTER", "otlp")];
+
+#[test]
+fn what_all_signals_have_from_the_variables_for_all_names_them() {
+    let general = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://me:hunter2@collector.example:4318"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+    ];
+    let config = describe(Settings::default(), &[&OTLP[..], &general].concat());
+    for (signal, path) in [("loki", "v1/logs"), ("tempo", "v1/traces"), ("mimir", "v1/metrics")] {
+        let of = |part: &str| of(&config, &format!("{signal}{part}"));
+        let url = format!("https://collector.example:4318/{path}");
+        assert_eq!(of(""), (url.as_str(), "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned()));
+        assert_eq!(of(".authentication"), ("basic, user `me`, ***", "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned()));
+        assert_eq!(of(".headers"), ("x-key: ***", "OTEL_EXPORTER_OTLP_HEADERS".to_owned()));
+        assert_eq!(of(".timeout"), ("2.5s", "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned()));
+        let (protocol, source) = of("_protocol");
+        assert!(protocol.ends_with("http/protobuf"), "{signal}: {protocol}");
+        assert_eq!(source, "OTEL_EXPORTER_OTLP_PROTOCOL", "{signal}");
+    }
+    let own = [
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://loki:3100/otlp/v1/logs"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "100"),
+    ];
+    let config = describe(Settings::default(), &[&OTLP[..], &general, &own].concat());
+    assert_eq!(of(&config, "loki").1, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT");
+    assert!(config.get("loki.authentication").is_none(), "those of another URL are not used");
+    assert_eq!(of(&config, "mimir.timeout"), ("100ms", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT".to_owned()));
+}
+
+#[test]
+fn certificates_for_all_signals_name_their_variables() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "").unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (ca, certificate, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
+    let certificates = [
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.as_str()),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certificate.as_str()),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", key.as_str()),
+    ];
+    let config = describe(Settings::default(), &[&OTLP[..], &certificates].concat());
+    for signal in ["loki", "tempo", "mimir"] {
+        let source = |part: &str| of(&config, &format!("{signal}.{part}")).1;
+        assert_eq!(source("ca_file"), "OTEL_EXPORTER_OTLP_CERTIFICATE", "{signal}");
+        assert_eq!(source("client_certificate"), "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "{signal}");
+    }
+}
+
+#[test]
+fn variables_of_the_exporter_are_no_source_of_what_travels_another_way() {
+    let config = describe(
+        Settings::default(),
+        &[
+            ("LOKI_URL", "http://loki:3100"),
+            ("OTEL_LOGS_EXPORTER", "otlp"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
+            ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "100"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "200"),
+        ],
+    );
+    assert_eq!(of(&config, "loki"), ("http://loki:3100/", "LOKI_URL".to_owned()));
+    assert_eq!(of(&config, "loki.timeout"), ("10s", "default".to_owned()));
+    assert_eq!(of(&config, "loki_protocol"), ("push", "default".to_owned()));
+    assert_eq!(of(&config, "mimir"), ("http://localhost:9009/", "default".to_owned()));
+    assert_eq!(of(&config, "mimir_protocol"), ("remote write", "default".to_owned()));
+    assert_eq!(of(&config, "tempo.timeout"), ("200ms", "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned()));
+}
+
+#[test]
+fn a_signal_that_opentelemetrys_variables_switch_off_names_the_one_that_does() {
+    let none = ["LOGS", "TRACES", "METRICS"].map(|signal| (format!("OTEL_{signal}_EXPORTER"), "none"));
+    let none = none.each_ref().map(|(name, none)| (name.as_str(), *none));
+    let unused = [("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://loki:3100/otlp/v1/logs")];
+    let config = describe(Settings::default(), &[&none[..], &unused].concat());
+    for (signal, (variable, _)) in ["loki", "tempo", "mimir"].into_iter().zip(none) {
+        assert_eq!(of(&config, signal), ("off", variable.to_owned()));
+    }
+    let config = describe(Settings::default(), &[&OTLP[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "off")]].concat());
+    for signal in ["loki", "tempo", "mimir"] {
+        assert_eq!(of(&config, signal), ("off", "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned()));
+    }
+}
