@@ -51,13 +51,14 @@ struct Entry {
     trace: Option<TraceContext>,
 }
 
+/// In place of a time inside `with_trace`.
+const NOW: u64 = u64::MAX;
+
 thread_local! {
     /// The trace of the innermost entry.
     static TOP: Cell<Option<TraceContext>> = const { Cell::new(None) };
-    /// The time inside `with_trace_at`; 0: none.
+    /// The time inside `with_trace_at`, or [`NOW`]; 0: outside of it.
     static TIME: Cell<u64> = const { Cell::new(0) };
-    /// Inside `with_trace_at`: the trace is as said there, whatever another library knows.
-    static SAID: Cell<bool> = const { Cell::new(false) };
     static STACK: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -66,7 +67,13 @@ thread_local! {
 #[inline]
 pub fn trace() -> Option<TraceContext> {
     let entered = entered();
-    if elsewhere::exists() && !SAID.with(Cell::get) { elsewhere::trace(entered) } else { entered }
+    if elsewhere::exists() { trace_elsewhere(entered) } else { entered }
+}
+
+#[cold]
+fn trace_elsewhere(entered: Option<TraceContext>) -> Option<TraceContext> {
+    // What `with_trace` says holds, whatever another library knows.
+    if TIME.with(Cell::get) == 0 { elsewhere::trace(entered) } else { entered }
 }
 
 /// The trace of the span that the layers have entered last on the calling thread.
@@ -80,29 +87,27 @@ pub(crate) fn entered() -> Option<TraceContext> {
 #[inline]
 pub fn unix_nanos() -> u64 {
     match TIME.with(Cell::get) {
-        0 => clock::unix_nanos(),
+        0 | NOW => clock::unix_nanos(),
         time => time,
     }
 }
 
 /// Runs `work` with this as the current trace: an exemplar that `work` records points there.
 pub fn with_trace<R>(context: Option<TraceContext>, work: impl FnOnce() -> R) -> R {
-    with_trace_at(context, 0, work)
+    with_trace_at(context, NOW, work)
 }
 
-/// As [`with_trace`], for what happened at a time that is known already: nanoseconds since the Unix epoch; 0: now.
+/// As [`with_trace`], for what happened at a time that is known already: nanoseconds since the Unix epoch.
 #[inline]
 pub fn with_trace_at<R>(context: Option<TraceContext>, time: u64, work: impl FnOnce() -> R) -> R {
-    struct Restore(Option<TraceContext>, u64, bool);
+    struct Restore(Option<TraceContext>, u64);
     impl Drop for Restore {
         fn drop(&mut self) {
             TOP.with(|top| top.set(self.0));
             TIME.with(|time| time.set(self.1));
-            SAID.with(|said| said.set(self.2));
         }
     }
-    let time = TIME.with(|known| known.replace(time));
-    let _restore = Restore(TOP.with(|top| top.replace(context)), time, SAID.with(|said| said.replace(true)));
+    let _restore = Restore(TOP.with(|top| top.replace(context)), TIME.with(|known| known.replace(time)));
     work()
 }
 

@@ -27,7 +27,6 @@ pub(crate) fn add_source(source: &Arc<dyn IdSource>) {
 }
 
 /// The calling thread's innermost place in a trace; `entered` is the one that the layers know of.
-#[cold]
 pub(crate) fn trace(entered: Option<TraceContext>) -> Option<TraceContext> {
     ids(entered).map(|ids| ids.context()).or(entered)
 }

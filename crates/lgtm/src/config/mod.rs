@@ -227,16 +227,10 @@ fn rows() -> Vec<Row> {
     if cfg!(feature = "loki") {
         rows.extend(backend!(
             loki, "loki", "LOKI",
-<<<<<<< HEAD
-            url: ["LOKI_URL", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "LGTM_ENDPOINT", "OTEL_LOGS_EXPORTER"],
-            headers: ["OTEL_EXPORTER_OTLP_LOGS_HEADERS"],
-            ca_file: ["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE"],
-            client_certificate: ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE"],
-            timeout: ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"]
-=======
             url: [
                 "LOKI_URL",
                 "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+                "LGTM_ENDPOINT",
                 "OTEL_EXPORTER_OTLP_ENDPOINT",
                 "OTEL_LOGS_EXPORTER"
             ],
@@ -245,7 +239,6 @@ fn rows() -> Vec<Row> {
             client_certificate:
                 ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
             timeout: ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
->>>>>>> publish
         ));
         rows.push(row(
             "log_labels",
@@ -264,17 +257,11 @@ fn rows() -> Vec<Row> {
     rows.push(row(
         "loki_protocol",
         &[
-<<<<<<< HEAD
-            "OTEL_LOGS_EXPORTER",
-            "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
-            "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-            "LGTM_ENDPOINT",
-=======
             "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
             "OTEL_EXPORTER_OTLP_PROTOCOL",
             "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+            "LGTM_ENDPOINT",
             "OTEL_LOGS_EXPORTER",
->>>>>>> publish
         ],
         |settings| settings.loki_protocol.is_some(),
         |settings| {
@@ -318,16 +305,13 @@ fn rows() -> Vec<Row> {
     if cfg!(feature = "tempo") {
         rows.extend(backend!(
             tempo, "tempo", "TEMPO",
-<<<<<<< HEAD
-            url: ["TEMPO_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "LGTM_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
-=======
             url: [
                 "TEMPO_ENDPOINT",
                 "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "LGTM_ENDPOINT",
                 "OTEL_EXPORTER_OTLP_ENDPOINT",
                 "OTEL_TRACES_EXPORTER"
             ],
->>>>>>> publish
             headers: ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
             ca_file: ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
             client_certificate:
@@ -402,16 +386,10 @@ fn rows() -> Vec<Row> {
     if cfg!(feature = "mimir") {
         rows.extend(backend!(
             mimir, "mimir", "MIMIR",
-<<<<<<< HEAD
-            url: ["MIMIR_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "LGTM_ENDPOINT", "OTEL_METRICS_EXPORTER"],
-            headers: ["OTEL_EXPORTER_OTLP_METRICS_HEADERS"],
-            ca_file: ["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE"],
-            client_certificate: ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE"],
-            timeout: ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT"]
-=======
             url: [
                 "MIMIR_ENDPOINT",
                 "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "LGTM_ENDPOINT",
                 "OTEL_EXPORTER_OTLP_ENDPOINT",
                 "OTEL_METRICS_EXPORTER"
             ],
@@ -420,23 +398,16 @@ fn rows() -> Vec<Row> {
             client_certificate:
                 ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
             timeout: ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
->>>>>>> publish
         ));
         #[cfg(feature = "mimir")]
         rows.push(row(
             "mimir_protocol",
             &[
-<<<<<<< HEAD
-                "OTEL_METRICS_EXPORTER",
-                "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
-                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-                "LGTM_ENDPOINT",
-=======
                 "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
                 "OTEL_EXPORTER_OTLP_PROTOCOL",
                 "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "LGTM_ENDPOINT",
                 "OTEL_METRICS_EXPORTER",
->>>>>>> publish
             ],
             |settings| settings.mimir_protocol.is_some(),
             |settings| {
@@ -581,54 +552,5 @@ fn proxy(proxy: &Proxy) -> Option<String> {
     }
 }
 
-<<<<<<< HEAD
-/// Which settings the program has chosen.
-pub(crate) struct Chosen(Vec<&'static str>);
-
-impl Chosen {
-    /// The settings that are chosen in code; these are not merged with the environment's yet.
-    pub(crate) fn in_code(code: &Settings) -> Self {
-        Self(rows().iter().filter(|row| (row.in_code)(code)).map(|row| row.name).collect())
-    }
-
-    /// What the merged settings are, and who chose them.
-    pub(crate) fn describe(&self, settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Config {
-        // Where metrics go is decided late.
-        let pushes = Settings { mimir: settings.push(), ..Settings::default() };
-        let setting = |row: &Row| {
-            let settings = if row.name.starts_with("mimir") { &pushes } else { settings };
-            Some(Setting { name: row.name, value: (row.value)(settings)?, source: self.source(row, settings, lookup) })
-        };
-        Config(rows().iter().filter_map(setting).collect())
-    }
-
-    fn source(&self, row: &Row, settings: &Settings, lookup: &dyn Fn(&str) -> Option<String>) -> Source {
-        if self.0.contains(&row.name) {
-            return Source::Code;
-        }
-        let set = |name: &&&str| {
-            lookup(name).is_some_and(|value| {
-                // A URL is where credentials come from only if it has some.
-                let names_a_url = !name.starts_with("LGTM_") || ***name == *"LGTM_ENDPOINT";
-                let is_url = row.name.ends_with(".authentication") && names_a_url;
-                !value.trim().is_empty() && (!is_url || value.contains('@'))
-            })
-        };
-        let names_the_service = |name: &&&str| {
-            !(row.name == "service_name" && **name == "OTEL_RESOURCE_ATTRIBUTES")
-                || lookup(name).is_some_and(|value| value.contains("service.name="))
-        };
-        if let Some(name) = row.variables.iter().filter(names_the_service).find(set) {
-            return Source::Variable((*name).to_owned());
-        }
-        if row.of_profile && settings.profile.is_some() && settings.sampler.is_none() {
-            return Source::Profile;
-        }
-        Source::Default
-    }
-}
-
-=======
->>>>>>> publish
 #[cfg(all(test, feature = "loki", feature = "tempo", feature = "mimir"))]
 mod tests;

@@ -5,6 +5,8 @@ use crate::settings::{Destination, Settings};
 
 /// What the variables of the OpenTelemetry exporter begin with.
 const EXPORTERS: &str = "OTEL_EXPORTER_OTLP_";
+/// One OTLP receiver for all signals.
+const ENDPOINT: &str = "LGTM_ENDPOINT";
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -56,14 +58,14 @@ fn variable(row: &Row, settings: &Settings, lookup: Lookup<'_>) -> Option<&'stat
         address.and_then(|address| variable(&address, settings, lookup))
     });
     let counts = |name: &str, text: &str| match url {
-        Some(url) if !name.starts_with("LGTM_") => url == Some(name) && text.contains('@'),
+        Some(url) if !name.starts_with("LGTM_") || name == ENDPOINT => url == Some(name) && text.contains('@'),
         _ if row.name == "service_name" && name == "OTEL_RESOURCE_ATTRIBUTES" => text.contains("service.name="),
         _ => reaches(row, settings, name, text),
     };
     row.variables.iter().copied().find(|name| text(name).is_some_and(|text| counts(name, &text)))
 }
 
-/// Whether a variable of OpenTelemetry says something of a signal, which may travel another way.
+/// Whether a variable of OTLP says something of a signal, which may travel another way.
 fn reaches(row: &Row, settings: &Settings, name: &str, text: &str) -> bool {
     let signal = row.name.split(['.', '_']).next().unwrap_or_default();
     let is_exporter = name.starts_with("OTEL_") && name.ends_with("_EXPORTER");
@@ -73,7 +75,7 @@ fn reaches(row: &Row, settings: &Settings, name: &str, text: &str) -> bool {
         "mimir" => &settings.mimir,
         _ => return true,
     };
-    if !is_exporter && !name.starts_with(EXPORTERS) {
+    if !is_exporter && !name.starts_with(EXPORTERS) && name != ENDPOINT {
         return true;
     }
     match destination {
