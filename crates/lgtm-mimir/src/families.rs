@@ -197,7 +197,7 @@ impl Family {
     /// What its histograms keep beside the counts of buckets.
     fn beside(&self) -> Option<Beside> {
         match (&self.quantiles, self.native) {
-            (Some(quantiles), _) => Some(Beside::Summary(Summary::new(Arc::clone(quantiles)))),
+            (Some(quantiles), _) => Some(Beside::Summary(Box::new(Summary::new(Arc::clone(quantiles))))),
             (None, Some(buckets)) => Some(Beside::Native(Native::new(buckets))),
             (None, None) => None,
         }

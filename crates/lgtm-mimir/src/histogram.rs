@@ -19,7 +19,7 @@ pub(crate) enum Beside {
     /// The same samples in buckets that fit them.
     Native(Native),
     /// What quantiles are told from; there is one bucket then.
-    Summary(Summary),
+    Summary(Box<Summary>),
 }
 
 /// One histogram series. The count is not kept: it is the sum of the buckets, so that `_count` and the `+Inf` bucket
