@@ -43,6 +43,14 @@ impl Names {
         names
     }
 
+    /// Of a record that has no callsite to name its fields.
+    #[cold]
+    fn of_attributes(attributes: &[u8]) -> Self {
+        let mut names = Self::default();
+        Attributes::new(attributes).for_each(|attribute| names.keys.insert(Keys::as_written(attribute.key)));
+        names
+    }
+
     fn write(self, bytes: &mut Vec<u8>) {
         bytes.push(u8::from(self.plain));
         bytes.extend_from_slice(&self.keys.one.to_le_bytes());
@@ -62,7 +70,10 @@ impl Names {
 /// Writes the line up to the fields of the spans. Gives the keys of the event.
 #[inline]
 pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> Keys {
-    let names = head(line, callsite, event.message(), event.origin());
+    let mut names = head(line, callsite, event.message(), event.origin());
+    if event.origin().is_some_and(|origin| origin.record.is_some()) {
+        names = Names::of_attributes(event.attributes());
+    }
     if let Some(fields) = event.json_fields() {
         line.extend_from_slice(fields);
         return names.keys;
