@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use metrics::Unit;
-
 use crate::exemplar::Exemplar;
 use crate::families::{Families, Family, Kind, Series, Value};
 use crate::histogram::Histogram;
 use crate::listing::Listing;
+use crate::unit::Unit;
 
 /// A family that has series.
 pub(crate) struct Collected {
@@ -22,6 +21,8 @@ pub(crate) struct Collected {
 /// What one series says.
 pub(crate) enum Reading<'a> {
     Counter(u64),
+    /// A counter with fractions.
+    FloatCounter(f64),
     Gauge(f64),
     /// The counts were read; sum and bounds are the histogram's.
     Histogram(&'a Histogram),
@@ -47,6 +48,7 @@ impl Series {
     pub(crate) fn read<'a>(&'a self, counts: &mut Vec<u64>) -> Reading<'a> {
         match &self.value {
             Value::Counter(counter) => Reading::Counter(counter.value()),
+            Value::FloatCounter(counter) => Reading::FloatCounter(counter.value()),
             Value::Gauge(gauge) => Reading::Gauge(gauge.value()),
             Value::Histogram(histogram) => {
                 histogram.cumulative(counts);

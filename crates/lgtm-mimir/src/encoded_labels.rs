@@ -65,7 +65,7 @@ impl<'a> OfSeries<'a> {
         let first = self.next;
         self.next += match &series.value {
             Value::Histogram(histogram) => histogram.bounds().len() + 2,
-            Value::Counter(_) | Value::Gauge(_) => 1,
+            Value::Counter(_) | Value::FloatCounter(_) | Value::Gauge(_) => 1,
         };
         let rows = self.rows;
         let end_of = |row: usize| rows.ends.get(row).copied().unwrap_or_default();

@@ -86,6 +86,11 @@ impl Encoder {
                     put_integer(&mut self.text, value);
                     self.text.push('\n');
                 }
+                Reading::FloatCounter(value) => {
+                    self.begin(head.family, head.sample_suffix, labels, None);
+                    put_float(&mut self.text, value);
+                    self.text.push('\n');
+                }
                 Reading::Gauge(value) => {
                     self.begin(head.family, "", labels, None);
                     put_float(&mut self.text, value);
@@ -137,9 +142,9 @@ impl Encoder {
         self.text.push_str(head.kind);
         self.text.push('\n');
         let unit = family.unit.map_or("", |unit| unit.as_str());
-        // OpenMetrics demands the unit at the name's end; a count is no unit.
+        // OpenMetrics demands the unit at the name's end.
         let is_suffix = head.family.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'));
-        if self.format == Format::OpenMetrics && !unit.is_empty() && unit != "count" && is_suffix {
+        if self.format == Format::OpenMetrics && !unit.is_empty() && is_suffix {
             self.comment("UNIT", head.family);
             self.text.push_str(unit);
             self.text.push('\n');

@@ -40,6 +40,11 @@
 //! A histogram's sample that is recorded inside a sampled span (lgtm's layers know the current one) is kept as its bucket's
 //! exemplar: trace id, span id, value and time. Each bucket has the newest; remote write sends each once.
 //!
+//! # Libraries of the OpenTelemetry API
+//!
+//! With the feature `opentelemetry`, `Mimir::meter_provider` gives an OpenTelemetry meter provider whose metrics are in the same scrape
+//! and push: see the module `opentelemetry`.
+//!
 //! # The thread boundary
 //!
 //! ```text
@@ -87,6 +92,8 @@ mod mimir;
 mod naming;
 mod native;
 mod number;
+#[cfg(feature = "opentelemetry")]
+pub mod opentelemetry;
 mod otlp;
 mod prometheus_config;
 mod push;
@@ -101,6 +108,7 @@ mod scalar;
 mod scrape;
 mod sending;
 mod spread;
+mod unit;
 
 pub use buckets::{DEFAULT_BUCKETS, Matcher};
 pub use builder::{BuildError, Builder, Protocol, builder};

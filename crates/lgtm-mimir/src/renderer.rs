@@ -32,7 +32,7 @@ impl Renderer {
     /// The metrics in this format.
     #[must_use]
     pub fn render(&self, format: Format) -> String {
-        self.registry.expire(Instant::now());
+        self.registry.renew(Instant::now());
         let text = exposition::render(&collect(self.registry.families()), format, self.registry.exposition_bytes());
         self.registry.note_exposition_bytes(text.len());
         text
