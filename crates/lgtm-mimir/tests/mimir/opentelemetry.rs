@@ -392,3 +392,18 @@ fn series_of_instruments_are_not_taken_for_idle() {
     eventually("the other one expires", || !text(&mimir, Format::Text).contains("idle_total"));
     assert_eq!(one(&mimir, "orders_total"), 3.0);
 }
+
+#[test]
+fn a_recorder_that_starts_again_has_nothing_of_the_providers_before() {
+    let (mimir, _provider, meter) = start(lgtm_mimir::builder());
+    let orders = meter.u64_counter("orders").build();
+    orders.add(3, &[]);
+    assert_eq!(one(&mimir, "orders_total"), 3.0);
+    // As in a child that was forked: provider and instruments are the parent's.
+    let again = lgtm_mimir::builder().restart(mimir.recorder()).build().unwrap();
+    orders.add(1, &[]);
+    assert!(!text(&again, Format::Text).contains("orders_total"));
+    let provider = again.meter_provider().unwrap();
+    provider.meter_with_scope(scope()).u64_counter("orders").build().add(1, &[]);
+    assert_eq!((one(&again, "orders_total"), refused(&again, "series_conflict")), (1.0, 0.0));
+}
