@@ -24,6 +24,7 @@ chapters! {
     grafana_cloud = "book/grafana-cloud.md";
     logs = "book/logs.md";
     metrics = "book/metrics.md";
+    opentelemetry = "book/opentelemetry.md";
     migration = "book/migration/index.md";
     migration_init_tracing_opentelemetry = "book/migration/init-tracing-opentelemetry.md";
     migration_metrics_exporter_prometheus = "book/migration/metrics-exporter-prometheus.md";

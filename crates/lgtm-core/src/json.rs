@@ -41,6 +41,12 @@ pub fn field_name(line: &mut Vec<u8>, key: &[u8], plain: bool) {
 #[inline]
 pub fn field(line: &mut Vec<u8>, key: &[u8], value: Value<'_>, plain: bool) {
     field_name(line, key, plain);
+    self::value(line, value);
+}
+
+/// Appends a value.
+#[inline]
+pub fn value(line: &mut Vec<u8>, value: Value<'_>) {
     match value {
         Value::Text(text) => string(line, text),
         Value::Integer(number) => line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),

@@ -249,6 +249,20 @@ impl Builder {
         self
     }
 
+    /// Starts the pipeline and gives its layer, and an OpenTelemetry logger provider whose records go the same way: see
+    /// [`opentelemetry`](crate::opentelemetry).
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    #[cfg(feature = "opentelemetry")]
+    pub fn build_opentelemetry(
+        self,
+    ) -> Result<(Layer, opentelemetry_sdk::logs::SdkLoggerProvider, Pipeline), BuildError> {
+        let (layer, pipeline) = self.build()?;
+        let provider = crate::opentelemetry::logger_provider(layer.records(), pipeline.clone());
+        Ok((layer, provider, pipeline))
+    }
+
     /// Starts the pipeline and gives its layer.
     ///
     /// # Errors

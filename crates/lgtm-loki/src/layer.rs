@@ -9,13 +9,15 @@ use tracing_core::{Dispatch, Event, Interest, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+#[cfg(feature = "opentelemetry")]
+use crate::opentelemetry::Records;
 use crate::repeats::Repeats;
 use crate::writer::Writer;
 
 /// Sends every event it sees to Loki. Made by [`builder`](crate::builder).
 #[derive(Debug)]
 pub struct Layer {
-    attachment: Attachment,
+    attachment: Arc<Attachment>,
     queue: Arc<Queue>,
     writer: Arc<Writer>,
     repeats: Option<Arc<Repeats>>,
@@ -27,7 +29,18 @@ impl Layer {
         if writer.reads_json() {
             attachment = attachment.with_event_fields(EventFields::Json);
         }
-        Self { attachment, queue, writer, repeats }
+        Self { attachment: Arc::new(attachment), queue, writer, repeats }
+    }
+
+    /// What else puts records among these lines: the spans around them are the layer's.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn records(&self) -> Records {
+        Records {
+            attachment: Arc::clone(&self.attachment),
+            queue: Arc::clone(&self.queue),
+            writer: Arc::clone(&self.writer),
+            repeats: self.repeats.clone(),
+        }
     }
 
     /// The layer sees nothing from now on. For a child that was forked: its layers are the parent's.
@@ -38,7 +51,7 @@ impl Layer {
     #[inline]
     fn admit(&self, callsite: &'static Metadata<'static>, event: &VisitedEvent) {
         if self.repeats.as_ref().is_none_or(|repeats| repeats.admits(callsite, event)) {
-            self.writer.admit(&self.queue, Some(&self.attachment), callsite, event);
+            self.writer.admit(&self.queue, Some(&*self.attachment), callsite, event);
         }
     }
 }

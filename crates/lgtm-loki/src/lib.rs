@@ -40,6 +40,11 @@
 //! and for an error among the fields `exception.message` and `exception.stacktrace`. The resource says who speaks; Loki makes stream
 //! labels of what its configuration names. [`Builder::label`] and [`Builder::label_from_field`] are refused beside it.
 //!
+//! # Log records of the OpenTelemetry API
+//!
+//! With the feature `opentelemetry`, `Builder::build_opentelemetry` also gives an OpenTelemetry logger provider, whose records are lines like
+//! those of events: see the module `opentelemetry`.
+//!
 //! # The thread boundary
 //!
 //! ```text
@@ -64,6 +69,8 @@ mod labels;
 mod layer;
 mod line;
 mod metadata;
+#[cfg(feature = "opentelemetry")]
+pub mod opentelemetry;
 mod otlp;
 mod push;
 mod record;

@@ -2,7 +2,7 @@
 
 use lgtm_core::callsite::remembered;
 use lgtm_core::protobuf::{field_length, length_tag, put_bytes, put_varint};
-use lgtm_core::span::{Origin, cut};
+use lgtm_core::span::{Origin, OtelRecord, cut};
 use lgtm_core::{Identity, TraceContext};
 use tracing_core::Metadata;
 
@@ -51,6 +51,29 @@ pub(crate) fn of_origin(buffer: &mut Vec<u8>, origin: &Origin) {
     if origin.line > 0 {
         pair(buffer, b"code_line_number", itoa::Buffer::new().format(origin.line).as_bytes());
     }
+    if let Some(record) = &origin.record {
+        of_record(buffer, record);
+    }
+}
+
+/// What a record of OpenTelemetry says besides, by the names that Loki has for it where it takes OTLP.
+fn of_record(buffer: &mut Vec<u8>, record: &OtelRecord) {
+    let mut text = |name: &[u8], value: &str| {
+        if !value.is_empty() {
+            pair(buffer, name, cut(value, MAX_VALUE_BYTES).as_bytes());
+        }
+    };
+    text(b"severity_text", record.severity_text);
+    text(b"event_name", record.event_name);
+    text(b"scope_name", &record.scope_name);
+    text(b"scope_version", &record.scope_version);
+    let mut number = |name: &[u8], value: u64| {
+        if value > 0 {
+            pair(buffer, name, itoa::Buffer::new().format(value).as_bytes());
+        }
+    };
+    number(b"severity_number", record.severity_number.into());
+    number(b"observed_timestamp", record.observed_timestamp);
 }
 
 /// What links a line to its trace: three pairs of known length.

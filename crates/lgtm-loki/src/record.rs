@@ -2,7 +2,7 @@
 //! reused buffers. Source: opentelemetry-proto, `logs/v1/logs.proto`; OpenTelemetry semantic conventions, "Exceptions in logs".
 
 use lgtm_core::protobuf::{Field, Fields, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, varint_tag};
-use lgtm_core::span::{Attributes, Value, VisitedEvent, put_attribute};
+use lgtm_core::span::{Attributes, Value, VisitedEvent, cut, put_attribute};
 use tracing_core::{Level, Metadata};
 
 use crate::line::{Spans, count_truncated, cut_message};
@@ -18,6 +18,9 @@ const FLAGS: u8 = 0x45;
 const TRACE_ID: u8 = length_tag(9);
 const SPAN_ID: u8 = length_tag(10);
 const OBSERVED_TIME: u8 = fixed64_tag(11);
+const EVENT_NAME: u8 = length_tag(12);
+/// Longest name of an event, in bytes.
+const MAX_NAME_BYTES: usize = 1024;
 /// Of `AnyValue`.
 const STRING_VALUE: u8 = length_tag(1);
 
@@ -41,11 +44,23 @@ pub(crate) fn write(
     limit: usize,
     spans: Spans<'_>,
 ) {
-    let (number, name) = severity(*callsite.level());
+    let (mut number, mut name) = severity(*callsite.level());
+    let mut observed = event.timestamp;
+    let otel = event.origin().and_then(|origin| origin.record.as_deref());
+    if let Some(otel) = otel {
+        // What it does not say is not said.
+        (number, name) = (otel.severity_number.into(), otel.severity_text);
+        if otel.observed_timestamp > 0 {
+            observed = otel.observed_timestamp;
+        }
+    }
     put_fixed64(record, TIME, event.timestamp);
-    put_fixed64(record, OBSERVED_TIME, event.timestamp);
+    put_fixed64(record, OBSERVED_TIME, observed);
     put_integer(record, SEVERITY_NUMBER, number);
     put_bytes(record, SEVERITY_TEXT, name.as_bytes());
+    if let Some(otel) = otel.filter(|otel| !otel.event_name.is_empty()) {
+        put_bytes(record, EVENT_NAME, cut(otel.event_name, MAX_NAME_BYTES).as_bytes());
+    }
     if let Some(trace) = &event.trace {
         put_bytes(record, TRACE_ID, &trace.trace_id.to_bytes());
         put_bytes(record, SPAN_ID, &trace.span_id.to_bytes());
@@ -84,6 +99,13 @@ pub(crate) fn write(
             }
             if origin.line > 0 {
                 attributes.add("code.line.number", Value::from(origin.line));
+            }
+        }
+    }
+    if let Some(otel) = otel {
+        for (key, value) in [("otel.scope.name", &otel.scope_name), ("otel.scope.version", &otel.scope_version)] {
+            if !value.is_empty() {
+                attributes.add(key, Value::from(value));
             }
         }
     }

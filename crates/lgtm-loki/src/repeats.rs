@@ -1,14 +1,15 @@
 //! Leaves out lines that say the same again and again, and says how many they were. Caller threads decide, under the lock of one of
 //! several shards; the worker tells what was left out, once a window.
 //!
-//! A line is one of its kind: of its callsite, or for records of the `log` crate of the place in the source that they name.
+//! A line is one of its kind: of its callsite; for records of the `log` crate of the place in the source that they name, for those of
+//! OpenTelemetry of their target, level, event name, and that place.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use lgtm_core::catalogue::LOGS_SUPPRESSED_TOTAL;
-use lgtm_core::span::{Value, VisitedEvent, cut};
+use lgtm_core::span::{Origin, Value, VisitedEvent, cut};
 use parking_lot::Mutex;
 use tracing_core::Metadata;
 
@@ -47,6 +48,8 @@ pub(crate) struct Repeats {
 #[derive(Debug)]
 struct Kind {
     callsite: &'static Metadata<'static>,
+    /// Of a record of another API.
+    origin: Option<Origin>,
     window_begin: u64,
     in_window: u32,
     /// Of the last line that was not left out as the same.
@@ -74,7 +77,10 @@ impl Repeats {
         let place = std::ptr::from_ref(callsite).addr();
         let key = match event.origin() {
             None => self.hasher.hash_one(place),
-            Some(origin) => self.hasher.hash_one((place, &origin.target, &origin.file, origin.line)),
+            Some(origin) => {
+                let name = origin.record.as_ref().map_or("", |record| record.event_name);
+                self.hasher.hash_one((place, &origin.target, &origin.file, origin.line, name))
+            }
         };
         let text = match self.bounds.same {
             Some(_) => self.hasher.hash_one((event.message(), event.json_fields(), event.attributes())),
@@ -88,6 +94,7 @@ impl Repeats {
         let now = event.timestamp;
         let kind = kinds.entry(key).or_insert_with(|| Kind {
             callsite,
+            origin: event.origin().cloned(),
             window_begin: now,
             in_window: 0,
             text: !text,
@@ -103,9 +110,9 @@ impl Repeats {
             let told: Vec<_> = {
                 let mut kinds = shard.lock();
                 let any = kinds.values_mut().filter(|kind| kind.left_out.by_rate + kind.left_out.the_same > 0);
-                any.map(|kind| (kind.callsite, std::mem::take(&mut kind.left_out))).collect()
+                any.map(|kind| (kind.callsite, kind.origin.clone(), std::mem::take(&mut kind.left_out))).collect()
             };
-            for (callsite, left_out) in told {
+            for (callsite, origin, left_out) in told {
                 let LeftOut { by_rate, the_same, message } = left_out;
                 for (reason, count) in [("rate", by_rate), ("same", the_same)] {
                     if count > 0 {
@@ -118,6 +125,7 @@ impl Repeats {
                 let message = format!("{suppressed} more lines like this one were left out: {message}");
                 let mut event = VisitedEvent::of_layer(&message, &[("suppressed", Value::Integer(suppressed))]);
                 event.timestamp = now;
+                event.set_origin(origin);
                 tell(callsite, &event);
             }
         }
@@ -179,6 +187,7 @@ mod tests {
         };
         Kind {
             callsite: &METADATA,
+            origin: None,
             window_begin: 0,
             in_window: 0,
             text: 0,

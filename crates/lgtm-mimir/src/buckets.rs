@@ -129,13 +129,18 @@ impl Bounds {
                 _ => {}
             }
         }
+        Ok(Self::of(values))
+    }
+
+    /// The buckets of a histogram that somebody else has filled: finite, strictly increasing bounds, or none at all.
+    pub(crate) fn of(values: &[f64]) -> Self {
         let texts = values.iter().copied().chain([f64::INFINITY]).map(|value| le_text(value).into_boxed_str());
         let by_four = values.chunks(4).map(|some| {
             let mut four = [f64::INFINITY; 4];
             four.iter_mut().zip(some).for_each(|(place, bound)| *place = *bound);
             four
         });
-        Ok(Self { values: values.into(), by_four: by_four.collect(), le: texts.collect() })
+        Self { values: values.into(), by_four: by_four.collect(), le: texts.collect() }
     }
 
     /// The bucket that counts this value: the first whose bound is not below it.
@@ -190,9 +195,14 @@ impl BucketRules {
 
     /// The bounds of the histogram with this name.
     pub(crate) fn bounds(&self, name: &str) -> Arc<Bounds> {
+        self.rule(name).unwrap_or_else(|| Arc::clone(&self.default))
+    }
+
+    /// The bounds that a rule has for this name.
+    pub(crate) fn rule(&self, name: &str) -> Option<Arc<Bounds>> {
         let ranked = self.rules.iter().filter_map(|(matcher, bounds)| Some((matcher.rank(name)?, bounds)));
         // Of rules that match equally well the last given wins, as with any setter called twice.
-        Arc::clone(ranked.max_by_key(|(rank, _)| *rank).map_or(&self.default, |(_, bounds)| bounds))
+        ranked.max_by_key(|(rank, _)| *rank).map(|(_, bounds)| Arc::clone(bounds))
     }
 }
 

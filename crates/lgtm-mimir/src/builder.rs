@@ -18,6 +18,7 @@ use crate::recorder::Recorder;
 use crate::registry::Registry;
 use crate::remote_write;
 use crate::scrape::Scrape;
+use crate::unit::Unit;
 
 const PUSH_INTERVAL: Duration = Duration::from_secs(15);
 const SERIES: usize = 100_000;
@@ -418,6 +419,6 @@ fn describe_own(families: &Families) {
             MetricKind::Gauge => Kind::Gauge,
             MetricKind::Histogram => Kind::Histogram,
         };
-        families.describe(metric.name, kind, Some(metric.unit), metric.help);
+        families.describe(metric.name, kind, Unit::new(metric.unit), metric.help);
     }
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use metrics::Unit;
-
 use crate::exemplar::Exemplar;
 use crate::families::{Families, Family, Kind, Series, Value};
 use crate::histogram::Histogram;
 use crate::listing::Listing;
 use crate::native::Native;
 use crate::summary::Summary;
+use crate::unit::Unit;
 
 /// A family that has series.
 pub(crate) struct Collected {
@@ -24,7 +23,7 @@ pub(crate) struct Collected {
 impl Collected {
     /// The unit, if this name ends with it, as OpenMetrics and the protobuf format demand it; a count is no unit.
     pub(crate) fn unit_at_the_end_of(&self, name: &str) -> Option<&'static str> {
-        let unit = self.unit.filter(|unit| *unit != Unit::Count)?.as_str();
+        let unit = self.unit?.as_str();
         name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')).then_some(unit)
     }
 }
@@ -32,6 +31,8 @@ impl Collected {
 /// What one series says.
 pub(crate) enum Reading<'a> {
     Counter(u64),
+    /// A counter with fractions.
+    FloatCounter(f64),
     Gauge(f64),
     /// The counts were read; sum and bounds are the histogram's.
     Histogram(&'a Histogram),
@@ -67,6 +68,7 @@ impl Series {
     pub(crate) fn read<'a>(&'a self, counts: &mut Vec<u64>) -> Reading<'a> {
         match &self.value {
             Value::Counter(counter) => Reading::Counter(counter.value()),
+            Value::FloatCounter(counter) => Reading::FloatCounter(counter.value()),
             Value::Gauge(gauge) => Reading::Gauge(gauge.value()),
             Value::Histogram(histogram) => {
                 histogram.cumulative(counts);

@@ -77,7 +77,7 @@ impl<'a> OfSeries<'a> {
                 let quantiles = histogram.summary().map(|summary| summary.quantiles().values().len());
                 quantiles.unwrap_or_else(|| histogram.bounds().len()) + 2
             }
-            Value::Counter(_) | Value::Gauge(_) => 1,
+            Value::Counter(_) | Value::FloatCounter(_) | Value::Gauge(_) => 1,
         };
         let rows = self.rows;
         let end_of = |row: usize| rows.ends.get(row).copied().unwrap_or_default();

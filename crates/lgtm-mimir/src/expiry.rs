@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::families::{Family, Series};
+use crate::families::{Family, Owner, Series};
 
 /// A series that is gone: remote write says so to the backend.
 pub(crate) struct Expired {
@@ -36,6 +36,10 @@ impl Idle {
 
     /// Whether nothing was recorded in the series for long enough.
     pub(crate) fn is_idle(&mut self, series: &Series, now: Instant) -> bool {
+        // What another source keeps goes when that source says so.
+        if series.owner != Owner::FACADE {
+            return false;
+        }
         let seen = self.seen.entry(series.number).or_insert(Seen { value: 0, changed: now });
         if series.value.has_changed(&mut seen.value) {
             seen.changed = now;

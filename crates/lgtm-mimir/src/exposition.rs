@@ -67,6 +67,11 @@ impl Encoder {
                     put_integer(&mut self.text, value);
                     self.text.push('\n');
                 }
+                Reading::FloatCounter(value) => {
+                    self.begin(head.family, head.sample_suffix, labels, None);
+                    put_float(&mut self.text, value);
+                    self.text.push('\n');
+                }
                 Reading::Gauge(value) => {
                     self.begin(head.family, "", labels, None);
                     put_float(&mut self.text, value);

@@ -6,27 +6,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use lgtm_core::catalogue::METRICS_SERIES_REFUSED_TOTAL;
-use metrics::{Key, Unit};
+use metrics::Key;
 use parking_lot::{Mutex, RwLock};
 
 use crate::buckets::{Bounds, BucketRules, NativeRules};
 use crate::exemplar::unix_milliseconds;
 use crate::histogram::{Beside, Histogram};
 use crate::listing::Listing;
-use crate::naming::{self, Labels, OVERFLOW_LABEL};
+use crate::naming::{self, Excess, Labels, OVERFLOW_LABEL};
 use crate::native::Native;
 use crate::quantiles::{QuantileRules, Quantiles};
 use crate::refusal::{Refusal, Refusals};
 use crate::scalar::{Counter, Gauge};
 use crate::summary::{MAX_SUMMARIES_OF_NAME, Summary};
+use crate::unit::Unit;
 
 /// Most metric names, and most names that are described.
 const MAX_NAMES: usize = 10_000;
+/// Native buckets of the facade's series in a family that is native because another source says so: OpenTelemetry's default.
+const NATIVE_BUCKETS: usize = 160;
 /// Longest help text, in bytes: Mimir's limit.
 const MAX_HELP_BYTES: usize = 1024;
 
 /// The type of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     Counter,
     Gauge,
@@ -56,10 +59,22 @@ pub(crate) struct Limits {
     pub(crate) series_of_name: usize,
 }
 
+/// Who writes a series: nobody else's samples get into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner(pub(crate) u32);
+
+impl Owner {
+    /// The program, through the `metrics` facade.
+    pub(crate) const FACADE: Self = Self(0);
+}
+
 /// The state of one series.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Counter(Arc<Counter>),
+    /// A counter with fractions, which is kept elsewhere: here is how far it is.
+    #[cfg_attr(not(feature = "opentelemetry"), expect(dead_code, reason = "the facade's counters have none"))]
+    FloatCounter(Arc<Gauge>),
     Gauge(Arc<Gauge>),
     Histogram(Arc<Histogram>),
 }
@@ -83,7 +98,7 @@ impl Value {
     pub(crate) fn restart(&self) {
         match self {
             Self::Counter(counter) => counter.restart(),
-            Self::Gauge(gauge) => gauge.restart(),
+            Self::FloatCounter(gauge) | Self::Gauge(gauge) => gauge.restart(),
             Self::Histogram(histogram) => histogram.restart(),
         }
     }
@@ -92,7 +107,7 @@ impl Value {
     pub(crate) fn holders(&self) -> usize {
         match self {
             Self::Counter(counter) => Arc::strong_count(counter),
-            Self::Gauge(gauge) => Arc::strong_count(gauge),
+            Self::FloatCounter(gauge) | Self::Gauge(gauge) => Arc::strong_count(gauge),
             Self::Histogram(histogram) => Arc::strong_count(histogram),
         }
     }
@@ -101,7 +116,7 @@ impl Value {
     pub(crate) fn address(&self) -> usize {
         match self {
             Self::Counter(counter) => Arc::as_ptr(counter).addr(),
-            Self::Gauge(gauge) => Arc::as_ptr(gauge).addr(),
+            Self::FloatCounter(gauge) | Self::Gauge(gauge) => Arc::as_ptr(gauge).addr(),
             Self::Histogram(histogram) => Arc::as_ptr(histogram).addr(),
         }
     }
@@ -111,12 +126,33 @@ impl Value {
         let now = match self {
             Self::Counter(counter) => counter.value(),
             // A gauge may be set to the value that it has.
-            Self::Gauge(gauge) if gauge.take_touched() => last.wrapping_add(1),
-            Self::Gauge(_) => *last,
+            Self::FloatCounter(gauge) | Self::Gauge(gauge) if gauge.take_touched() => last.wrapping_add(1),
+            Self::FloatCounter(_) | Self::Gauge(_) => *last,
             Self::Histogram(histogram) => histogram.total(),
         };
         now != std::mem::replace(last, now)
     }
+
+    /// How many time series it is.
+    pub(crate) fn time_series(&self) -> usize {
+        match self {
+            Self::Counter(_) | Self::FloatCounter(_) | Self::Gauge(_) => 1,
+            Self::Histogram(histogram) => match histogram.summary() {
+                Some(summary) => summary_time_series(summary.quantiles()),
+                None => time_series(histogram.bounds(), histogram.native().is_some()),
+            },
+        }
+    }
+}
+
+/// A histogram is one for each bucket, the sum, the count, and its native form.
+fn time_series(bounds: &Bounds, is_native: bool) -> usize {
+    bounds.len() + 2 + usize::from(is_native)
+}
+
+/// A summary is one for each quantile, the sum and the count.
+fn summary_time_series(quantiles: &Quantiles) -> usize {
+    quantiles.values().len() + 2
 }
 
 /// One label set of a family.
@@ -124,6 +160,7 @@ impl Value {
 pub(crate) struct Series {
     /// Distinct in the whole registry, counted from 0.
     pub(crate) number: u32,
+    pub(crate) owner: Owner,
     pub(crate) labels: Arc<Labels>,
     pub(crate) value: Value,
     /// When it was still zero: milliseconds since the Unix epoch.
@@ -184,12 +221,11 @@ impl Family {
         if self.quantiles.is_some() { Kind::Summary } else { self.kind }
     }
 
-    /// How many time series one label set is.
+    /// How many time series a label set of the facade's is.
     fn time_series(&self) -> usize {
-        // The quantiles or the buckets, sum and count.
         match (&self.quantiles, &self.bounds) {
-            (Some(quantiles), _) => quantiles.values().len() + 2,
-            (None, Some(bounds)) => bounds.len() + 2 + usize::from(self.native.is_some()),
+            (Some(quantiles), _) => summary_time_series(quantiles),
+            (None, Some(bounds)) => time_series(bounds, self.native.is_some()),
             (None, None) => 1,
         }
     }
@@ -216,6 +252,16 @@ pub(crate) struct Place {
     pub(crate) series: Arc<Series>,
     /// The series stands for others too, because a limit is reached.
     pub(crate) is_overflow: bool,
+}
+
+/// What becomes of a label set that has no series yet.
+pub(crate) struct New<'a> {
+    pub(crate) owner: Owner,
+    /// How many time series it is.
+    pub(crate) time_series: usize,
+    pub(crate) value: &'a dyn Fn() -> Value,
+    /// The labels of the series that takes it beyond a limit.
+    pub(crate) overflow: &'a dyn Fn() -> Labels,
 }
 
 #[derive(Debug, Default)]
@@ -274,7 +320,7 @@ impl Families {
         let mut members = family.members.lock();
         for refusal in Refusal::ALL {
             let labels = vec![("reason".to_owned(), refusal.as_str().to_owned())];
-            self.insert_value(&mut members, labels, Value::Counter(self.refusals.counter(refusal)));
+            self.insert(&mut members, labels, Owner::FACADE, Value::Counter(self.refusals.counter(*refusal)));
         }
     }
 
@@ -298,6 +344,21 @@ impl Families {
         }
     }
 
+    /// As [`Families::describe`], unless something is known of the metric already.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn describe_new(&self, name: &str, kind: Kind, unit: Option<Unit>, help: &str) {
+        let is_known = self.descriptions.lock().contains_key(&(name.to_owned(), kind));
+        if !is_known {
+            self.describe(name, kind, unit, help);
+        }
+    }
+
+    /// How histograms of this name are to be, if a rule is about it: their buckets, and the most native ones.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn rules_of(&self, name: &str) -> (Option<Arc<Bounds>>, Option<usize>) {
+        (self.rules.rule(name), self.native.buckets(name))
+    }
+
     /// The series that this key's samples belong to; none if the name cannot be exposed with this type.
     /// Keys that become equal are one series.
     pub(crate) fn place(&self, key: &Key, kind: Kind) -> Option<Place> {
@@ -312,7 +373,24 @@ impl Families {
     fn place_counting(&self, key: &Key, kind: Kind, counts: bool) -> Option<Place> {
         let family = self.family(&naming::metric_name(key.name()), kind)?;
         let (labels, excess) = naming::labels(key.labels(), family.exposed_kind());
-        if counts && (excess.is_cut || key.name().len() > naming::MAX_NAME_BYTES) {
+        if counts {
+            self.note_excess(&family, key.name(), excess);
+        }
+        self.find_or_insert(
+            &family,
+            labels,
+            &New {
+                owner: Owner::FACADE,
+                time_series: family.time_series(),
+                value: &|| self.new_value(&family),
+                overflow: &|| vec![(OVERFLOW_LABEL.to_owned(), "true".to_owned())],
+            },
+        )
+    }
+
+    /// Counts what had to be cut of a new series.
+    pub(crate) fn note_excess(&self, family: &Family, name: &str, excess: Excess) {
+        if excess.is_cut || name.len() > naming::MAX_NAME_BYTES {
             self.refusals.refuse(Refusal::LengthLimit, || {
                 format!(
                     "a series of metric `{}` has a name of more than {} bytes or a label's value of more than {}: the rest is cut",
@@ -322,7 +400,7 @@ impl Families {
                 )
             });
         }
-        if counts && excess.labels > 0 {
+        if excess.labels > 0 {
             self.refusals.refuse(Refusal::LabelLimit, || {
                 format!(
                     "a series of metric `{}` has more than {} labels: {} are cut",
@@ -332,9 +410,14 @@ impl Families {
                 )
             });
         }
+    }
+
+    /// The series with these labels, a new one if there is none; none if it belongs to somebody else.
+    pub(crate) fn find_or_insert(&self, family: &Family, labels: Labels, new: &New<'_>) -> Option<Place> {
         let mut members = family.members.lock();
-        if let Some(known) = members.series.get(&labels) {
-            return Some(Place { series: Arc::clone(known), is_overflow: false });
+        if let Some(known) = members.series.get(&labels).map(Arc::clone) {
+            drop(members);
+            return self.own(family, known, new.owner, false);
         }
         let most = match family.exposed_kind() {
             Kind::Summary => self.limits.series_of_name.min(MAX_SUMMARIES_OF_NAME),
@@ -342,17 +425,15 @@ impl Families {
         };
         let refusal = if members.series.len() >= most {
             Refusal::NameSeriesLimit
-        } else if !self.take(family.time_series()) {
+        } else if !self.take(new.time_series) {
             Refusal::SeriesLimit
         } else {
-            let series = self.insert(&family, &mut members, labels);
+            let series = self.insert(&mut members, labels, new.owner, (new.value)());
             return Some(Place { series, is_overflow: false });
         };
-        let overflow = vec![(OVERFLOW_LABEL.to_owned(), "true".to_owned())];
-        let place = match members.series.get(&overflow) {
-            Some(known) => Arc::clone(known),
-            None => self.insert(&family, &mut members, overflow),
-        };
+        let overflow = (new.overflow)();
+        let known = members.series.get(&overflow).map(Arc::clone);
+        let place = known.unwrap_or_else(|| self.insert(&mut members, overflow, new.owner, (new.value)()));
         drop(members);
         self.refusals.refuse(refusal, || {
             let limit = match refusal {
@@ -361,11 +442,29 @@ impl Families {
             };
             format!("metric `{}` reached {limit}: further ones count in {OVERFLOW_LABEL}=\"true\"", family.name)
         });
-        Some(Place { series: place, is_overflow: true })
+        self.own(family, place, new.owner, true)
     }
 
-    fn insert(&self, family: &Family, members: &mut Members, labels: Labels) -> Arc<Series> {
-        let value = match family.kind {
+    /// The series, if it is this owner's.
+    fn own(&self, family: &Family, series: Arc<Series>, owner: Owner, is_overflow: bool) -> Option<Place> {
+        if series.owner == owner {
+            return Some(Place { series, is_overflow });
+        }
+        self.refusals.refuse(Refusal::SeriesConflict, || {
+            let labels = series.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>();
+            format!(
+                "metric `{}` has a series {{{}}} of two sources, such as the `metrics` crate and OpenTelemetry: the later one is not \
+                 exposed",
+                family.name,
+                labels.join(",")
+            )
+        });
+        None
+    }
+
+    /// A value of the facade's.
+    fn new_value(&self, family: &Family) -> Value {
+        match family.kind {
             Kind::Counter => Value::Counter(Arc::default()),
             Kind::Gauge => Value::Gauge(Arc::default()),
             Kind::Histogram | Kind::Summary => {
@@ -373,15 +472,15 @@ impl Families {
                 let not_a_number = self.refusals.counter(Refusal::NotANumber);
                 Value::Histogram(Arc::new(Histogram::new(bounds, family.beside(), not_a_number)))
             }
-        };
-        self.insert_value(members, labels, value)
+        }
     }
 
-    fn insert_value(&self, members: &mut Members, labels: Labels, value: Value) -> Arc<Series> {
+    fn insert(&self, members: &mut Members, labels: Labels, owner: Owner, value: Value) -> Arc<Series> {
         let labels = Arc::new(labels);
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let new = Arc::new(Series {
             number,
+            owner,
             labels: Arc::clone(&labels),
             value,
             created: AtomicI64::new(unix_milliseconds()),
@@ -392,6 +491,33 @@ impl Families {
         new
     }
 
+    /// Counts something that is not exposed as it was meant.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn refuse(&self, refusal: Refusal, warning: impl FnOnce() -> String) {
+        self.refusals.refuse(refusal, warning);
+    }
+
+    /// Takes out the series of the family for which this holds.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn remove(&self, family: &Family, is_over: impl Fn(&Series) -> bool) -> Vec<Arc<Series>> {
+        let mut members = family.members.lock();
+        let removed: Vec<_> =
+            members.series.extract_if(.., |_, series| is_over(series)).map(|(_, series)| series).collect();
+        if !removed.is_empty() {
+            members.listing = None;
+        }
+        drop(members);
+        removed.iter().for_each(|series| self.give_back(series));
+        removed
+    }
+
+    /// Gives back what a series had of the budget.
+    fn give_back(&self, series: &Series) {
+        if series.labels.iter().all(|(name, _)| name != OVERFLOW_LABEL) {
+            self.time_series.fetch_sub(series.value.time_series(), Ordering::Relaxed);
+        }
+    }
+
     /// Takes a series out unless somebody holds it besides these many holders; true if it is gone. Under the family's lock: nobody can come to hold
     /// it meanwhile.
     pub(crate) fn remove_unused(&self, family: &Family, labels: &Arc<Labels>, holders: usize) -> bool {
@@ -400,11 +526,8 @@ impl Families {
         let all = &mut members.series;
         let unused =
             all.get(labels).is_some_and(|series| Arc::strong_count(series) == holders && series.value.holders() == 1);
-        if unused {
-            all.remove(labels);
-            if labels.iter().all(|(name, _)| name != OVERFLOW_LABEL) {
-                self.time_series.fetch_sub(family.time_series(), Ordering::Relaxed);
-            }
+        if unused && let Some(series) = all.remove(labels) {
+            self.give_back(&series);
         }
         unused
     }
@@ -421,11 +544,16 @@ impl Families {
 
     /// The family of this name, if it is of this kind or can become one.
     fn family(&self, name: &str, kind: Kind) -> Option<Arc<Family>> {
+        self.family_with(name, kind, None)
+    }
+
+    /// `form`: whether a new family of histograms has a native form; none: the rules say it.
+    fn family_with(&self, name: &str, kind: Kind, form: Option<bool>) -> Option<Arc<Family>> {
         let known = self.names.read().families.get(name).map(Arc::clone);
         let refusal = match known {
             Some(family) if family.kind == kind => return Some(family),
             Some(_) => Refusal::TypeConflict,
-            None => match self.add_family(name, kind) {
+            None => match self.add_family(name, kind, form) {
                 Ok(family) => return Some(family),
                 Err(refusal) => refusal,
             },
@@ -442,12 +570,29 @@ impl Families {
         None
     }
 
-    fn add_family(&self, name: &str, kind: Kind) -> Result<Arc<Family>, Refusal> {
+    /// As [`Families::family`], of a metric whose histograms are of one form: one that is there already must have the same.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn family_of_form(&self, name: &str, kind: Kind, is_native: bool) -> Option<Arc<Family>> {
+        let family = self.family_with(name, kind, Some(is_native))?;
+        let is_summary = family.quantiles.is_some();
+        if kind != Kind::Histogram || !is_summary && family.native.is_some() == is_native {
+            return Some(family);
+        }
+        self.refusals.refuse(Refusal::TypeConflict, || {
+            let form = |is_native| if is_native { "native" } else { "classic" };
+            let known = if is_summary { "a summary" } else { form(family.native.is_some()) };
+            format!("histogram `{name}` is {known}: a {} one is not exposed", form(is_native))
+        });
+        None
+    }
+
+    fn add_family(&self, name: &str, kind: Kind, form: Option<bool>) -> Result<Arc<Family>, Refusal> {
         let mut names = self.names.write();
         if let Some(family) = names.families.get(name) {
             return if family.kind == kind { Ok(Arc::clone(family)) } else { Err(Refusal::TypeConflict) };
         }
-        let quantiles = self.quantiles.of(name).filter(|_| kind == Kind::Histogram);
+        // Another source's histogram has buckets, or is native: quantiles cannot be told from it.
+        let quantiles = self.quantiles.of(name).filter(|_| kind == Kind::Histogram && form.is_none());
         let suffixes: &[&str] = match kind {
             Kind::Histogram if quantiles.is_none() => &["", "_bucket", "_count", "_sum"],
             Kind::Histogram | Kind::Summary => &["", "_count", "_sum"],
@@ -470,7 +615,10 @@ impl Families {
                 (Kind::Histogram, Some(_)) => Some(Arc::new(Bounds::none())),
                 _ => None,
             },
-            native: self.native.buckets(&name).filter(|_| kind == Kind::Histogram),
+            native: match form {
+                Some(is_native) => (is_native && kind == Kind::Histogram).then_some(NATIVE_BUCKETS),
+                None => self.native.buckets(&name).filter(|_| kind == Kind::Histogram),
+            },
             quantiles,
             members: Mutex::default(),
         });

@@ -116,6 +116,15 @@ impl Histogram {
         }
     }
 
+    /// What it is elsewhere, in the same buckets; for a histogram into which nobody records here.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn set(&self, counts: &[u64], sum: f64) {
+        for (cell, count) in self.counts.iter().zip(counts) {
+            cell.store(*count, Ordering::Relaxed);
+        }
+        self.sum.store(sum.to_bits(), Ordering::Relaxed);
+    }
+
     pub(crate) fn newest_exemplar(&self, bucket: usize) -> Option<Exemplar> {
         self.exemplars.newest(bucket)
     }

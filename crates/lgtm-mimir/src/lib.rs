@@ -41,6 +41,11 @@
 //! A histogram's sample that is recorded inside a sampled span (lgtm's layers know the current one) is kept as its bucket's
 //! exemplar: trace id, span id, value and time. Each bucket has the newest; remote write sends each once.
 //!
+//! # Libraries of the OpenTelemetry API
+//!
+//! With the feature `opentelemetry`, `Mimir::meter_provider` gives an OpenTelemetry meter provider whose metrics are in the same scrape
+//! and push: see the module `opentelemetry`.
+//!
 //! # The thread boundary
 //!
 //! ```text
@@ -93,6 +98,8 @@ mod naming;
 mod native;
 mod negotiation;
 mod number;
+#[cfg(feature = "opentelemetry")]
+pub mod opentelemetry;
 mod otlp;
 mod prometheus_config;
 mod protobuf;
@@ -110,6 +117,7 @@ mod scrape;
 mod sending;
 mod spread;
 mod summary;
+mod unit;
 
 pub use buckets::{DEFAULT_BUCKETS, Matcher};
 pub use builder::{BuildError, Builder, Protocol, builder};

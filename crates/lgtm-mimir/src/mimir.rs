@@ -57,6 +57,27 @@ impl Mimir {
         Renderer::new(Arc::clone(&self.registry))
     }
 
+    /// A provider of OpenTelemetry's instruments, whose metrics are beside those of the `metrics` crate: see
+    /// [`opentelemetry`](crate::opentelemetry). To be kept, or to be made the global one; each call gives another one, with a
+    /// thread of its own.
+    ///
+    /// # Errors
+    /// What the operating system says when it cannot give a thread.
+    #[cfg(feature = "opentelemetry")]
+    pub fn meter_provider(&self) -> std::io::Result<crate::opentelemetry::MeterProvider> {
+        crate::opentelemetry::meter_provider(&self.registry, self.pipeline.as_ref())
+    }
+
+    /// A reader for one `SdkMeterProvider` of the program's own, with views of its own: see
+    /// [`opentelemetry`](crate::opentelemetry).
+    ///
+    /// # Errors
+    /// As [`Mimir::meter_provider`].
+    #[cfg(feature = "opentelemetry")]
+    pub fn opentelemetry_reader(&self) -> std::io::Result<crate::opentelemetry::Reader> {
+        crate::opentelemetry::reader(&self.registry, self.pipeline.as_ref())
+    }
+
     /// The pipeline of remote write, if it pushes.
     #[must_use]
     pub fn pipeline(&self) -> Option<&Pipeline> {

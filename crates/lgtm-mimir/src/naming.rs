@@ -49,6 +49,15 @@ pub(crate) struct Excess {
 /// The labels of a key as a series of this kind carries them, and what had to be left out. Where a name stands for a secret, the
 /// value does not show: label sets that differ in it alone are one series.
 pub(crate) fn labels<'a>(given: impl Iterator<Item = &'a Label>, kind: Kind) -> (Labels, Excess) {
+    labels_named(given, kind, label_name)
+}
+
+/// As [`labels`], with names that `label_name` makes valid.
+pub(crate) fn labels_named<'a>(
+    given: impl Iterator<Item = &'a Label>,
+    kind: Kind,
+    label_name: fn(&str) -> String,
+) -> (Labels, Excess) {
     let mut excess = Excess::default();
     let mut given: Vec<(String, &str, &str)> = given
         .map(|label| {

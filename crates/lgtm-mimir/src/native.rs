@@ -60,6 +60,45 @@ impl Native {
     pub(crate) fn read(&self) -> State {
         self.0.lock().clone()
     }
+
+    /// What it is elsewhere.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn set(&self, state: State) {
+        *self.0.lock() = state;
+    }
+}
+
+#[cfg(feature = "opentelemetry")]
+impl State {
+    /// As somebody else has filled it, made as coarse as is needed; none if it is coarser than the coarsest schema.
+    pub(crate) fn of(scale: i32, zero: u64, sum: f64, positive: Buckets, negative: Buckets) -> Option<Self> {
+        let mut state = Self { max_buckets: usize::MAX, schema: scale, zero, sum, positive, negative };
+        state.coarsen(MAX_SCHEMA);
+        (state.schema >= MIN_SCHEMA).then_some(state)
+    }
+
+    /// Adds another one.
+    pub(crate) fn add(&mut self, mut other: Self) {
+        let schema = self.schema.min(other.schema);
+        self.coarsen(schema);
+        other.coarsen(schema);
+        self.zero = self.zero.saturating_add(other.zero);
+        self.sum += other.sum;
+        for (all, more) in [(&mut self.positive, other.positive), (&mut self.negative, other.negative)] {
+            for (index, count) in (more.first..).zip(more.counts) {
+                all.add(index, count, usize::MAX);
+            }
+        }
+    }
+
+    /// Merges neighbours until the schema is not finer than this.
+    fn coarsen(&mut self, schema: i32) {
+        while self.schema > schema {
+            self.schema -= 1;
+            self.positive.merge_neighbours();
+            self.negative.merge_neighbours();
+        }
+    }
 }
 
 impl State {

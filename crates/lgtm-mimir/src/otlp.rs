@@ -15,7 +15,6 @@ use lgtm_core::protobuf::{
     Field, Fields, field_length, fixed64_tag, length_tag, put_bytes, put_fixed64, put_integer, put_varint, varint_tag,
 };
 use lgtm_core::{Identity, SignalKind, otlp, unix_nanos};
-use metrics::Unit;
 
 use crate::collect::{Collected, Reading, collect};
 use crate::exemplar::Exemplar;
@@ -27,6 +26,7 @@ use crate::push::FUTURE;
 use crate::registry::Registry;
 use crate::remote_write::zigzag;
 use crate::summary::Summary;
+use crate::unit::Unit;
 
 pub(crate) const HTTP_PATH: &str = "/v1/metrics";
 pub(crate) const GRPC_PATH: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -122,20 +122,7 @@ impl Frame {
 
 /// The unit by UCUM, if the name says it already: receivers for Prometheus append what is missing, and the name would be another one.
 fn unit_of(name: &str, unit: Unit) -> Option<&'static str> {
-    let (word, code) = match unit {
-        Unit::Seconds => ("seconds", "s"),
-        Unit::Milliseconds => ("milliseconds", "ms"),
-        Unit::Microseconds => ("microseconds", "us"),
-        Unit::Nanoseconds => ("nanoseconds", "ns"),
-        Unit::Bytes => ("bytes", "By"),
-        Unit::Kibibytes => ("kibibytes", "KiBy"),
-        Unit::Mebibytes => ("mebibytes", "MiBy"),
-        Unit::Gibibytes => ("gibibytes", "GiBy"),
-        Unit::Percent => ("percent", "%"),
-        _ => return None,
-    };
-    let name = name.strip_suffix("_total").unwrap_or(name);
-    name.strip_suffix(word).is_some_and(|rest| rest.ends_with('_')).then_some(code)
+    unit.code().filter(|_| unit.ends(name.strip_suffix("_total").unwrap_or(name)))
 }
 
 impl Otlp {
@@ -171,7 +158,7 @@ impl Otlp {
         // As with remote write: no two points of a series at one time, and between two collections room for the end of a series.
         let before = self.collected_at;
         let time = now.max(before + 3 * MILLISECOND);
-        self.registry.expire(Instant::now());
+        self.registry.renew(Instant::now());
         for Expired { family, series } in self.registry.take_expired() {
             let start = self.starts.remove(&series.number);
             if let (Some(start), Some(number)) = (start, self.numbers.get(&family.name))
@@ -228,6 +215,11 @@ fn point(series: &Series, start: u64, time: u64) -> Vec<u8> {
             put_fixed64(&mut point, fixed64_tag(6), value.min(i64::MAX.unsigned_abs()));
             point
         }
+        Reading::FloatCounter(value) => {
+            let mut point = number_point(series, start, time);
+            put_fixed64(&mut point, fixed64_tag(4), value.to_bits());
+            point
+        }
         Reading::Gauge(value) => {
             let mut point = number_point(series, 0, time);
             put_fixed64(&mut point, fixed64_tag(4), value.to_bits());
@@ -247,7 +239,7 @@ fn point(series: &Series, start: u64, time: u64) -> Vec<u8> {
 /// The point that says that the series is over.
 fn over(series: &Series, start: u64, time: u64) -> Vec<u8> {
     let (mut point, flags) = match &series.value {
-        Value::Counter(_) => (number_point(series, start, time), varint_tag(8)),
+        Value::Counter(_) | Value::FloatCounter(_) => (number_point(series, start, time), varint_tag(8)),
         Value::Gauge(_) => (number_point(series, 0, time), varint_tag(8)),
         Value::Histogram(histogram) => match histogram.summary() {
             Some(summary) => {

@@ -127,6 +127,11 @@ impl Encoder {
                 put_time(&mut self.value, COUNTER_CREATED, series.created());
                 COUNTER
             }
+            Reading::FloatCounter(value) => {
+                put_fixed64(&mut self.value, VALUE, value.to_bits());
+                put_time(&mut self.value, COUNTER_CREATED, series.created());
+                COUNTER
+            }
             Reading::Gauge(value) => {
                 // A program's NaN must not be the one that ends a series.
                 let bits = if value.is_nan() { NOT_A_NUMBER } else { value.to_bits() };

@@ -141,7 +141,7 @@ impl Push {
             keep_metadata,
             lane: 0,
         };
-        self.registry.expire(Instant::now());
+        self.registry.renew(Instant::now());
         for Expired { family, series } in self.registry.take_expired() {
             if series.is_pushed.load(Ordering::Relaxed) {
                 round.lane = series.number % self.lanes;
@@ -218,6 +218,7 @@ impl Round<'_> {
         let mut next = || labels.next().unwrap_or_default();
         match series.read(counts) {
             Reading::Counter(value) => self.grown(next(), value as f64, known, None),
+            Reading::FloatCounter(value) => self.grown(next(), value, known, None),
             Reading::Gauge(value) => self.set(next(), value),
             Reading::Summary(histogram, summary) => {
                 let mut any = false;

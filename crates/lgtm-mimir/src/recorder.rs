@@ -38,7 +38,7 @@ impl Recorder {
     }
 
     fn describe(&self, name: &KeyName, kind: Kind, unit: Option<Unit>, help: &str) {
-        self.registry.families().describe(name.as_str(), kind, unit, help);
+        self.registry.families().describe(name.as_str(), kind, unit.and_then(crate::unit::Unit::new), help);
     }
 }
 

@@ -24,10 +24,24 @@ pub(crate) enum Refusal {
     LengthLimit,
     /// A histogram's sample is NaN: it is left out.
     NotANumber,
+    /// The series belongs to another source of metrics: it has the first one's samples alone.
+    SeriesConflict,
+    /// A callback of OpenTelemetry panicked: its instrument says nothing this time.
+    #[cfg(feature = "opentelemetry")]
+    CallbackPanic,
+    /// A callback of OpenTelemetry takes long: what is exposed is what was read before.
+    #[cfg(feature = "opentelemetry")]
+    CallbackLate,
+    /// A callback of OpenTelemetry asks for an instrument, which the SDK cannot give it: it gets one that does nothing.
+    #[cfg(feature = "opentelemetry")]
+    CallbackInstrument,
+    /// An exponential histogram of OpenTelemetry is coarser than Prometheus knows it: it is not exposed.
+    #[cfg(feature = "opentelemetry")]
+    Scale,
 }
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: &[Self] = &[
         Self::SeriesLimit,
         Self::NameSeriesLimit,
         Self::NameLimit,
@@ -35,6 +49,16 @@ impl Refusal {
         Self::LabelLimit,
         Self::LengthLimit,
         Self::NotANumber,
+        #[cfg(feature = "opentelemetry")]
+        Self::SeriesConflict,
+        #[cfg(feature = "opentelemetry")]
+        Self::CallbackPanic,
+        #[cfg(feature = "opentelemetry")]
+        Self::CallbackLate,
+        #[cfg(feature = "opentelemetry")]
+        Self::CallbackInstrument,
+        #[cfg(feature = "opentelemetry")]
+        Self::Scale,
     ];
 
     /// The label `reason`.
@@ -47,6 +71,15 @@ impl Refusal {
             Self::LabelLimit => "label_limit",
             Self::LengthLimit => "length_limit",
             Self::NotANumber => "not_a_number",
+            Self::SeriesConflict => "series_conflict",
+            #[cfg(feature = "opentelemetry")]
+            Self::CallbackPanic => "callback_panic",
+            #[cfg(feature = "opentelemetry")]
+            Self::CallbackLate => "callback_late",
+            #[cfg(feature = "opentelemetry")]
+            Self::CallbackInstrument => "callback_instrument",
+            #[cfg(feature = "opentelemetry")]
+            Self::Scale => "scale",
         }
     }
 }

@@ -12,8 +12,12 @@ use metrics_util::registry::{self, Storage};
 use parking_lot::Mutex;
 
 use crate::expiry::{Expired, Idle};
+#[cfg(feature = "opentelemetry")]
+use crate::families::Owner;
 use crate::families::{Families, Family, Kind, Place, Series, Value};
 use crate::histogram::Histogram;
+#[cfg(feature = "opentelemetry")]
+use crate::opentelemetry::Collector;
 use crate::scalar::{Counter, Gauge};
 
 /// All keys that were used, and all families.
@@ -29,6 +33,9 @@ pub(crate) struct Registry {
     pushes: bool,
     /// Of the last exposition.
     exposition_bytes: AtomicUsize,
+    /// What else has metrics, and puts them beside those of the facade.
+    #[cfg(feature = "opentelemetry")]
+    sources: Mutex<Vec<Arc<Collector>>>,
 }
 
 impl fmt::Debug for Registry {
@@ -81,6 +88,8 @@ impl Registry {
             expired: Mutex::default(),
             pushes: false,
             exposition_bytes: AtomicUsize::new(0),
+            #[cfg(feature = "opentelemetry")]
+            sources: Mutex::default(),
         }
     }
 
@@ -113,6 +122,8 @@ impl Registry {
 
     /// As if nothing had been recorded; the series and the program's handles to them stay.
     pub(crate) fn restart(&self) {
+        #[cfg(feature = "opentelemetry")]
+        self.forget_sources();
         self.expired.lock().clear();
         for family in self.families().all() {
             family.listing().series.iter().for_each(|series| series.restart());
@@ -124,8 +135,15 @@ impl Registry {
         std::mem::take(&mut *self.expired.lock())
     }
 
+    /// Brings the series up to date, before they are read: what other sources say now, without what is idle at this time.
+    pub(crate) fn renew(&self, now: Instant) {
+        #[cfg(feature = "opentelemetry")]
+        self.collect_sources();
+        self.expire(now);
+    }
+
     /// Takes out what is idle at this time.
-    pub(crate) fn expire(&self, now: Instant) {
+    fn expire(&self, now: Instant) {
         let Some(idle) = &self.idle else { return };
         let mut idle = idle.lock();
         let mut candidates: HashMap<usize, (Arc<Family>, Arc<Series>)> = HashMap::new();
@@ -227,6 +245,54 @@ impl Registry {
     /// Keys beyond a limit are looked up anew each time: what they could fill has no end.
     fn remembers(&self, place: &Place) -> bool {
         !place.is_overflow && self.keys.storage().keys.load(Ordering::Relaxed) < self.max_keys
+    }
+}
+
+#[cfg(feature = "opentelemetry")]
+impl Registry {
+    /// From here on the source is asked whenever the series are read. Series of sources that have ended make room.
+    pub(crate) fn add_source(&self, source: Arc<Collector>) {
+        let mut sources = self.sources.lock();
+        sources.retain(|source| !source.is_closed());
+        let known: Vec<_> = sources.iter().map(|source| source.owner()).chain([Owner::FACADE]).collect();
+        sources.push(source);
+        drop(sources);
+        self.end_series(|series| !known.contains(&series.owner));
+    }
+
+    /// Ends the series for which this holds.
+    pub(crate) fn end_series(&self, is_over: impl Fn(&Series) -> bool) {
+        for family in self.families().all() {
+            self.end_series_of(&family, &is_over);
+        }
+    }
+
+    /// As [`Registry::end_series`], of one family.
+    pub(crate) fn end_series_of(&self, family: &Arc<Family>, is_over: impl Fn(&Series) -> bool) {
+        for series in self.families().remove(family, is_over) {
+            if self.pushes {
+                self.expired.lock().push(Expired { family: Arc::clone(family), series });
+            }
+        }
+    }
+
+    fn collect_sources(&self) {
+        // None is asked under the lock: it may run code of the program.
+        let sources = self.sources.lock().clone();
+        sources.iter().for_each(|source| source.collect());
+    }
+
+    /// In a child that was forked: they are the parent's.
+    fn forget_sources(&self) {
+        self.sources.lock().clear();
+        self.end_series(|series| series.owner != Owner::FACADE);
+    }
+}
+
+#[cfg(feature = "opentelemetry")]
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.sources.get_mut().iter().for_each(|source| source.close());
     }
 }
 

@@ -265,7 +265,7 @@ pub(crate) fn put_metadata(buffer: &mut Vec<u8>, family: &Collected) {
     if !family.help.is_empty() {
         put_bytes(&mut message, METADATA_HELP, family.help.as_bytes());
     }
-    if let Some(unit) = family.unit.filter(|unit| *unit != metrics::Unit::Count) {
+    if let Some(unit) = family.unit {
         put_bytes(&mut message, METADATA_UNIT, unit.as_str().as_bytes());
     }
     put_bytes(buffer, METADATA, &message);

@@ -69,7 +69,7 @@ impl Renderer {
     }
 
     fn collect(&self) -> Vec<Collected> {
-        self.registry.expire(Instant::now());
+        self.registry.renew(Instant::now());
         collect(self.registry.families())
     }
 }

@@ -304,14 +304,22 @@ impl Parts<'_> {
         if let Some(Some(within)) = self.settings.log_deduplicate {
             builder = builder.deduplicate(within);
         }
-        let (layer, pipeline) = builder
+        let builder = builder
             .endpoint(endpoint.clone())
             .identity(self.identity.clone())
             .worker(self.worker.clone())
             .protocol(self.settings.loki_protocol.unwrap_or_default())
             .format(self.settings.log_format.unwrap_or_default())
-            .options(self.options(3))
-            .build()?;
+            .options(self.options(3));
+        #[cfg(feature = "opentelemetry")]
+        if self.settings.opentelemetry {
+            let (layer, provider, pipeline) = builder.build_opentelemetry()?;
+            self.layers.loki = Some(layer);
+            self.telemetry.providers().logger = Some(provider);
+            self.telemetry.add_events(pipeline);
+            return Ok(());
+        }
+        let (layer, pipeline) = builder.build()?;
         self.layers.loki = Some(layer);
         self.telemetry.add_events(pipeline);
         Ok(())
@@ -341,7 +349,8 @@ impl Parts<'_> {
         #[cfg(feature = "opentelemetry")]
         if self.settings.opentelemetry {
             let (layer, provider, pipeline) = builder.build_opentelemetry::<Registry>()?;
-            opentelemetry::global::set_tracer_provider(provider);
+            opentelemetry::global::set_tracer_provider(provider.clone());
+            self.telemetry.providers().tracer = Some(provider);
             propagate();
             self.layers.opentelemetry = Some(Box::new(layer));
             self.telemetry.add_events(pipeline);
@@ -410,6 +419,12 @@ impl Parts<'_> {
         let mimir = builder.remote_write(self.settings.remote_write).build()?;
         if matches!(self.recorders, Recorders::Install) {
             mimir.install().map_err(|_| Error::RecorderAlreadySet)?;
+        }
+        #[cfg(feature = "opentelemetry")]
+        if self.settings.opentelemetry {
+            let provider = mimir.meter_provider().map_err(Error::Worker)?;
+            opentelemetry::global::set_meter_provider(provider.clone());
+            self.telemetry.providers().meter = Some(provider);
         }
         self.telemetry.set_recorder(mimir.recorder(), mimir.renderer());
         self.telemetry.set_metrics(mimir.pipeline().cloned(), mimir.local_addr());

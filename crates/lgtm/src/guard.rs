@@ -25,6 +25,19 @@ pub struct Telemetry {
     config: Config,
     #[cfg(feature = "mimir")]
     recorder: Option<(lgtm_mimir::Recorder, lgtm_mimir::Renderer)>,
+    #[cfg(feature = "opentelemetry")]
+    providers: Providers,
+}
+
+/// The other front door.
+#[cfg(feature = "opentelemetry")]
+#[derive(Default)]
+pub(crate) struct Providers {
+    pub(crate) tracer: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
+    #[cfg(feature = "mimir")]
+    pub(crate) meter: Option<lgtm_mimir::opentelemetry::MeterProvider>,
+    #[cfg(feature = "loki")]
+    pub(crate) logger: Option<opentelemetry_sdk::logs::SdkLoggerProvider>,
 }
 
 /// What runs. The thread that waits for signals ends it too.
@@ -93,7 +106,14 @@ impl Telemetry {
             config,
             #[cfg(feature = "mimir")]
             recorder: None,
+            #[cfg(feature = "opentelemetry")]
+            providers: Providers::default(),
         }
+    }
+
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn providers(&mut self) -> &mut Providers {
+        &mut self.providers
     }
 
     pub(crate) fn add_events(&mut self, pipeline: Pipeline) {
@@ -146,6 +166,32 @@ impl Telemetry {
     #[must_use]
     pub fn metrics_renderer(&self) -> Option<lgtm_mimir::Renderer> {
         self.recorder.as_ref().map(|(_, renderer)| renderer.clone())
+    }
+
+    /// The OpenTelemetry tracer provider, with [`Builder::opentelemetry`](crate::Builder::opentelemetry) and Tempo. It is the global one
+    /// too.
+    #[cfg(feature = "opentelemetry")]
+    #[must_use]
+    pub fn tracer_provider(&self) -> Option<opentelemetry_sdk::trace::SdkTracerProvider> {
+        self.providers.tracer.clone()
+    }
+
+    /// The OpenTelemetry meter provider, with [`Builder::opentelemetry`](crate::Builder::opentelemetry) and metrics that are pushed,
+    /// scraped or rendered. It is the global one too: `opentelemetry::global::meter`.
+    #[cfg(all(feature = "opentelemetry", feature = "mimir"))]
+    #[must_use]
+    pub fn meter_provider(&self) -> Option<lgtm_mimir::opentelemetry::MeterProvider> {
+        self.providers.meter.clone()
+    }
+
+    /// The OpenTelemetry logger provider, with [`Builder::opentelemetry`](crate::Builder::opentelemetry) and Loki: for appenders such as
+    /// `opentelemetry-appender-log`, and libraries that take one. OpenTelemetry has no global one.
+    ///
+    /// Not for `opentelemetry-appender-tracing`: events of `tracing` are lines already, and would be twice.
+    #[cfg(all(feature = "opentelemetry", feature = "loki"))]
+    #[must_use]
+    pub fn logger_provider(&self) -> Option<opentelemetry_sdk::logs::SdkLoggerProvider> {
+        self.providers.logger.clone()
     }
 
     /// Sends everything produced so far, metrics included, and waits for it, at most as long as a shutdown may take

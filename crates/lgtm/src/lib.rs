@@ -124,7 +124,7 @@
 //! | `console` | yes | events on standard error |
 //! | `log` | yes | records of the `log` crate become events |
 //! | `spool` | yes | a disk behind the memory |
-//! | `opentelemetry` | no | `Builder::opentelemetry`, the other front door for spans, and the crates behind it |
+//! | `opentelemetry` | no | `Builder::opentelemetry`, the other front door: spans, metrics and log records of the OpenTelemetry API, and the crates behind it |
 //! | `testing` | no | the module `testing`: what a program's own tests look at, without a backend |
 //! | `http` | no | `lgtm::http`: tower layers for HTTP servers and clients, with spans, trace context and request metrics |
 //! | `axum` | no | the same with axum's routes and callers |
@@ -163,7 +163,8 @@
 //! ```
 //!
 //! Exporting runs on one thread of its own: the program needs no runtime, and a blocked one does not hold telemetry up. One
-//! `lgtm-worker` thread serves all signals.
+//! `lgtm-worker` thread serves all signals. With `Builder::opentelemetry` the callbacks of OpenTelemetry's observable instruments
+//! run on another one, `lgtm-callbacks`.
 //!
 //! # When a backend is away
 //!
@@ -254,6 +255,8 @@ pub use lgtm_core::{SpoolError, SpoolOptions};
 pub use lgtm_http as http;
 #[cfg(feature = "loki")]
 pub use lgtm_loki::{Format as LogFormat, Protocol as LogProtocol};
+#[cfg(all(feature = "opentelemetry", feature = "mimir"))]
+pub use lgtm_mimir::opentelemetry::MeterProvider;
 #[cfg(feature = "mimir")]
 pub use lgtm_mimir::{Format as MetricsFormat, Matcher, Protocol as MetricsProtocol, RemoteWrite, Renderer};
 pub use report::{FlushError, Report};

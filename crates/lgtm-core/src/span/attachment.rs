@@ -15,7 +15,7 @@ use super::ids::IdSource;
 use super::record::{Limits, LogContext, SpanRecord};
 use super::store::{self, SpanStore};
 use super::undecided::KeepRules;
-use crate::current::TraceContext;
+use crate::current::{self, TraceContext};
 use crate::elsewhere;
 use crate::ids;
 use crate::sampler::Sampler;
@@ -278,6 +278,13 @@ impl Attachment {
     pub fn close<R>(&self, id: &Id, use_record: impl FnOnce(&mut SpanRecord) -> R) -> Option<R> {
         let attached = self.attached.get()?;
         attached.store.close(attached.bit(), id, use_record)
+    }
+
+    /// The innermost span of the registry on the calling thread, and its trace; `None` outside of all spans, and on a thread that
+    /// exports.
+    #[must_use]
+    pub fn innermost(&self) -> Option<(u64, Option<TraceContext>)> {
+        current::innermost(self.attached()?.0.id)
     }
 
     /// Shows the record of an open span, by the registry's id. `use_record` runs under the record's lock: it must neither

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use tracing_core::{Event, Metadata};
 
-use super::attributes::Value;
+use super::attributes::{Attributes, Value};
 use super::fields::{EVENT_ATTRIBUTE, Exception, FieldVisitor, Origin, Visited};
 use super::record::Bounds;
 use super::redact;
@@ -48,6 +48,41 @@ impl VisitedEvent {
         event
     }
 
+    /// It is about records from there.
+    pub fn set_origin(&mut self, origin: Option<Origin>) {
+        self.fields.has_origin = origin.is_some();
+        self.fields.origin = origin.unwrap_or_default();
+    }
+
+    /// Begins a record of another API in the place of what stood here, outside of all spans; [`VisitedEvent::add_field`] adds its
+    /// fields. Bounded as events are.
+    pub fn begin_record(&mut self, message: &str, origin: Origin, timestamp: u64) {
+        self.fields.clear();
+        self.fields.trim(256 * 1024);
+        self.fields.has_origin = true;
+        self.fields.origin = origin;
+        (self.timestamp, self.span, self.trace) = (timestamp, 0, None);
+        self.record_visitor().message(message);
+    }
+
+    /// Adds a field of a record, unless its value stands for a secret: then its name alone. Of several of one name the last stays,
+    /// once [`VisitedEvent::end_record`] was called.
+    pub fn add_field(&mut self, name: &str, value: Value<'_>) {
+        self.record_visitor().plain_value(name, redact::shown(name, value));
+    }
+
+    /// Ends a record.
+    pub fn end_record(&mut self) {
+        let keys = || Attributes::new(&self.fields.attributes).map(|attribute| attribute.key);
+        if keys().enumerate().any(|(place, key)| keys().take(place).any(|earlier| earlier == key)) {
+            self.fields.keep_last();
+        }
+    }
+
+    fn record_visitor(&mut self) -> FieldVisitor<'_> {
+        FieldVisitor { visited: &mut self.fields, tag: EVENT_ATTRIBUTE, limits: Bounds::DEFAULT.visit_event }
+    }
+
     /// The field `message`; empty if there is none.
     #[must_use]
     pub fn message(&self) -> &str {
@@ -81,7 +116,7 @@ impl VisitedEvent {
         self.fields.cut || self.fields.dropped > 0
     }
 
-    /// Where the event comes from, if it is a record of the `log` crate.
+    /// Where the event comes from, if it is a record of another API.
     #[must_use]
     #[inline]
     pub fn origin(&self) -> Option<&Origin> {

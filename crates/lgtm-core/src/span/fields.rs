@@ -130,7 +130,7 @@ pub(crate) struct Visited {
     text: String,
 }
 
-/// Where a record of the `log` crate comes from: its callsite in `tracing` is one for all.
+/// Where a record of another API comes from, the `log` crate's or OpenTelemetry's: its callsite in `tracing` is one for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The record's target.
@@ -139,6 +139,25 @@ pub struct Origin {
     pub file: String,
     /// The line in it; 0: unknown.
     pub line: u32,
+    /// What only a record of OpenTelemetry has.
+    pub record: Option<Box<OtelRecord>>,
+}
+
+/// What a record of OpenTelemetry says that an event of `tracing` does not know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtelRecord {
+    /// `SeverityNumber`, 1 to 24; 0: not said.
+    pub severity_number: u8,
+    /// The severity as its source calls it; empty: not said.
+    pub severity_text: &'static str,
+    /// What identifies the class of event; empty: none.
+    pub event_name: &'static str,
+    /// When OpenTelemetry saw it: nanoseconds since the Unix epoch.
+    pub observed_timestamp: u64,
+    /// The library that speaks; empty: not said.
+    pub scope_name: String,
+    /// Its version; empty: not said.
+    pub scope_version: String,
 }
 
 impl Visited {
@@ -166,6 +185,7 @@ impl Visited {
         self.origin.target.clear();
         self.origin.file.clear();
         self.origin.line = 0;
+        self.origin.record = None;
     }
 
     /// Gives back memory that an unusually large event took.
@@ -324,6 +344,21 @@ impl FieldVisitor<'_> {
         }
     }
 
+    /// A field whose name means nothing special.
+    pub(super) fn plain_value(&mut self, key: &str, value: Value<'_>) {
+        match value {
+            Value::Text(text) => self.text(key, &String::from_utf8_lossy(text)),
+            other => self.value(key, other),
+        }
+    }
+
+    /// The message.
+    pub(super) fn message(&mut self, text: &str) {
+        let text = self.cut(text);
+        self.visited.message.clear();
+        self.visited.message.push_str(text);
+    }
+
     /// The fields `log.*` that the bridge from the `log` crate writes; true if this was one.
     fn originates(&mut self, name: &[u8], text: &str) -> bool {
         let origin = &mut self.visited.origin;
@@ -372,9 +407,7 @@ impl FieldVisitor<'_> {
     fn recorded_text(&mut self, name: &str, text: &str) {
         match name.as_bytes() {
             b"message" if self.tag == EVENT_ATTRIBUTE => {
-                self.visited.message.clear();
-                let text = self.cut(text);
-                self.visited.message.push_str(text);
+                self.message(text);
             }
             [b'l', b'o', b'g', b'.', rest @ ..] if self.visited.has_origin && self.originates(rest, text) => {}
             [b'o', b't', b'e', b'l', b'.', ..] if self.is_span() && self.describe_span(name, text) => {}

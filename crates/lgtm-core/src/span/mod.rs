@@ -30,7 +30,7 @@ pub use attachment::{Attachment, EventFields, Role, VisitSpan};
 pub use attributes::{Attribute, Attributes, Value};
 pub use event::VisitedEvent;
 pub use extension::SpanExt;
-pub use fields::{Exception, Origin, SpanKind, Status, cut, put_attribute};
+pub use fields::{Exception, Origin, OtelRecord, SpanKind, Status, cut, put_attribute};
 pub use fit::fit;
 pub use ids::{AssignedIds, IdSource};
 pub use link::write as write_link;

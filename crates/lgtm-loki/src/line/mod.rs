@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use lgtm_core::callsite::remembered;
 use lgtm_core::catalogue::LOGS_TRUNCATED_TOTAL;
 use lgtm_core::json::{self, field, field_name, has_escaped, is_reserved, string};
-use lgtm_core::span::{Attributes, LogContext, Origin, SpanRecord, Value, VisitSpan, VisitedEvent};
+use lgtm_core::span::{Attributes, LogContext, SpanRecord, Value, VisitSpan, VisitedEvent};
 use tracing_core::Metadata;
 
 use crate::labels::level_name;
@@ -43,6 +43,14 @@ impl Names {
         names
     }
 
+    /// Of a record that has no callsite to name its fields.
+    #[cold]
+    fn of_attributes(attributes: &[u8]) -> Self {
+        let mut names = Self::default();
+        Attributes::new(attributes).for_each(|attribute| names.keys.insert(Keys::as_written(attribute.key)));
+        names
+    }
+
     fn write(self, bytes: &mut Vec<u8>) {
         bytes.push(u8::from(self.plain));
         bytes.extend_from_slice(&self.keys.one.to_le_bytes());
@@ -62,7 +70,7 @@ impl Names {
 /// Writes the line up to the fields of the spans. Gives the keys of the event.
 #[inline]
 pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, event: &VisitedEvent) -> Keys {
-    let names = head(line, callsite, event.message(), event.origin());
+    let names = head(line, callsite, event.message(), event);
     if let Some(fields) = event.json_fields() {
         line.extend_from_slice(fields);
         return names.keys;
@@ -76,15 +84,15 @@ pub(crate) fn begin(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, ev
     names.keys
 }
 
-fn head(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, message: &str, origin: Option<&Origin>) -> Names {
+fn head(line: &mut Vec<u8>, callsite: &'static Metadata<'static>, message: &str, event: &VisitedEvent) -> Names {
     line.extend_from_slice(b"{\"message\":");
     string(line, message.as_bytes());
-    if let Some(origin) = origin {
+    if let Some(origin) = event.origin() {
         line.extend_from_slice(b",\"level\":\"");
         line.extend_from_slice(level_name(*callsite.level()).as_bytes());
         line.extend_from_slice(b"\",\"target\":");
         string(line, origin.target.as_bytes());
-        return Names::of(callsite);
+        return if origin.record.is_some() { Names::of_attributes(event.attributes()) } else { Names::of(callsite) };
     }
     let make = |bytes: &mut Vec<u8>| {
         Names::of(callsite).write(bytes);
@@ -128,7 +136,7 @@ pub(crate) fn truncate(
     spans: Spans<'_>,
 ) {
     line.clear();
-    head(line, callsite, cut_message(event, limit), event.origin());
+    head(line, callsite, cut_message(event, limit), event);
     let room = limit.saturating_sub(MARK.len() + 1);
     let append = |line: &mut Vec<u8>, key: &[u8], value: Value<'_>| {
         let before = line.len();

@@ -8,6 +8,8 @@
 )]
 
 mod exposition;
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
 mod oracle;
 mod otlp;
 mod protobuf;

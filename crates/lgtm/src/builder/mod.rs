@@ -288,6 +288,9 @@ impl Builder {
     /// Spans go through an OpenTelemetry `TracerProvider`, which becomes the global one, with tracing-opentelemetry's layer on
     /// it: programs and libraries that use the OpenTelemetry API or `OpenTelemetrySpanExt` export through the same pipeline,
     /// with the same ids in logs and exemplars. It costs several times more than the native layer, which is the default.
+    ///
+    /// Metrics of the OpenTelemetry API are beside those of the `metrics` crate: its `MeterProvider` becomes the global one too. For log
+    /// records of that API there is `Telemetry::logger_provider`.
     #[cfg(feature = "opentelemetry")]
     pub fn opentelemetry(mut self) -> Self {
         self.settings.opentelemetry = true;
