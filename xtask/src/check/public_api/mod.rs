@@ -75,7 +75,7 @@ fn surfaces(workspace: &Workspace) -> anyhow::Result<Vec<(&Package, String)>> {
 
 fn is_told(line: &str) -> bool {
     let untold = |name: &&str| line.starts_with("impl") && line.contains(&format!("{name} for "));
-    !UNTOLD.iter().any(|name| untold(&name))
+    !UNTOLD.iter().any(untold)
 }
 
 /// The lines that are gone, with `-`, and those that are new, with `+`.
