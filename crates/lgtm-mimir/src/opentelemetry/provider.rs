@@ -4,7 +4,6 @@
 //! A callback that panics would poison the SDK's pipeline: no metric of it would be collected again, and new instruments would be lost.
 //! One that asks for an instrument would wait for a lock that its own thread holds, and with it every thread that asks later.
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,8 +115,8 @@ impl Careful {
     }
 
     /// The callback, without its panics.
-    fn careful<T: 'static>(&self, name: &Cow<'static, str>, callback: Callback<T>) -> Callback<T> {
-        let (name, collector) = (name.clone(), Arc::downgrade(&self.collector));
+    fn careful<T: 'static>(&self, name: &str, callback: Callback<T>) -> Callback<T> {
+        let (name, collector) = (name.to_owned(), Arc::downgrade(&self.collector));
         Box::new(move |instrument| {
             let outcome = catch_unwind(AssertUnwindSafe(|| callback(instrument)));
             if outcome.is_err()
