@@ -49,11 +49,11 @@ fn table() -> Vec<Row> {
             "413 for each series",
             Reply::status(413).always(),
             Then {
-                tries: &[0; 23],
+                tries: &[0; 35],
                 stored: (0, 0),
                 delivered: 0,
                 dropped: &[(DropReason::TooLarge, 3)],
-                errors: &[(ErrorType::TooLarge, 23)],
+                errors: &[(ErrorType::TooLarge, 35)],
                 ..DELIVERED
             },
         ),

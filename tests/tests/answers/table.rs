@@ -66,13 +66,13 @@ impl Row {
         let stack = Devstack::start_blocking().unwrap();
         stack.script(backend.script(), self.replies.iter().cloned());
         let sender = Sender::to(backend, &stack);
-        // The recorder has seven series of its own: with these it is three times four.
-        let items = if backend == Backend::Mimir { 5 } else { 3 };
+        // The recorder has twelve series of its own: with these it is three times six.
+        let items = if backend == Backend::Mimir { 6 } else { 3 };
         sender.emit(items);
         let report = sender.flush();
         let Then { tries, stored, delivered, rejected, dropped, errors, pause } = self.then;
         let scale = report.admitted / 3;
-        assert_eq!((scale, report.admitted % 3), (if backend == Backend::Mimir { 4 } else { 1 }, 0), "{report}");
+        assert_eq!((scale, report.admitted % 3), (if backend == Backend::Mimir { 6 } else { 1 }, 0), "{report}");
         let dropped: Vec<_> = dropped.iter().map(|(reason, items)| (*reason, items * scale)).collect();
         assert_eq!(
             (report.delivered, report.rejected, report.dropped.as_slice(), report.errors.as_slice()),
