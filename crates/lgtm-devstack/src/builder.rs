@@ -152,6 +152,8 @@ impl DevstackBuilder {
         let (otlp_http, otlp_http_address) = listen("OTLP HTTP", self.ports.otlp_http).await?;
         let (tempo, tempo_address) = listen("Tempo", self.ports.tempo).await?;
         let (mimir, mimir_address) = listen("Mimir", self.ports.mimir).await?;
+        #[cfg(feature = "window")]
+        let (window, window_address) = listen("Window", self.ports.window).await?;
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let serve = |listener, router| server::serve(listener, router, &shared.limits, shutdown.clone(), &tasks);
@@ -160,6 +162,8 @@ impl DevstackBuilder {
         serve(otlp_http, routes::otlp_http(&shared));
         serve(tempo, routes::tempo(&shared));
         serve(mimir, routes::mimir(&shared));
+        #[cfg(feature = "window")]
+        serve(window, crate::window::routes(&shared));
         let stack = Devstack {
             shared,
             addresses: Addresses {
@@ -168,6 +172,8 @@ impl DevstackBuilder {
                 otlp_http: otlp_http_address,
                 tempo: tempo_address,
                 mimir: mimir_address,
+                #[cfg(feature = "window")]
+                window: window_address,
             },
             moved,
             shutdown,
