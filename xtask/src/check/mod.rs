@@ -19,6 +19,7 @@ mod promises;
 mod readme;
 mod sources;
 mod tools;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,6 +136,7 @@ const CHECKS: &[Check] = &[
     ("deploy: queries", deploy::queries::check),
     ("lints", lints),
     ("documentation", documentation),
+    ("window", window::check),
     ("instructions", instructions::check),
 ];
 

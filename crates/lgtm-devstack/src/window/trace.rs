@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde_json::{Value as Json_, json};
+use serde_json::{Value as JsonValue, json};
 
 use super::critical_path::{Segment, critical_path};
 use super::fields;
@@ -26,7 +26,7 @@ pub(super) async fn one(
     State(shared): State<Shared>,
     Path(trace): Path<String>,
     query: Query,
-) -> Result<Json<Json_>, Refusal> {
+) -> Result<Json<JsonValue>, Refusal> {
     query.only(&[])?;
     let id = trace.to_ascii_lowercase();
     if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -64,7 +64,7 @@ fn links_to(shared: &Shared, trace_id: &str) -> Vec<[String; 3]> {
     })
 }
 
-fn answer(id: &str, tree: &Tree, lines: &[Numbered], links_here: &[[String; 3]]) -> Json_ {
+fn answer(id: &str, tree: &Tree, lines: &[Numbered], links_here: &[[String; 3]]) -> JsonValue {
     let start = tree.nodes.iter().map(|node| node.start).min().unwrap_or_default();
     let end = tree.nodes.iter().map(|node| node.end).max().unwrap_or_default();
     let path = tree.root.map(|root| critical_path(&tree.nodes, root)).unwrap_or_default();
@@ -81,13 +81,13 @@ fn answer(id: &str, tree: &Tree, lines: &[Numbered], links_here: &[[String; 3]])
         });
         let children = tree.nodes.get(at).map_or(0, |node| node.children.len());
         let mut span = span(placed, start, critical.get(&at).map(Vec::as_slice).unwrap_or_default());
-        if let Json_::Object(span) = &mut span {
+        if let JsonValue::Object(span) = &mut span {
             span.insert("resource".to_owned(), json!(resource));
             span.insert("children".to_owned(), json!(children));
         }
         spans.push(span);
     }
-    let rows: Vec<Json_> = lines.iter().take(MAX_LINES).map(|(number, entry)| logs::row(*number, entry)).collect();
+    let rows: Vec<JsonValue> = lines.iter().take(MAX_LINES).map(|(number, entry)| logs::row(*number, entry)).collect();
     json!({
         "trace_id": id,
         "start_ns": start.to_string(),
@@ -104,9 +104,9 @@ fn answer(id: &str, tree: &Tree, lines: &[Numbered], links_here: &[[String; 3]])
     })
 }
 
-fn span(placed: &Placed, start: u64, critical: &[[u64; 2]]) -> Json_ {
+fn span(placed: &Placed, start: u64, critical: &[[u64; 2]]) -> JsonValue {
     let span = &placed.span;
-    let events: Vec<Json_> = span
+    let events: Vec<JsonValue> = span
         .events
         .iter()
         .map(|event| {
@@ -118,7 +118,7 @@ fn span(placed: &Placed, start: u64, critical: &[[u64; 2]]) -> Json_ {
             })
         })
         .collect();
-    let links: Vec<Json_> = span
+    let links: Vec<JsonValue> = span
         .links
         .iter()
         .map(|link| {
@@ -149,7 +149,7 @@ fn span(placed: &Placed, start: u64, critical: &[[u64; 2]]) -> Json_ {
 }
 
 /// `[[name, value, type], …]`, values as text: numbers of 64 bits are no numbers of JavaScript.
-fn attributes(attributes: &Attributes) -> Json_ {
+fn attributes(attributes: &Attributes) -> JsonValue {
     let kind = |value: &Value| match value {
         Value::Empty => "empty",
         Value::String(_) => "string",

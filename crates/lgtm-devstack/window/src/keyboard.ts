@@ -1,7 +1,7 @@
 // Keys that work wherever the focus is, except in a field in which one writes: j and k move in the list of the view, enter opens, / goes
 // to the search, esc goes back, g and a letter goes to a view.
 
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 import { go } from "./address";
 
 export interface Keys {
@@ -20,7 +20,8 @@ const VIEWS: Record<string, string> = { o: "/", l: "/logs", t: "/traces", m: "/m
 
 /** Gives the keys to a view while it is shown; the one that came last has them. */
 export function useKeys(keys: Keys): void {
-  useEffect(() => {
+  // With the drawing, not after it: the next key finds what the last one selected.
+  useLayoutEffect(() => {
     stack.push(keys);
     return () => {
       const at = stack.indexOf(keys);

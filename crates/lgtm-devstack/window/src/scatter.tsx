@@ -8,6 +8,12 @@ import { duration } from "./format";
 import { colour, grid, timeAxis, useSize } from "./chart";
 import { useTheme } from "./ui";
 
+/** The next of 1, 2, 5, 10, … below a length. */
+function below(length: number): number {
+  const ten = 10 ** Math.floor(Math.log10(length));
+  return length > 5.5 * ten ? 5 * ten : length > 2.2 * ten ? 2 * ten : length > 1.1 * ten ? ten : ten / 2;
+}
+
 export function Scatter(props: { points: Point[]; choose(trace: string): void; narrowTo(fromMs: number, toMs: number): void }): JSX.Element {
   const { points } = props;
   const box = useRef<HTMLDivElement>(null);
@@ -35,7 +41,7 @@ export function Scatter(props: { points: Point[]; choose(trace: string): void; n
         height: 140,
         legend: { show: false },
         cursor: { drag: { x: true, y: false, dist: 8, setScale: false }, points: { show: false }, y: false },
-        scales: { x: { range: () => [first - room, last + room] }, y: { distr: 3, log: 10, range: (_plot, low, high) => [low / 1.5, high * 1.5] } },
+        scales: { x: { range: () => [first - room, last + room] }, y: { distr: 3, log: 10, range: (_plot, low, high) => [below(low), below(high * 5)] } },
         axes: [
           timeAxis(),
           grid({ size: 64, values: (_plot, splits) => splits.map((split) => (split === null ? "" : duration(split * 1e9))) }),

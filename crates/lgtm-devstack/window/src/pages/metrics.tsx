@@ -202,7 +202,7 @@ function Charts({ metric }: { metric: Metric }): JSX.Element {
   const [hidden, hide] = useState<ReadonlySet<number>>(NONE);
   const names = metric.lines.lines.map((line) => JSON.stringify(line.labels)).join();
   useEffect(() => hide(NONE), [names]);
-  const isEmpty = metric.heat ? metric.heat.buckets.length === 0 : metric.lines.lines.every((line) => line.values.every((value) => value === null));
+  const isEmpty = metric.heat ? metric.heat.counts.every((counts) => counts === null) : metric.lines.lines.every((line) => line.values.every((value) => value === null));
   if (isEmpty)
     return (
       <p class="hint">
