@@ -155,6 +155,8 @@ impl DevstackBuilder {
         let (otlp_http, otlp_http_address) = listen("OTLP HTTP", self.ports.otlp_http).await?;
         let (tempo, tempo_address) = listen("Tempo", self.ports.tempo).await?;
         let (mimir, mimir_address) = listen("Mimir", self.ports.mimir).await?;
+        #[cfg(feature = "window")]
+        let (window, window_address) = listen("Window", self.ports.window).await?;
         let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let wanted = self.authentication.as_ref();
@@ -166,6 +168,8 @@ impl DevstackBuilder {
         serve(otlp_http, routes::otlp_http(&shared));
         serve(tempo, routes::tempo(&shared));
         serve(mimir, routes::mimir(&shared));
+        #[cfg(feature = "window")]
+        serve(window, crate::window::routes(&shared));
         let stack = Devstack {
             shared,
             addresses: Addresses {
@@ -174,6 +178,8 @@ impl DevstackBuilder {
                 otlp_http: otlp_http_address,
                 tempo: tempo_address,
                 mimir: mimir_address,
+                #[cfg(feature = "window")]
+                window: window_address,
             },
             moved,
             shutdown,

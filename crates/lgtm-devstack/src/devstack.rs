@@ -55,6 +55,8 @@ pub(crate) struct Addresses {
     pub(crate) otlp_http: SocketAddr,
     pub(crate) tempo: SocketAddr,
     pub(crate) mimir: SocketAddr,
+    #[cfg(feature = "window")]
+    pub(crate) window: SocketAddr,
 }
 
 /// A running development stack. Dropping it ends its listeners and connections.
@@ -128,6 +130,13 @@ impl Devstack {
     #[must_use]
     pub fn mimir_url(&self) -> String {
         format!("http://{}", self.addresses.mimir)
+    }
+
+    /// URL of the window, the page that shows what was received: `http://127.0.0.1:4320`.
+    #[cfg(feature = "window")]
+    #[must_use]
+    pub fn window_url(&self) -> String {
+        format!("http://{}", self.addresses.window)
     }
 
     /// The listeners that are not on the port that was asked for.
@@ -240,6 +249,8 @@ impl Devstack {
             self.tempo_url(),
             self.mimir_url(),
         );
+        #[cfg(feature = "window")]
+        note.push_str(&format!("  Window     {}  (open it in a browser)\n", self.window_url()));
         for moved in &self.moved {
             note.push_str(&format!("  {}: port {} is taken, using {}\n", moved.service, moved.wanted, moved.actual));
         }

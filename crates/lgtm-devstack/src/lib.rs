@@ -68,13 +68,26 @@
 //! | listener, usual port | ingest | read |
 //! |---|---|---|
 //! | Loki, 3100 | `POST /loki/api/v1/push`: protobuf in a snappy block; JSON, also gzipped | `query_range`, `query`, `labels`, `label/{name}/values` under `/loki/api/v1/` |
-//! | OTLP gRPC, 4317 | `TraceService/Export`, also gzipped | |
-//! | OTLP HTTP, 4318 | `POST /v1/traces`: protobuf and JSON, also gzipped | |
+//! | OTLP gRPC, 4317 | `Export` of `TraceService`, `LogsService` and `MetricsService`, also gzipped | |
+//! | OTLP HTTP, 4318 | `POST /v1/traces`, `/v1/logs`, `/v1/metrics`: protobuf and JSON, also gzipped | |
 //! | Tempo, 3200 | | `/api/traces/{id}`, `/api/v2/traces/{id}`, `/api/search`, `/api/echo` |
-//! | Mimir, 9009 | `POST /api/v1/push` and `/api/v1/write`: remote write 1 | `query`, `query_range`, `query_exemplars`, `series`, `labels`, `label/{name}/values`, `metadata` under `/prometheus/api/v1/` and `/api/v1/` |
+//! | Mimir, 9009 | `POST /api/v1/push` and `/api/v1/write`: remote write 1 and 2; `POST /otlp/v1/metrics` | `query`, `query_range`, `query_exemplars`, `series`, `labels`, `label/{name}/values`, `metadata` under `/prometheus/api/v1/` and `/api/v1/` |
 //!
 //! Each HTTP listener has `/ready`, and says at `/` what it is. What arrives is in the [`Store`]; what was asked and
 //! answered, byte for byte, in [`Store::requests`].
+//!
+//! # The window
+//!
+//! With the feature `window` there is one listener more, usually on port 4320: a page for a browser that shows what was received, linked, and follows
+//! what comes. `Devstack::window_url` says where. Its address bar is its state, so every view and item can be kept and
+//! passed on. It needs nothing but this process: no request leaves the machine.
+//!
+//! The page asks a JSON API that programs may ask too, under `/api/v1/`: `overview`, `logs`, `logs/{number}`, `live` (server-sent events),
+//! `traces`, `traces/{id}`, `service-map`, `services`, `metrics`, `metrics/{name}`. Its answers are bounded and say what they left out; its errors name
+//! the parameter, its value and what is accepted. It may change with any version, unlike the APIs of the real servers above.
+//!
+//! Whoever can reach the port can read everything. On the loopback address that is every program of this machine, but no page of
+//! another site: requests for other hosts than an address or `localhost` are refused, and no answer can be read across sites.
 //!
 //! # Limits
 //!
@@ -114,6 +127,8 @@ mod server;
 mod span;
 mod store;
 mod text_scanner;
+#[cfg(feature = "window")]
+mod window;
 pub mod wire;
 
 pub use attribute::{Attributes, Value};

@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("shop", &[FACADE]),
     ("migration", &[FACADE]),
     ("lgtm-book", ALL),
+    ("lgtm-window-tests", &["lgtm-devstack"]),
     ("lgtm-tests", ALL),
     ("lgtm-benches", ALL),
     ("xtask", ALL),

@@ -21,6 +21,7 @@ mod public_api;
 mod readme;
 mod sources;
 mod tools;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,6 +143,7 @@ const CHECKS: &[Check] = &[
     ("lints", lints),
     ("documentation", documentation),
     (public_api::NAME, public_api::check),
+    ("window", window::check),
     ("instructions", instructions::check),
 ];
 

@@ -263,6 +263,9 @@ async fn keep(backend: &Backend, executable: &PathBuf, shops: &mut Shops) -> any
         "\nThe services run again, until Ctrl-C.\n  storefront {storefront}  (GET {storefront}products/34, POST {storefront}orders \
          {{\"sku\":221}})\n  Loki       {loki}\n  Tempo      {tempo}\n  metrics    {metrics}"
     );
+    if let Backend::Devstack(stack) = backend {
+        eprintln!("  window     {}  (logs, traces and metrics, linked: open it in a browser)", stack.window_url());
+    }
     Err(shops.one_died().await)
 }
 

@@ -90,6 +90,7 @@ fn failing_exports_reach_the_webhook_once_and_grouped_and_resolve() {
         otlp_http: stack.port(4318),
         tempo: stack.port(3200),
         mimir: stack.port(9009),
+        ..Ports::free()
     };
     let devstack =
         Devstack::builder().ports(ports).fall_back_to_free_ports(false).start_blocking().expect("the ports are free");

@@ -86,7 +86,8 @@ pub(crate) fn now_ns() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-fn loki_time(text: &str) -> Option<i64> {
+/// A time as Loki takes it, in nanoseconds since 1970.
+pub(crate) fn loki_time(text: &str) -> Option<i64> {
     if text.contains('.') {
         return seconds(text, 1e9);
     }

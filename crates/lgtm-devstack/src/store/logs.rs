@@ -51,6 +51,8 @@ struct Stream {
 
 pub(crate) struct LogStore {
     limit_bytes: usize,
+    /// The number of the oldest entry held: each gets the next one, also after everything was forgotten.
+    first_number: u64,
     entries: VecDeque<Stored>,
     streams: HashMap<Arc<Labels>, Stream>,
     fingerprints: HashSet<u64>,
@@ -61,6 +63,7 @@ impl LogStore {
     pub(crate) fn new(limit_bytes: usize) -> Self {
         Self {
             limit_bytes,
+            first_number: 0,
             entries: VecDeque::new(),
             streams: HashMap::new(),
             fingerprints: HashSet::new(),
@@ -77,7 +80,19 @@ impl LogStore {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::new(self.limit_bytes);
+        let first_number = self.next_number();
+        *self = Self { first_number, ..Self::new(self.limit_bytes) };
+    }
+
+    /// The number of the oldest entry held.
+    #[cfg(feature = "window")]
+    pub(crate) fn first_number(&self) -> u64 {
+        self.first_number
+    }
+
+    /// The number that the next entry will get.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.first_number + self.entries.len() as u64
     }
 
     /// The newest time seen in a stream, while entries of it are held.
@@ -123,6 +138,7 @@ impl LogStore {
         let Some(Stored { entry, fingerprint }) = self.entries.pop_front() else {
             return false;
         };
+        self.first_number += 1;
         self.fingerprints.remove(&fingerprint);
         self.counts.held -= 1;
         self.counts.held_bytes -= entry.size() as u64;

@@ -118,6 +118,33 @@ struct SeriesData {
     histograms: VecDeque<Histogram>,
 }
 
+/// A series as the store has it, without a copy.
+#[cfg(feature = "window")]
+pub(crate) struct SeriesInPlace<'a> {
+    pub(crate) labels: &'a Labels,
+    pub(crate) samples: &'a VecDeque<Sample>,
+    pub(crate) exemplars: &'a VecDeque<Exemplar>,
+    pub(crate) histograms: &'a VecDeque<Histogram>,
+}
+
+#[cfg(feature = "window")]
+impl<'a> SeriesInPlace<'a> {
+    /// The metric name.
+    pub(crate) fn name(&self) -> &'a str {
+        self.labels.get("__name__").map(String::as_str).unwrap_or_default()
+    }
+
+    /// The newest sample that is not a stale marker.
+    pub(crate) fn newest_value(&self) -> Option<Sample> {
+        self.samples.iter().rev().find(|sample| !sample.is_stale_marker()).copied()
+    }
+
+    /// True if the newest sample is a stale marker.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.samples.back().is_some_and(Sample::is_stale_marker)
+    }
+}
+
 enum Arrival {
     Sample(u64),
     Exemplar(u64),
@@ -209,6 +236,15 @@ impl MetricStore {
             .collect();
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         found
+    }
+
+    /// Shows each series in place, in no order.
+    #[cfg(feature = "window")]
+    pub(crate) fn for_each<'a>(&'a self, mut show: impl FnMut(SeriesInPlace<'a>)) {
+        for (labels, data) in &self.series {
+            let SeriesData { samples, exemplars, histograms, .. } = data;
+            show(SeriesInPlace { labels, samples, exemplars, histograms });
+        }
     }
 
     pub(crate) fn reject_samples(&mut self, number: u64) {

@@ -222,6 +222,22 @@ impl Store {
         self.notify();
     }
 
+    #[cfg(feature = "window")]
+    pub(crate) fn read_logs<T>(&self, read: impl FnOnce(&LogStore) -> T) -> T {
+        read(&self.inner.logs.lock())
+    }
+
+    #[cfg(feature = "window")]
+    pub(crate) fn read_traces<T>(&self, read: impl FnOnce(&TraceStore) -> T) -> T {
+        read(&self.inner.traces.lock())
+    }
+
+    /// Told after each change.
+    #[cfg(feature = "window")]
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner.changed_async.subscribe()
+    }
+
     pub(crate) fn read_metrics<T>(&self, read: impl FnOnce(&MetricStore) -> T) -> T {
         read(&self.inner.metrics.lock())
     }

@@ -14,6 +14,8 @@ struct Stored {
 
 pub(crate) struct TraceStore {
     limit_bytes: usize,
+    /// The number of the oldest span held: each gets the next one, also after everything was forgotten.
+    first_number: u64,
     spans: VecDeque<Stored>,
     by_trace: HashMap<String, VecDeque<Arc<Span>>>,
     counts: SignalCounts,
@@ -21,10 +23,16 @@ pub(crate) struct TraceStore {
 
 impl TraceStore {
     pub(super) fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, spans: VecDeque::new(), by_trace: HashMap::new(), counts: SignalCounts::default() }
+        Self {
+            limit_bytes,
+            first_number: 0,
+            spans: VecDeque::new(),
+            by_trace: HashMap::new(),
+            counts: SignalCounts::default(),
+        }
     }
 
-    pub(super) fn spans(&self) -> impl Iterator<Item = &Arc<Span>> {
+    pub(crate) fn spans(&self) -> impl Iterator<Item = &Arc<Span>> {
         self.spans.iter().map(|stored| &stored.span)
     }
 
@@ -40,7 +48,25 @@ impl TraceStore {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::new(self.limit_bytes);
+        let first_number = self.next_number();
+        *self = Self { first_number, ..Self::new(self.limit_bytes) };
+    }
+
+    /// The number of the oldest span held.
+    #[cfg(feature = "window")]
+    pub(crate) fn first_number(&self) -> u64 {
+        self.first_number
+    }
+
+    /// The number that the next span will get.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.first_number + self.spans.len() as u64
+    }
+
+    /// Whether a span of this trace is held; the id in lower case.
+    #[cfg(feature = "window")]
+    pub(crate) fn has_trace(&self, trace_id: &str) -> bool {
+        self.by_trace.contains_key(trace_id)
     }
 
     pub(crate) fn reject(&mut self, number: u64) {
@@ -67,6 +93,7 @@ impl TraceStore {
         let Some(Stored { span, bytes }) = self.spans.pop_front() else {
             return false;
         };
+        self.first_number += 1;
         self.counts.held -= 1;
         self.counts.held_bytes -= bytes as u64;
         self.counts.evicted += 1;

@@ -13,3 +13,5 @@ mod remote_write;
 mod scrape;
 mod script;
 mod tempo;
+#[cfg(feature = "window")]
+mod window;

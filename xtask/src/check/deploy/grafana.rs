@@ -27,8 +27,18 @@ pub(in super::super) fn check(workspace: &Workspace) -> Result<(), Failure> {
 /// # Errors
 /// `None` if npm is not there and not required; else what failed.
 pub(super) fn run(workspace: &Workspace, script: &str, input: Option<&str>) -> Result<String, Option<String>> {
+    run_in(workspace, FOLDER, script, input)
+}
+
+/// [`run`] for the npm package in another folder of the workspace.
+pub(in super::super) fn run_in(
+    workspace: &Workspace,
+    folder: &str,
+    script: &str,
+    input: Option<&str>,
+) -> Result<String, Option<String>> {
     let npm = workspace.program(&["npm"], "Node.js").map_err(|absent| absent.finding)?;
-    let folder = workspace.root.join(FOLDER);
+    let folder = workspace.root.join(folder);
     install(&npm, &folder).map_err(Some)?;
     tools::run(&npm, &["run", "--silent", script], &folder, input).map_err(Some)
 }

@@ -1,0 +1,335 @@
+//! Histograms on a grid of times: how many observations came into each bucket in each step, for classic and native ones alike, and
+//! the quantiles of each step.
+
+use std::collections::BTreeMap;
+
+use super::increase::{Grid, MAX_GAP_MS, increases};
+use crate::store::Sample;
+use crate::wire::prometheus::{BucketSpan, Histogram};
+
+/// The most buckets shown; of native histograms neighbours are joined until they fit.
+const MAX_BUCKETS: usize = 80;
+/// The coarsest resolution of a native histogram.
+const MIN_SCHEMA: i32 = -4;
+/// The finest.
+const MAX_SCHEMA: i32 = 8;
+
+/// Observations by bucket and step.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Heat {
+    /// Lower and upper bound of each bucket, from the lowest on.
+    pub(super) buckets: Vec<[f64; 2]>,
+    /// For each step the observations of each bucket; `None` where nothing is known.
+    pub(super) counts: Vec<Option<Vec<f64>>>,
+    /// Whether bounds grow by a factor: quantiles lie evenly by logarithm then.
+    exponential: bool,
+}
+
+impl Heat {
+    /// From the series `_bucket` of a classic histogram, each with its upper bound; series of the same bound are added up.
+    pub(super) fn classic<'a, S>(grid: &Grid, series: impl Iterator<Item = (f64, S)>) -> Self
+    where
+        S: Iterator<Item = &'a Sample>,
+    {
+        // By the bits of the bound, in the order of the bounds.
+        let mut cumulative: Vec<(f64, Vec<Option<f64>>)> = Vec::new();
+        for (bound, samples) in series.filter(|(bound, _)| !bound.is_nan()) {
+            let grown = increases(grid, samples);
+            match cumulative.iter_mut().find(|(known, _)| *known == bound) {
+                Some((_, sum)) => add(sum, &grown),
+                None => cumulative.push((bound, grown)),
+            }
+        }
+        cumulative.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        let mut lower = cumulative.first().map_or(0.0, |(bound, _)| if *bound > 0.0 { 0.0 } else { f64::NEG_INFINITY });
+        let mut heat = Self { counts: vec![None; grid.steps], ..Self::default() };
+        let mut below: Vec<Option<f64>> = vec![None; grid.steps];
+        for (upper, grown) in cumulative {
+            heat.buckets.push([lower, upper]);
+            lower = upper;
+            for ((counts, grown), below) in heat.counts.iter_mut().zip(&grown).zip(&mut below) {
+                // A series of a bucket that began later than the others says nothing of the steps before.
+                let up_to_here = grown.or(*below);
+                let inside = (up_to_here.unwrap_or_default() - below.unwrap_or_default()).max(0.0);
+                if up_to_here.is_some() {
+                    counts.get_or_insert_default();
+                    *below = up_to_here;
+                }
+                if let Some(counts) = counts {
+                    counts.resize(heat.buckets.len() - 1, 0.0);
+                    counts.push(inside);
+                }
+            }
+        }
+        heat
+    }
+
+    /// From native histograms, each series in the order of time.
+    pub(super) fn native<'a, S>(grid: &Grid, series: impl Iterator<Item = S>) -> Self
+    where
+        S: Iterator<Item = &'a Histogram>,
+    {
+        let series: Vec<Vec<&Histogram>> = series.map(Iterator::collect).collect();
+        let all = || series.iter().flatten().filter(|histogram| is_exponential(histogram));
+        let Some(mut schema) = all().map(|histogram| histogram.schema).min() else {
+            return Self { counts: vec![None; grid.steps], exponential: true, ..Self::default() };
+        };
+        let mut steps = native_steps(grid, &series, schema);
+        while schema > MIN_SCHEMA && places(&steps).len() > MAX_BUCKETS {
+            schema -= 1;
+            steps = native_steps(grid, &series, schema);
+        }
+        let places = places(&steps);
+        let zero = all().map(|histogram| histogram.zero_threshold).fold(0.0, f64::max);
+        let counts = steps.into_iter().map(|step| {
+            let step = step?;
+            Some(places.iter().map(|place| step.get(place).copied().unwrap_or_default()).collect())
+        });
+        Self {
+            buckets: places.iter().map(|place| place.bounds(schema, zero)).collect(),
+            counts: counts.collect(),
+            exponential: true,
+        }
+    }
+
+    /// A quantile of each step; `None` where nothing was observed. Beyond the last finite bound it is that bound.
+    pub(super) fn quantile(&self, share: f64) -> Vec<Option<f64>> {
+        self.counts.iter().map(|counts| self.quantile_of(counts.as_ref()?, share)).collect()
+    }
+
+    fn quantile_of(&self, counts: &[f64], share: f64) -> Option<f64> {
+        let total: f64 = counts.iter().sum();
+        if total <= 0.0 {
+            return None;
+        }
+        let mut rank = share * total;
+        for (count, [lower, upper]) in counts.iter().zip(&self.buckets) {
+            if *count > 0.0 && rank <= *count {
+                return Some(self.within(*lower, *upper, rank / count));
+            }
+            rank -= count;
+        }
+        // Rounding has left a little of the rank.
+        let last = counts.iter().zip(&self.buckets).rev().find(|(count, _)| **count > 0.0);
+        last.map(|(_, [lower, upper])| self.within(*lower, *upper, 1.0))
+    }
+
+    fn within(&self, lower: f64, upper: f64, share: f64) -> f64 {
+        if upper.is_infinite() {
+            return lower;
+        }
+        if lower.is_infinite() {
+            return upper;
+        }
+        if self.exponential && lower > 0.0 {
+            lower * (upper / lower).powf(share)
+        } else {
+            lower + (upper - lower) * share
+        }
+    }
+}
+
+fn add(sum: &mut [Option<f64>], more: &[Option<f64>]) {
+    for (sum, more) in sum.iter_mut().zip(more) {
+        if let Some(more) = more {
+            *sum = Some(sum.unwrap_or_default() + more);
+        }
+    }
+}
+
+/// A bucket of a native histogram, in the order of the values in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// Negative values; the number is turned round, so that greater ones come first.
+    Negative(i32),
+    Zero,
+    Positive(i32),
+}
+
+impl Place {
+    fn bounds(self, schema: i32, zero: f64) -> [f64; 2] {
+        let bound = |number: i32| (f64::from(number) * (-f64::from(schema)).exp2()).exp2();
+        match self {
+            Self::Zero => [0.0, zero],
+            Self::Positive(number) => [bound(number - 1), bound(number)],
+            Self::Negative(turned) => [-bound(-turned), -bound(-turned - 1)],
+        }
+    }
+}
+
+type Step = BTreeMap<Place, f64>;
+
+fn places(steps: &[Option<Step>]) -> Vec<Place> {
+    let mut places: Vec<Place> = steps.iter().flatten().flat_map(BTreeMap::keys).copied().collect();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// Buckets of bounds of a user's own have another schema.
+fn is_exponential(histogram: &Histogram) -> bool {
+    (MIN_SCHEMA..=MAX_SCHEMA).contains(&histogram.schema)
+}
+
+fn native_steps(grid: &Grid, series: &[Vec<&Histogram>], schema: i32) -> Vec<Option<Step>> {
+    let mut steps: Vec<Option<Step>> = vec![None; grid.steps];
+    for histograms in series {
+        let mut before: Option<(&Histogram, BTreeMap<Place, u64>)> = None;
+        for histogram in histograms {
+            let is_end = Sample { timestamp_ms: 0, value: histogram.sum }.is_stale_marker();
+            if is_end || !is_exponential(histogram) {
+                before = None;
+                continue;
+            }
+            let counts = counts_of(histogram, schema);
+            if let Some((earlier, earlier_counts)) = &before
+                && histogram.timestamp - earlier.timestamp <= MAX_GAP_MS
+            {
+                let restarted = histogram.count < earlier.count;
+                for (step, share) in grid.shares(earlier.timestamp, histogram.timestamp) {
+                    let Some(step) = steps.get_mut(step) else { continue };
+                    let step = step.get_or_insert_default();
+                    for (place, count) in &counts {
+                        let known = if restarted { 0 } else { earlier_counts.get(place).copied().unwrap_or_default() };
+                        let grown = count.saturating_sub(known);
+                        if grown > 0 {
+                            *step.entry(*place).or_default() += grown as f64 * share;
+                        }
+                    }
+                }
+            }
+            before = Some((histogram, counts));
+        }
+    }
+    steps
+}
+
+/// The counts of the buckets at a coarser schema.
+fn counts_of(histogram: &Histogram, schema: i32) -> BTreeMap<Place, u64> {
+    let mut counts = BTreeMap::new();
+    if histogram.zero_count > 0 {
+        counts.insert(Place::Zero, histogram.zero_count);
+    }
+    let joined = u32::try_from(histogram.schema - schema).unwrap_or_default();
+    // Bucket i ends where bucket i / 2, rounded up, of the next coarser schema ends.
+    let coarser = |number: i32| (0..joined).fold(number, |number, _| (number + 1) >> 1);
+    for (number, count) in unrolled(&histogram.positive_spans, &histogram.positive_deltas) {
+        *counts.entry(Place::Positive(coarser(number))).or_default() += count;
+    }
+    for (number, count) in unrolled(&histogram.negative_spans, &histogram.negative_deltas) {
+        *counts.entry(Place::Negative(-coarser(number))).or_default() += count;
+    }
+    counts
+}
+
+/// The numbers of buckets with their counts.
+fn unrolled<'a>(spans: &'a [BucketSpan], deltas: &'a [i64]) -> impl Iterator<Item = (i32, u64)> + 'a {
+    let mut next: i32 = 0;
+    let numbers = spans.iter().flat_map(move |span| {
+        let first = next.saturating_add(span.offset);
+        next = first.saturating_add(i32::try_from(span.length).unwrap_or(i32::MAX));
+        first..next
+    });
+    let counts = deltas.iter().scan(0_i64, |count, delta| {
+        *count = count.saturating_add(*delta);
+        Some(u64::try_from(*count).unwrap_or_default())
+    });
+    numbers.zip(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRID: Grid = Grid { from: 0, step: 1000, steps: 2 };
+
+    fn samples(first: f64, second: f64) -> Vec<Sample> {
+        vec![Sample { timestamp_ms: 0, value: first }, Sample { timestamp_ms: 1000, value: second }]
+    }
+
+    #[test]
+    fn classic_buckets_are_told_apart_and_quantiles_lie_between_their_bounds() {
+        let series = [(0.1, samples(0.0, 50.0)), (0.5, samples(10.0, 100.0)), (f64::INFINITY, samples(10.0, 110.0))];
+        let heat = Heat::classic(&GRID, series.iter().map(|(bound, samples)| (*bound, samples.iter())));
+        assert_eq!(heat.buckets, [[0.0, 0.1], [0.1, 0.5], [0.5, f64::INFINITY]]);
+        assert_eq!(heat.counts, [Some(vec![50.0, 40.0, 10.0]), None]);
+        assert_eq!(heat.quantile(0.5), [Some(0.1), None]);
+        assert_eq!(heat.quantile(0.25).first(), Some(&Some(0.05)));
+        let between = heat.quantile(0.7).first().copied().flatten().unwrap();
+        assert!((between - 0.3).abs() < 1e-9, "{between}");
+        assert_eq!(heat.quantile(0.99).first(), Some(&Some(0.5)), "the last finite bound");
+    }
+
+    #[test]
+    fn series_of_several_instances_are_added_up_by_bound() {
+        let one = samples(0.0, 4.0);
+        let series = [(1.0, &one), (f64::INFINITY, &one), (1.0, &one), (f64::INFINITY, &one)];
+        let heat = Heat::classic(&GRID, series.iter().map(|(bound, samples)| (*bound, samples.iter())));
+        assert_eq!(heat.counts.first(), Some(&Some(vec![8.0, 0.0])));
+    }
+
+    fn native(timestamp: i64, schema: i32, count: u64, offset: i32, deltas: &[i64]) -> Histogram {
+        Histogram {
+            count,
+            sum: 1.0,
+            schema,
+            zero_threshold: 1e-6,
+            positive_spans: vec![BucketSpan { offset, length: u32::try_from(deltas.len()).unwrap() }],
+            positive_deltas: deltas.to_vec(),
+            timestamp,
+            ..Histogram::default()
+        }
+    }
+
+    #[test]
+    fn native_buckets_have_the_bounds_of_their_schema() {
+        // Schema 0: bucket 1 is (1, 2], bucket 2 is (2, 4].
+        let series = [native(0, 0, 0, 1, &[0, 0]), native(1000, 0, 10, 1, &[4, 2])];
+        let heat = Heat::native(&GRID, [series.iter()].into_iter());
+        assert_eq!(heat.buckets, [[1.0, 2.0], [2.0, 4.0]]);
+        assert_eq!(heat.counts, [Some(vec![4.0, 6.0]), None]);
+        // 5 of 10: the first of the 6 in (2, 4], a sixth of the way by logarithm.
+        let median = heat.quantile(0.5).first().copied().flatten().unwrap();
+        assert!((median - 2.0 * 2.0_f64.powf(1.0 / 6.0)).abs() < 1e-9, "{median}");
+    }
+
+    #[test]
+    fn histograms_of_different_schemas_meet_at_the_coarser_one() {
+        // Schema 1: buckets 1 and 2 together are bucket 1 of schema 0.
+        let fine = [native(0, 1, 0, 1, &[0, 0]), native(1000, 1, 7, 1, &[3, 1])];
+        let coarse = [native(0, 0, 0, 1, &[0]), native(1000, 0, 5, 1, &[5])];
+        let heat = Heat::native(&GRID, [fine.iter(), coarse.iter()].into_iter());
+        assert_eq!(heat.buckets, [[1.0, 2.0]]);
+        assert_eq!(heat.counts.first(), Some(&Some(vec![12.0])));
+    }
+
+    #[test]
+    fn too_many_native_buckets_are_joined_and_nothing_is_lost() {
+        let deltas: Vec<i64> = std::iter::once(1).chain(std::iter::repeat_n(0, 499)).collect();
+        let none = vec![0; 500];
+        let series = [native(0, 8, 0, -250, &none), native(1000, 8, 500, -250, &deltas)];
+        let heat = Heat::native(&GRID, [series.iter()].into_iter());
+        assert!(heat.buckets.len() <= MAX_BUCKETS, "{}", heat.buckets.len());
+        let sum: f64 = heat.counts.iter().flatten().flatten().sum();
+        assert!((sum - 500.0).abs() < 1e-6, "{sum}");
+        assert!(
+            heat.buckets
+                .windows(2)
+                .all(|pair| matches!(pair, [[_, upper], [lower, _]] if (upper - lower).abs() < 1e-9))
+        );
+    }
+
+    #[test]
+    fn gaps_negative_values_and_zeros_keep_their_places() {
+        let mut second = native(1000, 0, 9, 1, &[2]);
+        second.positive_spans.push(BucketSpan { offset: 2, length: 1 });
+        second.positive_deltas.push(1);
+        second.negative_spans = vec![BucketSpan { offset: 1, length: 1 }];
+        second.negative_deltas = vec![3];
+        second.zero_count = 1;
+        let series = [native(0, 0, 0, 1, &[0]), second];
+        let heat = Heat::native(&GRID, [series.iter()].into_iter());
+        assert_eq!(heat.buckets, [[-2.0, -1.0], [0.0, 1e-6], [1.0, 2.0], [8.0, 16.0]]);
+        assert_eq!(heat.counts.first(), Some(&Some(vec![3.0, 1.0, 2.0, 3.0])));
+    }
+}
