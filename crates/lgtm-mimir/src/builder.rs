@@ -204,9 +204,9 @@ impl Builder {
     /// beforehand: each is within 1 % of the truth from 1e-9 to 1e26; below that it is 0, above it infinite. A window without samples has
     /// `NaN`.
     ///
-    /// A sample takes a lock and a look at the clock: about 150 ns in place of 12, and threads that record in one series at a time wait for
+    /// A sample takes a lock and a look at the clock, which buckets need not, and threads that record in one series at a time wait for
     /// each other. A series takes as much memory as its values are spread: 4 KiB for every factor of 13 between the least and the
-    /// greatest, some 20 KiB for durations, and never more than 256 KiB. So there are at most 1,000 label sets of one name.
+    /// greatest, and never more than 256 KiB. So there are at most 1,000 label sets of one name.
     #[must_use]
     pub fn quantiles_for(mut self, histograms: impl Into<Matcher>, quantiles: &[f64]) -> Self {
         self.quantiles.push((histograms.into(), quantiles.to_vec()));

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::exemplar::Exemplar;
-use crate::families::{Families, Family, Kind, Series, Value};
+use crate::families::{Families, Family, Kind, Series};
 use crate::histogram::Histogram;
 use crate::listing::Listing;
 use crate::native::Native;
 use crate::summary::Summary;
 use crate::unit::Unit;
+use crate::value::Value;
 
 /// A family that has series.
 pub(crate) struct Collected {

@@ -3,9 +3,10 @@
 //! They are the greater part of what a push writes, and the same at every push: 100,000 time series with 100 bytes of labels keep 10 MB.
 
 use crate::collect::Collected;
-use crate::families::{Series, Value};
+use crate::families::Series;
 use crate::listing::Rows;
 use crate::remote_write::{IdentityLabels, SeriesName, put_labels};
+use crate::value::Value;
 
 /// Of one family.
 #[derive(Default)]

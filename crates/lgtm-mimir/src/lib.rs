@@ -118,6 +118,7 @@ mod sending;
 mod spread;
 mod summary;
 mod unit;
+mod value;
 
 pub use buckets::{DEFAULT_BUCKETS, Matcher};
 pub use builder::{BuildError, Builder, Protocol, builder};

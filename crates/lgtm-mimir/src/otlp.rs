@@ -19,7 +19,7 @@ use lgtm_core::{Identity, SignalKind, otlp, unix_nanos};
 use crate::collect::{Collected, Reading, collect};
 use crate::exemplar::Exemplar;
 use crate::expiry::Expired;
-use crate::families::{Kind, Series, Value};
+use crate::families::{Kind, Series};
 use crate::histogram::Histogram;
 use crate::native::{Buckets, Native, ZERO_THRESHOLD};
 use crate::push::FUTURE;
@@ -27,6 +27,7 @@ use crate::registry::Registry;
 use crate::remote_write::zigzag;
 use crate::summary::Summary;
 use crate::unit::Unit;
+use crate::value::Value;
 
 pub(crate) const HTTP_PATH: &str = "/v1/metrics";
 pub(crate) const GRPC_PATH: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";

@@ -15,7 +15,7 @@ use crate::collect::{Collected, Reading, collect};
 use crate::encoded_labels::EncodedLabels;
 use crate::exemplar::Exemplar;
 use crate::expiry::Expired;
-use crate::families::{Kind, Series, Value};
+use crate::families::{Kind, Series};
 use crate::naming::Labels;
 use crate::native::Native;
 use crate::registry::Registry;
@@ -24,6 +24,7 @@ use crate::remote_write::{
     put_series, target_info_labels,
 };
 use crate::remote_write2;
+use crate::value::Value;
 
 /// How often type, help and unit are sent.
 const METADATA_INTERVAL: Duration = Duration::from_secs(60);

@@ -14,11 +14,12 @@ use parking_lot::Mutex;
 use crate::expiry::{Expired, Idle};
 #[cfg(feature = "opentelemetry")]
 use crate::families::Owner;
-use crate::families::{Families, Family, Kind, Place, Series, Value};
+use crate::families::{Families, Family, Kind, Place, Series};
 use crate::histogram::Histogram;
 #[cfg(feature = "opentelemetry")]
 use crate::opentelemetry::Collector;
 use crate::scalar::{Counter, Gauge};
+use crate::value::Value;
 
 /// All keys that were used, and all families.
 pub(crate) struct Registry {

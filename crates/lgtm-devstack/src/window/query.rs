@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OriginalUri};
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::request::Parts;
-use http::{StatusCode, Uri};
 use regex::{Regex, RegexBuilder};
 
 use crate::read::parameters::loki_time;
@@ -47,7 +47,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-pub(super) async fn no_such_path(uri: Uri) -> Refusal {
+pub(super) async fn no_such_path(OriginalUri(uri): OriginalUri) -> Refusal {
     Refusal::not_found(format!("the window has nothing at {:?}; its page is at /, its API under /api/v1/", uri.path()))
 }
 

@@ -8,10 +8,11 @@ use opentelemetry_sdk::metrics::data::{
 };
 
 use crate::buckets::Bounds;
-use crate::families::Value;
+
 use crate::histogram::{Beside, Histogram};
 use crate::native::{Buckets, Native, State};
 use crate::scalar::{Counter, Gauge};
+use crate::value::Value;
 
 /// The numbers of instruments.
 pub(super) trait Number: Copy {
