@@ -17,7 +17,6 @@ use crate::naming::{self, Excess, Labels, OVERFLOW_LABEL};
 use crate::native::Native;
 use crate::quantiles::{QuantileRules, Quantiles};
 use crate::refusal::{Refusal, Refusals};
-use crate::scalar::{Counter, Gauge};
 use crate::summary::{MAX_SUMMARIES_OF_NAME, Summary};
 use crate::unit::Unit;
 use crate::value::{Value, summary_time_series, time_series};
