@@ -208,7 +208,8 @@ pub(crate) async fn metadata(State(shared): State<Shared>, parameters: Parameter
     answer(Ok(Value::Object(families)))
 }
 
-fn type_name(metric_type: MetricType) -> &'static str {
+/// The type in Prometheus' words.
+pub(crate) fn type_name(metric_type: MetricType) -> &'static str {
     match metric_type {
         MetricType::Unknown => "unknown",
         MetricType::Counter => "counter",

@@ -13,6 +13,7 @@ use super::metrics;
 use super::query::{AttributeFilter, Query, Refusal};
 use crate::devstack::Shared;
 use crate::read::parameters::now_ns;
+use crate::read::prometheus;
 use crate::store::{Labels, MetricMetadata, MetricType, Series};
 
 /// The most steps of one answer.
@@ -78,7 +79,7 @@ pub(super) async fn one(
     };
     let mut answer = json!({
         "name": name,
-        "type": metrics::type_name(metadata.metric_type),
+        "type": prometheus::type_name(metadata.metric_type),
         "unit": unit(&name, &metadata),
         "help": metadata.help,
         "series": series.len(),

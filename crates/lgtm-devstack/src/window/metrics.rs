@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::query::{Query, Refusal};
 use crate::devstack::Shared;
+use crate::read::prometheus;
 use crate::store::{MetricMetadata, MetricStore, MetricType};
 
 /// The most families of one answer.
@@ -77,20 +78,6 @@ pub(super) fn describe(name: &str, metrics: &MetricStore, has_buckets: bool) -> 
     metadata
 }
 
-/// The type in Prometheus' words.
-pub(super) fn type_name(metric_type: MetricType) -> &'static str {
-    match metric_type {
-        MetricType::Unknown => "unknown",
-        MetricType::Counter => "counter",
-        MetricType::Gauge => "gauge",
-        MetricType::Histogram => "histogram",
-        MetricType::Gaugehistogram => "gaugehistogram",
-        MetricType::Summary => "summary",
-        MetricType::Info => "info",
-        MetricType::Stateset => "stateset",
-    }
-}
-
 #[derive(Default)]
 struct Family {
     series: u64,
@@ -152,7 +139,7 @@ fn answer(metrics: &MetricStore, text: Option<&Regex>, limit: u64) -> Value {
         }
         rows.push(json!({
             "name": name,
-            "type": type_name(metadata.metric_type),
+            "type": prometheus::type_name(metadata.metric_type),
             "unit": metadata.unit,
             "help": metadata.help,
             "series": family.series,
