@@ -39,4 +39,5 @@ chapters! {
     span_metrics = "book/span-metrics.md";
     traces = "book/traces.md";
     troubleshooting = "book/troubleshooting.md";
+    window = "book/window.md";
 }

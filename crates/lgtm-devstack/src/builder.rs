@@ -187,6 +187,7 @@ impl DevstackBuilder {
             runtime,
             scrapes: Mutex::default(),
             thread: None,
+            process: std::process::id(),
         };
         for target in self.targets {
             stack.add_scrape_target(target);

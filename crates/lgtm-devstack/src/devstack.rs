@@ -69,6 +69,8 @@ pub struct Devstack {
     pub(crate) runtime: Handle,
     pub(crate) scrapes: Mutex<Vec<Arc<Mutex<ScrapeStatus>>>>,
     pub(crate) thread: Option<JoinHandle<()>>,
+    /// The process that it runs in: a child that was forked has this value, but none of its threads.
+    pub(crate) process: u32,
 }
 
 impl fmt::Debug for Devstack {
@@ -267,6 +269,9 @@ impl Devstack {
 
 impl Drop for Devstack {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            return;
+        }
         self.shutdown.cancel();
         self.tasks.close();
         if let Some(thread) = self.thread.take() {

@@ -46,6 +46,10 @@ pub enum Error {
     /// The handlers of SIGTERM and SIGINT could not be set.
     #[error("the handlers of SIGTERM and SIGINT could not be set: {0}")]
     Signals(#[source] std::io::Error),
+    /// The development stack could not be started.
+    #[cfg(feature = "devstack")]
+    #[error("devstack: {0}")]
+    Devstack(#[from] lgtm_devstack::StartError),
     /// `init` was called before.
     #[error("lgtm is running already: call init() once, at the start of main, and keep what it returns")]
     AlreadyInitialized,

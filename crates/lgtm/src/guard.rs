@@ -27,6 +27,9 @@ pub struct Telemetry {
     recorder: Option<(lgtm_mimir::Recorder, lgtm_mimir::Renderer)>,
     #[cfg(feature = "opentelemetry")]
     providers: Providers,
+    /// Goes last: what is sent at the end is for it.
+    #[cfg(feature = "devstack")]
+    devstack: Option<lgtm_devstack::Devstack>,
 }
 
 /// The other front door.
@@ -108,6 +111,8 @@ impl Telemetry {
             recorder: None,
             #[cfg(feature = "opentelemetry")]
             providers: Providers::default(),
+            #[cfg(feature = "devstack")]
+            devstack: None,
         }
     }
 
@@ -192,6 +197,20 @@ impl Telemetry {
     #[must_use]
     pub fn logger_provider(&self) -> Option<opentelemetry_sdk::logs::SdkLoggerProvider> {
         self.providers.logger.clone()
+    }
+
+    #[cfg(feature = "devstack")]
+    pub(crate) fn with_devstack(mut self, stack: Option<lgtm_devstack::Devstack>) -> Self {
+        self.devstack = stack;
+        self
+    }
+
+    /// The development stack in this process, if it runs: [`Builder::devstack`](crate::Builder::devstack). It says where its window is, and
+    /// what has arrived; it ends when `Telemetry` is dropped, so after a [`Telemetry::shutdown`] the window can still be looked at.
+    #[cfg(feature = "devstack")]
+    #[must_use]
+    pub fn devstack(&self) -> Option<&lgtm_devstack::Devstack> {
+        self.devstack.as_ref()
     }
 
     /// Sends everything produced so far, metrics included, and waits for it, at most as long as a shutdown may take

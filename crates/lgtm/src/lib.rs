@@ -77,6 +77,7 @@
 //! | `LGTM_CONSOLE` | what standard error shows: `auto` (pretty on a terminal, else JSON), `pretty`, `json`, `off` | `auto` |
 //! | `LGTM_REDACT` | names of further fields whose values do not show, separated by commas; a `-` in front shows those of a name again: `ssn,-page_token` | none beside `password`, `token`, `authorization`, ... |
 //! | `OTEL_SDK_DISABLED` | `true`: console logs only | `false` |
+//! | `LGTM_DEVSTACK` | `true`: everything that the program does not send elsewhere in code goes to a development stack in the program itself, which shows it in the browser; refused in a release build, unless it is `force`; needs the feature `devstack` | `false` |
 //!
 //! - The specific wins over the general: `TEMPO_ENDPOINT` over `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` over
 //!   `OTEL_EXPORTER_OTLP_ENDPOINT`; `OTEL_TRACES_SAMPLER` over `LGTM_PROFILE`; a signal's credentials over those in its URL
@@ -125,6 +126,7 @@
 //! | `log` | yes | records of the `log` crate become events |
 //! | `spool` | yes | a disk behind the memory |
 //! | `opentelemetry` | no | `Builder::opentelemetry`, the other front door: spans, metrics and log records of the OpenTelemetry API, and the crates behind it |
+//! | `devstack` | no | `Builder::devstack`: the development stack in the program itself, with its window in the browser |
 //! | `testing` | no | the module `testing`: what a program's own tests look at, without a backend |
 //! | `http` | no | `lgtm::http`: tower layers for HTTP servers and clients, with spans, trace context and request metrics |
 //! | `axum` | no | the same with axum's routes and callers |
@@ -220,6 +222,8 @@ mod compose;
 mod config;
 #[cfg(feature = "console")]
 mod console;
+#[cfg(feature = "devstack")]
+mod devstack;
 mod environment;
 mod error;
 mod filter;
@@ -251,6 +255,8 @@ pub use lgtm_core::{
 };
 #[cfg(feature = "spool")]
 pub use lgtm_core::{SpoolError, SpoolOptions};
+#[cfg(feature = "devstack")]
+pub use lgtm_devstack::Devstack;
 #[cfg(feature = "http")]
 pub use lgtm_http as http;
 #[cfg(feature = "loki")]

@@ -135,6 +135,8 @@ pub(crate) struct Settings {
     pub(crate) shutdown_timeout: Option<Duration>,
     pub(crate) memory_budget: Option<usize>,
     pub(crate) disabled: Option<bool>,
+    #[cfg(feature = "devstack")]
+    pub(crate) devstack: Option<crate::devstack::Wanted>,
     pub(crate) shutdown_on_signals: Option<bool>,
     /// The program keeps its panics to itself.
     pub(crate) without_panics: bool,
@@ -210,6 +212,8 @@ impl Settings {
             shutdown_timeout: self.shutdown_timeout.or(other.shutdown_timeout),
             memory_budget: self.memory_budget.or(other.memory_budget),
             disabled: self.disabled.or(other.disabled),
+            #[cfg(feature = "devstack")]
+            devstack: self.devstack.or(other.devstack),
             shutdown_on_signals: self.shutdown_on_signals.or(other.shutdown_on_signals),
             without_panics: self.without_panics || other.without_panics,
             without_metrics: self.without_metrics || other.without_metrics,

@@ -18,6 +18,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::compose;
 use crate::config::{Chosen, Config};
+#[cfg(feature = "devstack")]
+use crate::devstack;
 use crate::environment;
 use crate::error::Error;
 use crate::filter::directives;
@@ -37,6 +39,8 @@ struct Settled {
     config: Config,
     layer: Option<Layers<Registry>>,
     runtime: Option<Handle>,
+    #[cfg(feature = "devstack")]
+    devstack: Option<lgtm_devstack::Devstack>,
 }
 
 /// Starts from the environment; what is set here wins over it.
@@ -460,6 +464,37 @@ impl Builder {
         self
     }
 
+    /// Runs a development stack in the program itself, on a thread of its own, and sends everything to it that code does not send
+    /// elsewhere, whatever the environment says of backends: its window, a page in the browser, shows logs, traces and metrics as they come.
+    /// The console says where it is, and [`Telemetry::devstack`] does.
+    ///
+    /// It listens on 127.0.0.1, on the ports of the real backends (3100, 4317, 4318, 3200, 9009; 4320 for the window) or, where one is
+    /// taken, on a free one: other programs of this machine that say nothing of backends send to it too, and their traces are whole. It holds
+    /// about 64 MiB each of logs, traces and metrics in this process, the newest, and ends with [`Telemetry`]. Metrics are pushed every 2 s
+    /// if no interval is set.
+    ///
+    /// `init` refuses it in a build without debug assertions, so that it is not left in a release; see [`Builder::force_devstack`].
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), lgtm::Error> {
+    /// let telemetry = lgtm::builder().devstack().init()?; // and open http://127.0.0.1:4320
+    /// # drop(telemetry);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "devstack")]
+    pub fn devstack(mut self) -> Self {
+        self.settings.devstack = Some(devstack::Wanted::InDebugBuilds);
+        self
+    }
+
+    /// As [`Builder::devstack`], also in a release build: for trying out what is built as for production.
+    #[cfg(feature = "devstack")]
+    pub fn force_devstack(mut self) -> Self {
+        self.settings.devstack = Some(devstack::Wanted::Always);
+        self
+    }
+
     /// Sends nothing, and records no metrics: only the console shows events. The same as `OTEL_SDK_DISABLED=true`.
     pub fn disabled(mut self, disabled: bool) -> Self {
         self.settings.disabled = Some(disabled);
@@ -488,8 +523,11 @@ impl Builder {
     /// # Errors
     /// [`Error`] names the setting or variable that cannot work, its value and the accepted form; or what is installed already.
     pub fn init(self) -> Result<Telemetry, Error> {
-        let Settled { settings, config, layer, runtime } = self.settle()?;
-        compose::start(&settings, config, layer, runtime)
+        let settled = self.settle(true)?;
+        let telemetry = compose::start(&settled.settings, settled.config, settled.layer, settled.runtime)?;
+        #[cfg(feature = "devstack")]
+        let telemetry = with_devstack(telemetry, settled.devstack, settled.settings.console.unwrap_or_default());
+        Ok(telemetry)
     }
 
     /// Starts the pipelines and gives their layers, as one layer for a registry of the program's own, behind the same filters
@@ -516,12 +554,15 @@ impl Builder {
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
-        let Settled { settings, config, layer, runtime } = self.settle()?;
-        if layer.is_some() {
+        let settled = self.settle(true)?;
+        if settled.layer.is_some() {
             let problem = "the program composes the layers itself".to_owned();
             return Err(Error::Setting { setting: "layer", problem, accepted: "registry().with(layers).with(layer)" });
         }
-        compose::layers(&settings, config, runtime)
+        let (layers, telemetry) = compose::layers(&settled.settings, settled.config, settled.runtime)?;
+        #[cfg(feature = "devstack")]
+        let telemetry = with_devstack(telemetry, settled.devstack, settled.settings.console.unwrap_or(Console::Off));
+        Ok((layers, telemetry))
     }
 
     /// What telemetry would run with, and who chose it; starts nothing. Secrets are not in it.
@@ -536,10 +577,12 @@ impl Builder {
     /// # Errors
     /// [`Error`] names the setting or variable that cannot work, its value and the accepted form.
     pub fn config(self) -> Result<Config, Error> {
-        self.settle().map(|settled| settled.config)
+        self.settle(false).map(|settled| settled.config)
     }
 
-    fn settle(self) -> Result<Settled, Error> {
+    /// The settings that count. With `start`, what they say of the development stack is done.
+    #[cfg_attr(not(feature = "devstack"), expect(unused_variables, reason = "there is nothing to start"))]
+    fn settle(self, start: bool) -> Result<Settled, Error> {
         let code = Settings {
             log_filter: self.log_filter.map(|text| directives("log_filter", &text)).transpose()?,
             span_filter: self.span_filter.map(|text| directives("span_filter", &text)).transpose()?,
@@ -555,7 +598,16 @@ impl Builder {
         let chosen = Chosen::in_code(&code);
         #[cfg(feature = "mimir")]
         let admin_in_code = code.admin.is_some();
+        #[cfg(feature = "devstack")]
+        let in_code = devstack::InCode::of(&code);
         let mut settings = code.or(environment::read(lookup)?);
+        #[cfg(feature = "devstack")]
+        let (chosen, stack) = if devstack::is_wanted(&settings, &in_code, cfg!(debug_assertions))? {
+            let stack = devstack::take_place(&mut settings, &in_code, start)?;
+            (chosen.with_devstack(in_code.replaced()), stack)
+        } else {
+            (chosen, None)
+        };
         #[cfg(feature = "tempo")]
         settings.settle_tempo()?;
         #[cfg(any(feature = "loki", feature = "mimir"))]
@@ -567,8 +619,24 @@ impl Builder {
         }
         let config = chosen.describe(&settings, &lookup);
         let runtime = self.runtime.or_else(|| Handle::try_current().ok());
-        Ok(Settled { settings, config, layer: self.layer, runtime })
+        Ok(Settled {
+            settings,
+            config,
+            layer: self.layer,
+            runtime,
+            #[cfg(feature = "devstack")]
+            devstack: stack,
+        })
     }
+}
+
+/// The stack lives as long as telemetry does, and the console says where it is.
+#[cfg(feature = "devstack")]
+fn with_devstack(telemetry: Telemetry, stack: Option<lgtm_devstack::Devstack>, console: Console) -> Telemetry {
+    if let Some(stack) = &stack {
+        devstack::tell(stack, console);
+    }
+    telemetry.with_devstack(stack)
 }
 
 #[cfg(test)]

@@ -224,6 +224,17 @@ fn rows() -> Vec<Row> {
             |settings| Some(format!("{:?}", settings.profile.unwrap_or_default()).to_lowercase()),
         ),
     ];
+    #[cfg(feature = "devstack")]
+    rows.push(row(
+        "devstack",
+        &["LGTM_DEVSTACK"],
+        |settings| settings.devstack.is_some(),
+        |settings| match settings.devstack? {
+            crate::devstack::Wanted::Off => None,
+            crate::devstack::Wanted::InDebugBuilds => Some("true".to_owned()),
+            crate::devstack::Wanted::Always => Some("force".to_owned()),
+        },
+    ));
     if cfg!(feature = "loki") {
         rows.extend(backend!(
             loki, "loki", "LOKI",

@@ -11,12 +11,27 @@ const ENDPOINT: &str = "LGTM_ENDPOINT";
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Which settings the program has chosen.
-pub(crate) struct Chosen(Vec<&'static str>);
+pub(crate) struct Chosen {
+    rows: Vec<&'static str>,
+    /// The backends whose place the development stack takes: who chose it has chosen their settings.
+    #[cfg(feature = "devstack")]
+    devstack: Vec<&'static str>,
+}
 
 impl Chosen {
     /// The settings that are chosen in code; these are not merged with the environment's yet.
     pub(crate) fn in_code(code: &Settings) -> Self {
-        Self(rows().iter().filter(|row| (row.in_code)(code)).map(|row| row.name).collect())
+        Self {
+            rows: rows().iter().filter(|row| (row.in_code)(code)).map(|row| row.name).collect(),
+            #[cfg(feature = "devstack")]
+            devstack: Vec::new(),
+        }
+    }
+
+    /// The development stack takes the place of these backends.
+    #[cfg(feature = "devstack")]
+    pub(crate) fn with_devstack(self, devstack: Vec<&'static str>) -> Self {
+        Self { devstack, ..self }
     }
 
     /// What the merged settings are, and who chose them.
@@ -36,8 +51,13 @@ impl Chosen {
     }
 
     fn source(&self, row: &Row, settings: &Settings, lookup: Lookup<'_>) -> Source {
-        if self.0.contains(&row.name) {
+        if self.rows.contains(&row.name) {
             return Source::Code;
+        }
+        #[cfg(feature = "devstack")]
+        if self.devstack.iter().any(|backend| row.name.split(['.', '_']).next() == Some(backend)) {
+            let in_code = self.rows.contains(&"devstack");
+            return if in_code { Source::Code } else { Source::Variable("LGTM_DEVSTACK".to_owned()) };
         }
         if let Some(name) = variable(row, settings, lookup) {
             return Source::Variable(name.to_owned());

@@ -82,6 +82,8 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
             _ => None,
         })?,
         redaction: variables.parse("LGTM_REDACT", value::NAMES_FORM, value::names)?.unwrap_or_default(),
+        #[cfg(feature = "devstack")]
+        devstack: variables.parse("LGTM_DEVSTACK", value::DEVSTACK_FORM, value::devstack)?,
         disabled: variables.parse("OTEL_SDK_DISABLED", "true or false", value::switch)?,
         shutdown_on_signals: variables.parse("LGTM_SHUTDOWN_ON_SIGNALS", "true or false", value::switch)?,
         ..Settings::default()
@@ -90,6 +92,11 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
     if let Some(folder) = variables.text("LGTM_SPOOL_DIR") {
         let problem = format!("`{folder}` cannot be used: the program was built without the feature `spool`");
         return Err(Error::environment("LGTM_SPOOL_DIR", problem, "lgtm-telemetry with the feature `spool`"));
+    }
+    #[cfg(not(feature = "devstack"))]
+    if let Some(text) = variables.text("LGTM_DEVSTACK").filter(|text| !text.eq_ignore_ascii_case("false")) {
+        let problem = format!("`{text}` cannot be used: the program was built without the feature `devstack`");
+        return Err(Error::environment("LGTM_DEVSTACK", problem, "lgtm-telemetry with the feature `devstack`"));
     }
     if settings.disabled == Some(true) {
         // Nothing is sent: where to need not be right.

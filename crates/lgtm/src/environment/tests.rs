@@ -295,6 +295,10 @@ mod all_signals {
         ("LGTM_METRICS_ADDR", ":", "host:port"),
         ("LGTM_METRICS_TOKEN", "", ""),
         ("LGTM_ADMIN", "yes", "true or false"),
+        #[cfg(feature = "devstack")]
+        ("LGTM_DEVSTACK", "perhaps", "true, false or force"),
+        #[cfg(not(feature = "devstack"))]
+        ("LGTM_DEVSTACK", "true", "the feature `devstack`"),
         ("LGTM_METRICS_TOKEN_FILE", "/no/such/file", "readable file"),
         ("LGTM_METRICS_ADDR", "http://localhost:9090", "host:port"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),

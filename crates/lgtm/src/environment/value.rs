@@ -7,6 +7,8 @@ use lgtm_core::pipeline::Overflow;
 use lgtm_core::{EndpointError, redaction};
 use percent_encoding::percent_decode_str;
 
+#[cfg(feature = "devstack")]
+use crate::devstack::Wanted;
 use crate::error::Error;
 
 pub(super) const URL_FORM: &str = "a URL such as http://localhost:3100 or https://user:password@host";
@@ -86,6 +88,20 @@ pub(super) fn switch(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" => Some(true),
         "false" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "devstack")]
+pub(super) const DEVSTACK_FORM: &str = "true, false or force";
+
+/// Whether the development stack runs in the program.
+#[cfg(feature = "devstack")]
+pub(super) fn devstack(text: &str) -> Option<Wanted> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Some(Wanted::InDebugBuilds),
+        "false" => Some(Wanted::Off),
+        "force" => Some(Wanted::Always),
         _ => None,
     }
 }

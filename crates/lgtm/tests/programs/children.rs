@@ -48,6 +48,10 @@ pub(crate) fn run(name: &str) {
             {
                 known = known || crate::forks::program(other);
             }
+            #[cfg(feature = "devstack")]
+            {
+                known = known || crate::devstack::program(other);
+            }
             #[cfg(target_os = "linux")]
             {
                 known = known || crate::idle::program(other);

@@ -15,6 +15,8 @@ mod admin;
 mod authentication;
 mod children;
 mod clocks;
+#[cfg(feature = "devstack")]
+mod devstack;
 mod ends;
 mod errors;
 #[cfg(unix)]
