@@ -4,6 +4,8 @@ use std::fmt;
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 
+use crate::store::size::heap;
+
 /// One attribute value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -63,13 +65,14 @@ impl Value {
         }
     }
 
+    /// What it takes of the heap, in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::String(text) => text.len() + 32,
-            Self::Bytes(bytes) => bytes.len() + 32,
-            Self::Array(values) => 32 + values.iter().map(Self::size).sum::<usize>(),
-            Self::Map(attributes) => 32 + attributes.size(),
-            Self::Empty | Self::Bool(_) | Self::Int(_) | Self::Double(_) => 32,
+            Self::String(text) => heap(text.len()),
+            Self::Bytes(bytes) => heap(bytes.len()),
+            Self::Array(values) => heap(size_of_val(&**values)) + values.iter().map(Self::size).sum::<usize>(),
+            Self::Map(attributes) => attributes.size(),
+            Self::Empty | Self::Bool(_) | Self::Int(_) | Self::Double(_) => 0,
         }
     }
 }
@@ -203,8 +206,10 @@ impl Attributes {
         self.0.is_empty()
     }
 
+    /// What they take of the heap, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.iter().map(|(key, value)| key.len() + 24 + value.size()).sum()
+        let texts: usize = self.iter().map(|(key, value)| heap(key.len()) + value.size()).sum();
+        heap(size_of_val(&*self.0)) + texts
     }
 }
 

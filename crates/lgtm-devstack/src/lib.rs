@@ -113,6 +113,8 @@ mod builder;
 mod compression;
 mod devstack;
 pub mod exposition;
+#[cfg(feature = "window")]
+mod fields;
 mod gate;
 mod in_process;
 mod ingest;

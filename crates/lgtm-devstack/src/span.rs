@@ -6,6 +6,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::trace::v1 as otlp;
 
 use crate::attribute::Attributes;
+use crate::store::size::heap;
 
 /// One span with the resource and the scope under which it was sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,14 +95,23 @@ impl Span {
 
     /// An estimate of the memory held, in bytes; shared parts are left out.
     pub(crate) fn size(&self) -> usize {
-        let events: usize = self.events.iter().map(|event| event.name.len() + 64 + event.attributes.size()).sum();
-        let links: usize = self.links.iter().map(|link| link.trace_state.len() + 160 + link.attributes.size()).sum();
-        400 + self.name.len()
-            + self.trace_state.len()
-            + self.status.message.len()
+        let event = |event: &SpanEvent| size_of::<SpanEvent>() + heap(event.name.len()) + event.attributes.size();
+        let link = |link: &SpanLink| {
+            let texts = heap(link.trace_id.len()) + heap(link.span_id.len()) + heap(link.trace_state.len());
+            size_of::<SpanLink>() + texts + link.attributes.size()
+        };
+        let parent = self.parent_span_id.as_ref().map_or(0, |parent| heap(parent.len()));
+        // With its counts as a shared item.
+        heap(size_of::<Self>() + 16)
+            + heap(self.trace_id.len())
+            + heap(self.span_id.len())
+            + parent
+            + heap(self.name.len())
+            + heap(self.trace_state.len())
+            + heap(self.status.message.len())
             + self.attributes.size()
-            + events
-            + links
+            + self.events.iter().map(event).sum::<usize>()
+            + self.links.iter().map(link).sum::<usize>()
     }
 }
 

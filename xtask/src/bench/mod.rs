@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! plan/: who does what ── measure.rs: in turn ── programs.rs, callgrind.rs: one process each ── report.rs, chart.rs: tables, charts
-//! builds.rs: what a library costs before a program runs ── instructions.rs: the stored counts of the hot path
+//! builds.rs: what a library costs before a program runs ── window.rs: the development stack's window with a full store
+//! instructions.rs: the stored counts of the hot path
 //! ```
 
 mod builds;
@@ -17,6 +18,7 @@ mod plan;
 mod programs;
 mod report;
 mod statistics;
+mod window;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,7 +46,7 @@ pub(crate) struct Options {
     /// How often each contender has its turn.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Only these tables, such as event, span-event, all, scrape, remote-write, flat-out, lives, growth, builds; a word that is none
+    /// Only these tables, such as event, span-event, all, scrape, remote-write, flat-out, lives, growth, builds, window; a word that is none
     /// is answered with all of them.
     #[arg(long, value_delimiter = ',', value_name = "TABLE")]
     only: Vec<String>,
@@ -94,6 +96,7 @@ impl Options {
                 FLAT_OUT,
                 LIVES,
                 GROWTH,
+                WINDOW,
             ]
             .map(str::to_owned)
             .to_vec(),
@@ -123,8 +126,9 @@ const FLAT_OUT: &str = "flat-out";
 const LIVES: &str = "lives";
 const GROWTH: &str = "growth";
 const BUILDS: &str = "builds";
+const WINDOW: &str = "window";
 /// Beside those of the plan.
-const OTHER_TABLES: [&str; 5] = [REMOTE_WRITE, FLAT_OUT, LIVES, GROWTH, BUILDS];
+const OTHER_TABLES: [&str; 6] = [REMOTE_WRITE, FLAT_OUT, LIVES, GROWTH, BUILDS, WINDOW];
 
 /// # Errors
 /// If something cannot be built, run or written. Instructions that have grown are no error but an exit code.
@@ -197,6 +201,9 @@ fn bench(options: &Options) -> anyhow::Result<ExitCode> {
     if options.wants(GROWTH) {
         tell(charts(&bench, options)?);
     }
+    if options.wants(WINDOW) {
+        tell(titled("The window of the development stack, with a full store", notes::WINDOW, &full_stores(options)?));
+    }
     tell(told_builds(&builds));
     if options.write {
         write(options, valgrind.as_deref(), &text)?;
@@ -211,6 +218,21 @@ fn bench(options: &Options) -> anyhow::Result<ExitCode> {
 
 fn titled(title: &str, note: &str, table: &str) -> String {
     format!("\n### {title}\n\n{note}\n\n{table}")
+}
+
+/// The tables of the window.
+fn full_stores(options: &Options) -> anyhow::Result<String> {
+    let program = build(PACKAGE, "window", &options.profile)?;
+    let mut outcomes = Vec::new();
+    // The default of a stack, and that of the demo.
+    for (mebibytes, items) in [(64, 400_000), (512, 1_600_000)] {
+        let items = (items / options.divide).max(1000);
+        outcomes.push(window::measure(&program, (mebibytes / options.divide).max(1), items, 20)?);
+        if options.smoke {
+            break;
+        }
+    }
+    Ok(window::tables(&outcomes))
 }
 
 /// The table of builds, if there is one.
@@ -293,7 +315,7 @@ mod tests {
     #[test]
     fn the_smoke_names_tables_that_exist() {
         let sections = chosen(&Options::smoke()).unwrap();
-        assert_eq!(sections.len() + 4, Options::smoke().only.len());
+        assert_eq!(sections.len() + 5, Options::smoke().only.len());
         let wrong = Options { only: vec!["evnt".to_owned()], ..Options::smoke() };
         assert!(chosen(&wrong).unwrap_err().to_string().contains("no table `evnt`"));
     }

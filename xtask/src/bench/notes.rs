@@ -28,6 +28,11 @@ pub(super) const LIVES: &str = "\
     pipeline in which nothing waits, but lgtm's last push of metrics. Wake-ups are voluntary context switches of all threads, over three \
     seconds in which the program does nothing.";
 
+pub(super) const WINDOW: &str = "\
+    The stack in a process of its own, with the two connections of a client that has made all its requests before: the rates are those of \
+    the server, until its answers. Requests have 1,000 items; spans are of traces of six over three services. Then each page asks what it \
+    asks, of the full store; the first answer is what a person waits for.";
+
 pub(super) const GROWTH: &str = "\
     Medians. CPU time of the caller for one operation; in the last chart and table that of all other threads, from the first item to the \
     end of the shutdown, by the items that arrived, made in bursts of 256: a worker whose cost grew faster than its items would show. \

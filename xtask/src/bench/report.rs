@@ -5,7 +5,7 @@ use super::measure::{Curve, Figures, FlatOut, Life, Measured, Push};
 use super::statistics::Rounds;
 use crate::table::thousands;
 
-const MIB: f64 = 1024.0 * 1024.0;
+pub(super) const MIB: f64 = 1024.0 * 1024.0;
 
 /// All sections.
 pub(super) fn sections(all: &[Measured]) -> String {
@@ -201,7 +201,7 @@ fn spread(rounds: &Rounds) -> String {
     format!("{} to {}", time(rounds.least()), time(rounds.most()))
 }
 
-fn row(cells: &[String]) -> String {
+pub(super) fn row(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 

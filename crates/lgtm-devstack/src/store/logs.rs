@@ -3,9 +3,16 @@
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
+#[cfg(feature = "window")]
+use std::num::{NonZeroU64, NonZeroU128};
 use std::sync::Arc;
 
-use super::{Labels, SignalCounts, labels_size};
+#[cfg(feature = "window")]
+use super::names::{Name, Names};
+use super::size::{heap, labels_size};
+use super::{Labels, SignalCounts};
+#[cfg(feature = "window")]
+use crate::fields::{self, Level};
 
 /// One log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +42,41 @@ impl LogEntry {
     }
 
     fn size(&self) -> usize {
-        160 + self.line.len() + labels_size(&self.structured_metadata)
+        // With its counts as a shared item, its place in the queue, and its fingerprint.
+        heap(size_of::<Self>() + 16)
+            + size_of::<Stored>()
+            + 24
+            + heap(self.line.len())
+            + labels_size(&self.structured_metadata)
     }
 }
 
 struct Stored {
     entry: Arc<LogEntry>,
     fingerprint: u64,
+    #[cfg(feature = "window")]
+    facts: LineFacts,
+}
+
+/// What the window's lists look at, beside the line itself: they go through all that is held.
+#[cfg(feature = "window")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineFacts {
+    pub(crate) time_ns: i64,
+    pub(crate) trace: Option<NonZeroU128>,
+    pub(crate) span: Option<NonZeroU64>,
+    pub(crate) service: Name,
+    pub(crate) level: Level,
+}
+
+/// One line in place.
+#[cfg(feature = "window")]
+#[derive(Clone, Copy)]
+pub(crate) struct Line<'a> {
+    /// Which it has for as long as the stack runs.
+    pub(crate) number: u64,
+    pub(crate) facts: &'a LineFacts,
+    pub(crate) entry: &'a Arc<LogEntry>,
 }
 
 struct Stream {
@@ -56,6 +91,8 @@ pub(crate) struct LogStore {
     entries: VecDeque<Stored>,
     streams: HashMap<Arc<Labels>, Stream>,
     fingerprints: HashSet<u64>,
+    #[cfg(feature = "window")]
+    services: Names,
     counts: SignalCounts,
 }
 
@@ -67,6 +104,8 @@ impl LogStore {
             entries: VecDeque::new(),
             streams: HashMap::new(),
             fingerprints: HashSet::new(),
+            #[cfg(feature = "window")]
+            services: Names::default(),
             counts: SignalCounts::default(),
         }
     }
@@ -76,7 +115,16 @@ impl LogStore {
     }
 
     pub(super) fn counts(&self) -> SignalCounts {
-        self.counts
+        SignalCounts { held_bytes: self.bytes(), ..self.counts }
+    }
+
+    /// With what is not of one entry.
+    fn bytes(&self) -> u64 {
+        #[cfg(feature = "window")]
+        let names = self.services.bytes();
+        #[cfg(not(feature = "window"))]
+        let names = 0;
+        self.counts.held_bytes + names
     }
 
     pub(super) fn clear(&mut self) {
@@ -93,6 +141,31 @@ impl LogStore {
     /// The number that the next entry will get.
     pub(crate) fn next_number(&self) -> u64 {
         self.first_number + self.entries.len() as u64
+    }
+
+    /// The lines held with numbers from `from` on, oldest arrival first.
+    #[cfg(feature = "window")]
+    pub(crate) fn lines(&self, from: u64) -> impl DoubleEndedIterator<Item = Line<'_>> {
+        let skip = usize::try_from(from.saturating_sub(self.first_number)).unwrap_or(usize::MAX);
+        let first = self.first_number;
+        self.entries.iter().enumerate().skip(skip).map(move |(place, stored)| Line {
+            number: first + place as u64,
+            facts: &stored.facts,
+            entry: &stored.entry,
+        })
+    }
+
+    /// The line of this number, if it is held.
+    #[cfg(feature = "window")]
+    pub(crate) fn line(&self, number: u64) -> Option<Line<'_>> {
+        let place = usize::try_from(number.checked_sub(self.first_number)?).ok()?;
+        self.entries.get(place).map(|stored| Line { number, facts: &stored.facts, entry: &stored.entry })
+    }
+
+    /// The services of the lines held.
+    #[cfg(feature = "window")]
+    pub(crate) fn services(&self) -> &Names {
+        &self.services
     }
 
     /// The newest time seen in a stream, while entries of it are held.
@@ -126,8 +199,24 @@ impl LogStore {
         self.counts.received += 1;
         self.counts.held += 1;
         self.counts.held_bytes += entry.size() as u64;
-        self.entries.push_back(Stored { entry, fingerprint });
-        while self.counts.held_bytes > self.limit_bytes as u64 {
+        #[cfg(feature = "window")]
+        let facts = {
+            let told = fields::told(&entry);
+            LineFacts {
+                time_ns: timestamp_ns,
+                trace: told.trace,
+                span: told.span,
+                service: self.services.take(told.service),
+                level: told.level,
+            }
+        };
+        self.entries.push_back(Stored {
+            entry,
+            fingerprint,
+            #[cfg(feature = "window")]
+            facts,
+        });
+        while self.bytes() > self.limit_bytes as u64 {
             if !self.evict_oldest() {
                 break;
             }
@@ -135,9 +224,12 @@ impl LogStore {
     }
 
     fn evict_oldest(&mut self) -> bool {
-        let Some(Stored { entry, fingerprint }) = self.entries.pop_front() else {
+        let Some(stored) = self.entries.pop_front() else {
             return false;
         };
+        #[cfg(feature = "window")]
+        self.services.give_back(stored.facts.service);
+        let Stored { entry, fingerprint, .. } = stored;
         self.first_number += 1;
         self.fingerprints.remove(&fingerprint);
         self.counts.held -= 1;
@@ -155,5 +247,5 @@ impl LogStore {
 }
 
 fn stream_size(labels: &Labels) -> usize {
-    96 + labels_size(labels)
+    192 + labels_size(labels)
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::{Labels, SignalCounts, labels_size};
+use super::size::labels_size;
+use super::{Labels, SignalCounts};
 use crate::wire::prometheus::Histogram;
 pub use crate::wire::prometheus::MetricType;
 
 /// Estimated memory of one sample with its place in the arrival queue.
-const SAMPLE_BYTES: u64 = 40;
+const SAMPLE_BYTES: u64 = 48;
 
 /// The most metric families whose type and help are kept.
 const MAX_FAMILIES: usize = 10_000;
@@ -407,5 +408,6 @@ fn histogram_size(histogram: &Histogram) -> u64 {
 }
 
 fn series_size(labels: &Labels) -> u64 {
-    160 + labels_size(labels) as u64
+    // With its places in the tables of series.
+    320 + labels_size(labels) as u64
 }

@@ -3,7 +3,12 @@
 
 mod logs;
 mod metrics;
+#[cfg(feature = "window")]
+mod names;
 mod requests;
+pub(crate) mod size;
+#[cfg(feature = "window")]
+mod span_facts;
 mod traces;
 
 use std::collections::BTreeMap;
@@ -19,9 +24,17 @@ pub use metrics::{Exemplar, MetricMetadata, MetricType, Sample, Series};
 pub use requests::{Answer, ReceivedRequest};
 
 pub(crate) use logs::LogStore;
+#[cfg(feature = "window")]
+pub(crate) use logs::{Line, LineFacts};
 pub(crate) use metrics::{MetricStore, SampleError};
+#[cfg(feature = "window")]
+pub(crate) use names::{Name, Names};
 pub(crate) use requests::RequestLog;
+#[cfg(feature = "window")]
+pub(crate) use span_facts::SpanFacts;
 pub(crate) use traces::TraceStore;
+#[cfg(feature = "window")]
+pub(crate) use traces::{Stored as StoredSpan, TraceInPlace};
 
 use crate::limits::Limits;
 use crate::span::Span;
@@ -327,8 +340,4 @@ impl WaitError {
     pub fn counts(&self) -> Counts {
         *self.counts
     }
-}
-
-fn labels_size(labels: &Labels) -> usize {
-    labels.iter().map(|(name, value)| name.len() + value.len() + 64).sum()
 }

@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::logs::{self, FILTER, LogFilter, Numbered};
+use super::logs::{self, FILTER, LogFilter};
 use super::overview::store_counts;
 use super::query::{Query, Refusal};
 use crate::devstack::Shared;
+use crate::store::{Line, LogStore};
 
 /// The shortest time between two looks at the store.
 const PACE: Duration = Duration::from_millis(200);
@@ -89,13 +90,13 @@ impl Follower {
 
     fn look(&mut self) {
         if let Some(filter) = &self.filter {
-            let (lines, next, missed) = self.shared.store.read_logs(|logs| news(logs, self.next));
+            let (rows, next, missed) = self.shared.store.read_logs(|logs| {
+                let (lines, next, missed) = news(logs, self.next);
+                let lines = lines.filter(|line| filter.accepts(logs, *line));
+                let rows: Vec<Value> = lines.map(|line| logs::row(line.number, line.entry)).collect();
+                (rows, next, missed)
+            });
             self.next = next;
-            let rows: Vec<Value> = lines
-                .iter()
-                .filter(|(_, entry)| filter.accepts(entry))
-                .map(|(number, entry)| logs::row(*number, entry))
-                .collect();
             if missed > 0 {
                 self.tell("missed", &json!({ "lines": missed }));
             }
@@ -113,17 +114,17 @@ impl Follower {
 }
 
 /// The newest lines from number `from` on, the number after them, and how many were passed over or evicted.
-fn news(logs: &crate::store::LogStore, from: u64) -> (Vec<Numbered>, u64, u64) {
+fn news(logs: &LogStore, from: u64) -> (impl Iterator<Item = Line<'_>>, u64, u64) {
     let next = logs.next_number();
     let start = from.max(logs.first_number()).max(next.saturating_sub(LINES_AT_ONCE as u64));
     // After the store was emptied, `from` may lie before all that it can tell.
-    (logs::numbered(logs, start).collect(), next, start.saturating_sub(from).min(next))
+    (logs.lines(start), next, start.saturating_sub(from).min(next))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Labels, LogStore};
+    use crate::store::Labels;
 
     #[test]
     fn a_follower_that_is_too_slow_gets_the_newest_lines_and_the_number_of_the_others() {
@@ -132,11 +133,12 @@ mod tests {
         for number in 0..2500 {
             logs.push(&labels, number, format!("line {number}"), Labels::new());
         }
-        let (lines, next, missed) = news(&logs, 100);
-        assert_eq!((lines.len(), next, missed), (1000, 2500, 1400));
-        assert_eq!(lines.first().map(|(number, entry)| (*number, entry.line.as_str())), Some((1500, "line 1500")));
+        let (mut lines, next, missed) = news(&logs, 100);
+        assert_eq!((next, missed), (2500, 1400));
+        assert_eq!(lines.next().map(|line| (line.number, line.entry.line.as_str())), Some((1500, "line 1500")));
+        assert_eq!(lines.count(), 999);
         let (lines, next, missed) = news(&logs, 2499);
-        assert_eq!((lines.len(), next, missed), (1, 2500, 0));
+        assert_eq!((lines.count(), next, missed), (1, 2500, 0));
     }
 
     #[test]
@@ -148,7 +150,7 @@ mod tests {
         }
         let (lines, next, missed) = news(&logs, 0);
         assert_eq!(next, 100);
-        assert_eq!(lines.len() as u64 + missed, 100);
+        assert_eq!(lines.count() as u64 + missed, 100);
         assert!(missed > 50, "{missed}");
     }
 }

@@ -3,18 +3,22 @@
 //! A list is read by place: `until` pins the newest line that belongs to it, so that what arrives meanwhile moves nothing, and `skip`
 //! says where the page begins. So a reader can jump anywhere in 100,000 lines.
 
+use std::cmp::Reverse;
+use std::num::{NonZeroU64, NonZeroU128};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use http::StatusCode;
 use regex::Regex;
 use serde_json::{Value, json};
 
 use super::fields::{self, Level};
+use super::page::page;
 use super::query::{AttributeFilter, Query, Range, Refusal};
 use crate::devstack::Shared;
 use crate::read::parameters::now_ns;
-use crate::store::{LogEntry, LogStore};
+use crate::store::{Line, LineFacts, LogEntry, LogStore};
 
 /// The parameters of [`LogFilter`].
 pub(super) const FILTER: &[&str] = &["service", "level", "q", "regex", "attr", "trace", "span", "from", "to", "last"];
@@ -30,33 +34,49 @@ pub(super) struct LogFilter {
     text: Option<Regex>,
     regex: Option<Regex>,
     attributes: Vec<AttributeFilter>,
-    trace: Option<String>,
-    span: Option<String>,
+    /// `Some(None)`: what was asked for is no id, and no line has it.
+    trace: Option<Option<NonZeroU128>>,
+    span: Option<Option<NonZeroU64>>,
     range: Range,
 }
 
 impl LogFilter {
     pub(super) fn from_query(query: &Query) -> Result<Self, Refusal> {
+        let id = |name: &str| query.first(name).map(|text| u128::from_str_radix(text, 16).unwrap_or_default());
         Ok(Self {
             services: query.texts("service"),
             levels: query.each_of("level", &Level::ALL)?,
             text: query.text("q")?,
             regex: query.regex("regex")?,
             attributes: query.attributes("attr")?,
-            trace: query.first("trace").map(str::to_ascii_lowercase),
-            span: query.first("span").map(str::to_ascii_lowercase),
+            trace: id("trace").map(NonZeroU128::new),
+            span: id("span").map(|id| NonZeroU64::new(u64::try_from(id).ok()?)),
             range: query.range(now_ns())?,
         })
     }
 
-    /// The cheap conditions first: most lines fail one of them.
-    pub(super) fn accepts(&self, entry: &LogEntry) -> bool {
-        self.range.contains(entry.timestamp_ns)
-            && (self.services.is_empty() || self.services.iter().any(|service| service == fields::service(entry)))
-            && (self.levels.is_empty() || self.levels.contains(&fields::level(entry)))
-            && self.trace.as_ref().is_none_or(|trace| fields::trace_id(entry).as_ref() == Some(trace))
-            && self.span.as_ref().is_none_or(|span| fields::span_id(entry).as_ref() == Some(span))
-            && self.attributes.iter().all(|filter| filter.accepts(fields::field(entry, &filter.name).as_deref()))
+    pub(super) fn accepts(&self, logs: &LogStore, line: Line<'_>) -> bool {
+        self.accepts_facts(logs, line.facts) && self.accepts_content(line.entry)
+    }
+
+    fn accepts_facts(&self, logs: &LogStore, facts: &LineFacts) -> bool {
+        self.range.contains(facts.time_ns)
+            && (self.levels.is_empty() || self.levels.contains(&facts.level))
+            && self.trace.is_none_or(|trace| trace.is_some() && facts.trace == trace)
+            && self.span.is_none_or(|span| span.is_some() && facts.span == span)
+            && (self.services.is_empty() || {
+                let service = logs.services().get(facts.service);
+                self.services.iter().any(|wanted| wanted == service)
+            })
+    }
+
+    /// Whether lines must be read to know whether they are wanted.
+    fn reads_content(&self) -> bool {
+        !self.attributes.is_empty() || self.text.is_some() || self.regex.is_some()
+    }
+
+    fn accepts_content(&self, entry: &LogEntry) -> bool {
+        self.attributes.iter().all(|filter| filter.accepts(fields::field(entry, &filter.name).as_deref()))
             && self.text.as_ref().is_none_or(|text| is_found(text, entry))
             && self.regex.as_ref().is_none_or(|regex| is_found(regex, entry))
     }
@@ -70,11 +90,36 @@ fn is_found(pattern: &Regex, entry: &LogEntry) -> bool {
 /// A line with its number, which it has for as long as the stack runs.
 pub(super) type Numbered = (u64, Arc<LogEntry>);
 
-/// The lines held with numbers from `from` on, oldest arrival first.
-pub(super) fn numbered(logs: &LogStore, from: u64) -> impl Iterator<Item = Numbered> {
-    let first = logs.first_number();
-    let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
-    (first + skip as u64..).zip(logs.entries().skip(skip).cloned())
+/// A line's time and number: services send in batches, so the order of arrival is nearly, but not quite, that of time.
+pub(super) type Place = (i64, u64);
+
+/// The places of the wanted lines before number `until`, in the order of arrival.
+pub(super) async fn find(shared: &Shared, filter: LogFilter, until: u64) -> Result<Vec<Place>, Refusal> {
+    let shared = shared.clone();
+    if !filter.reads_content() {
+        return Ok(find_now(&shared, &filter, until));
+    }
+    // Reading lines takes long: nothing that comes in waits for it.
+    let searching = tokio::task::spawn_blocking(move || find_now(&shared, &filter, until));
+    searching.await.map_err(|_| {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the search was ended: the stack shuts down".to_owned())
+    })
+}
+
+fn find_now(shared: &Shared, filter: &LogFilter, until: u64) -> Vec<Place> {
+    let wanted = |logs: &LogStore, line: &Line<'_>| line.number < until && filter.accepts_facts(logs, line.facts);
+    if !filter.reads_content() {
+        return shared.store.read_logs(|logs| {
+            let lines = logs.lines(0).filter(|line| wanted(logs, line));
+            lines.map(|line| (line.facts.time_ns, line.number)).collect()
+        });
+    }
+    let lines: Vec<(u64, Arc<LogEntry>)> = shared.store.read_logs(|logs| {
+        let lines = logs.lines(0).filter(|line| wanted(logs, line));
+        lines.map(|line| (line.number, Arc::clone(line.entry))).collect()
+    });
+    let found = lines.into_iter().filter(|(_, entry)| filter.accepts_content(entry));
+    found.map(|(number, entry)| (entry.timestamp_ns, number)).collect()
 }
 
 /// `GET /api/v1/logs`
@@ -83,21 +128,22 @@ pub(super) async fn list(State(shared): State<Shared>, query: Query) -> Result<J
     let filter = LogFilter::from_query(&query)?;
     let limit = query.number("limit", 200, 0, MAX_LINES)?;
     let skip = query.number("skip", 0, 0, u64::MAX)?;
-    let (entries, next) = shared.store.read_logs(|logs| (numbered(logs, 0).collect::<Vec<_>>(), logs.next_number()));
+    let next = shared.store.read_logs(|logs| logs.next_number());
     let until = query.number("until", next, 0, u64::MAX)?.min(next);
-    let mut found: Vec<&Numbered> =
-        entries.iter().filter(|(number, entry)| *number < until && filter.accepts(entry)).collect();
-    // Services send in batches: the order of arrival is nearly, but not quite, that of time.
-    found.sort_by_key(|(number, entry)| std::cmp::Reverse((entry.timestamp_ns, *number)));
-    let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let rows: Vec<Value> =
-        found.iter().skip(place(skip)).take(place(limit)).map(|(number, entry)| row(*number, entry)).collect();
+    let mut found = find(&shared, filter, until).await?;
+    let total = found.len();
+    let page = page(&mut found, skip, limit, |place| Reverse(*place));
     Ok(Json(json!({
-        "total": found.len(),
+        "total": total,
         "until": until.to_string(),
         "skip": skip,
-        "rows": rows,
+        "rows": shared.store.read_logs(|logs| rows(logs, page)),
     })))
+}
+
+/// The lines at these places; what was evicted meanwhile is left out.
+pub(super) fn rows(logs: &LogStore, places: &[Place]) -> Vec<Value> {
+    places.iter().filter_map(|(_, number)| logs.line(*number)).map(|line| row(line.number, line.entry)).collect()
 }
 
 /// `GET /api/v1/logs/{entry}`
@@ -111,9 +157,10 @@ pub(super) async fn one(
         .parse()
         .map_err(|_| Refusal::not_found(format!("log line {number:?}: accepted is the number of a line, as in 17")))?;
     let (found, first, next) = shared.store.read_logs(|logs| {
-        (numbered(logs, wanted).next().filter(|(number, _)| *number == wanted), logs.first_number(), logs.next_number())
+        let entry = logs.line(wanted).map(|line| Arc::clone(line.entry));
+        (entry, logs.first_number(), logs.next_number())
     });
-    let Some((_, entry)) = found else {
+    let Some(entry) = found else {
         let why = if wanted < first { "it was evicted" } else { "it has not arrived" };
         return Err(Refusal::not_found(format!(
             "log line {wanted} is not held: {why}; held are those from {first} up to, without, {next}"
@@ -135,14 +182,15 @@ pub(super) fn row(number: u64, entry: &LogEntry) -> Value {
     let message = fields::message(entry);
     let end = message.floor_char_boundary(MAX_MESSAGE);
     let shown = message.get(..end).unwrap_or_default();
+    let told = fields::told(entry);
     json!({
         "id": number,
         "time_ns": entry.timestamp_ns.to_string(),
-        "level": fields::level(entry).as_str(),
-        "service": fields::service(entry),
+        "level": told.level.as_str(),
+        "service": told.service,
         "message": shown,
         "cut": end < message.len(),
-        "trace_id": fields::trace_id(entry),
-        "span_id": fields::span_id(entry),
+        "trace_id": told.trace.map(|id| format!("{id:032x}")),
+        "span_id": told.span.map(|id| format!("{id:016x}")),
     })
 }

@@ -4,14 +4,13 @@
 //! ```text
 //! guard.rs (whose request is this?) ─┬─ assets.rs                    the page, built from crates/lgtm-devstack/window
 //!                                    └─ query.rs (parameters) ─┬─ overview.rs, service_map.rs
-//!                                                              ├─ logs.rs, live.rs      fields.rs: what a line says of itself
+//!                                                              ├─ logs.rs, live.rs      ../fields.rs: what a line says of itself
 //!                                                              ├─ traces.rs, trace.rs   tree.rs, critical_path.rs
 //!                                                              └─ metrics.rs, metric.rs increase.rs, heat.rs
 //! ```
 
 mod assets;
 mod critical_path;
-mod fields;
 mod guard;
 mod heat;
 mod increase;
@@ -21,6 +20,7 @@ mod logs;
 mod metric;
 mod metrics;
 mod overview;
+mod page;
 mod query;
 mod service_map;
 mod trace;
@@ -32,6 +32,7 @@ use axum::middleware;
 use axum::routing::get;
 
 use crate::devstack::Shared;
+use crate::fields;
 
 /// The paths of the page's own views: the page reads the rest of the address itself.
 const VIEWS: [&str; 9] = [

@@ -1,33 +1,28 @@
 //! How things stand: what the store holds, how each service does by its spans, what programs say that they have lost, and the newest
 //! errors.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::fields::{self, Level};
+use super::fields::Level;
 use super::latency::quantiles;
 use super::logs;
+use super::page::page;
 use super::query::{Query, Range, Refusal};
-use super::traces::spans_in;
 use crate::devstack::Shared;
 use crate::read::parameters::now_ns;
-use crate::span::{Span, SpanKind};
-use crate::store::SignalCounts;
+use crate::store::{LogStore, Name, Names, SignalCounts, TraceStore};
 
 /// Into how many parts the time is cut for the small charts.
 const PARTS: usize = 40;
 /// The most services of one answer; of more, those with the most requests.
 const MAX_SERVICES: usize = 500;
 /// How many of the newest errors are shown.
-const ERRORS: usize = 10;
-
-/// Whether a span is the work of a service for somebody else: a server's or consumer's, or one without parent.
-pub(super) fn is_request(span: &Span) -> bool {
-    matches!(span.kind, SpanKind::Server | SpanKind::Consumer) || span.parent_span_id.is_none()
-}
+const ERRORS: u64 = 10;
 
 #[derive(Default)]
 struct Service {
@@ -45,42 +40,13 @@ pub(super) async fn overview(State(shared): State<Shared>, query: Query) -> Resu
     query.only(&[&["from", "to", "last"]])?;
     let now = now_ns();
     let range = query.range(now)?;
-    let spans = spans_in(&shared, range);
-    let lines: Vec<logs::Numbered> = shared.store.read_logs(|logs| logs::numbered(logs, 0).collect());
+    let (begin, of_spans) = shared.store.read_traces(|traces| of_spans(traces, range, now));
+    let end = end_of(range, now, begin);
     // The rate is over the time in which something came, not over time in which the program did not run.
-    let begin = spans.iter().map(|span| span.start_ns).min().unwrap_or_default();
-    let end = u64::try_from(now.min(range.to)).unwrap_or_default().max(begin);
     let seconds = (end.saturating_sub(begin) as f64 / 1e9).max(1.0);
-    let mut services: BTreeMap<&str, Service> = BTreeMap::new();
-    for span in &spans {
-        let service = services.entry(span.service_name()).or_default();
-        service.spans += 1;
-        if !is_request(span) {
-            continue;
-        }
-        service.requests += 1;
-        service.errors += u64::from(span.is_error());
-        service.durations.push(span.end_ns.saturating_sub(span.start_ns));
-        service.parts.resize(PARTS, [0, 0]);
-        let part = (span.start_ns.saturating_sub(begin) as f64 / (end - begin).max(1) as f64 * PARTS as f64) as usize;
-        if let Some([requests, errors]) = service.parts.get_mut(part.min(PARTS - 1)) {
-            *requests += 1;
-            *errors += u64::from(span.is_error());
-        }
-    }
-    let mut newest_errors = Vec::new();
-    for (number, entry) in lines.iter().filter(|(_, entry)| range.contains(entry.timestamp_ns)) {
-        let service = services.entry(fields::service(entry)).or_default();
-        service.lines += 1;
-        if fields::level(entry) >= Level::Error {
-            service.error_lines += 1;
-            newest_errors.push((entry.timestamp_ns, *number, entry));
-        }
-    }
-    newest_errors.sort_unstable_by_key(|(time, number, _)| std::cmp::Reverse((*time, *number)));
-    let newest_errors: Vec<Value> =
-        newest_errors.into_iter().take(ERRORS).map(|(_, number, entry)| logs::row(number, entry)).collect();
-    let mut services: Vec<(&str, Service)> = services.into_iter().collect();
+    let mut services = of_spans;
+    let newest_errors = shared.store.read_logs(|logs| of_lines(logs, range, &mut services));
+    let mut services: Vec<(String, Service)> = services.into_iter().collect();
     services.sort_by_key(|(_, service)| std::cmp::Reverse((service.requests, service.spans, service.lines)));
     let left_out = services.len().saturating_sub(MAX_SERVICES);
     services.truncate(MAX_SERVICES);
@@ -88,12 +54,62 @@ pub(super) async fn overview(State(shared): State<Shared>, query: Query) -> Resu
         "now_ns": now.to_string(),
         "seconds": seconds,
         "part_seconds": seconds / PARTS as f64,
-        "services": services.into_iter().map(|(name, service)| service.json(name, seconds)).collect::<Vec<_>>(),
+        "services": services.into_iter().map(|(name, service)| service.json(&name, seconds)).collect::<Vec<_>>(),
         "services_left_out": left_out,
         "newest_errors": newest_errors,
         "dropped": dropped(&shared),
         "store": store_counts(&shared),
     })))
+}
+
+fn end_of(range: Range, now: i64, begin: u64) -> u64 {
+    u64::try_from(now.min(range.to)).unwrap_or_default().max(begin)
+}
+
+/// When the first span of a span of time began, and how each service does by its spans.
+fn of_spans(traces: &TraceStore, range: Range, now: i64) -> (u64, BTreeMap<String, Service>) {
+    let spans = || traces.all().map(|stored| &stored.facts).filter(|facts| range.contains_unsigned(facts.start_ns));
+    let begin = spans().map(|facts| facts.start_ns).min().unwrap_or_default();
+    let end = end_of(range, now, begin);
+    let mut services: HashMap<Name, Service> = HashMap::new();
+    for span in spans() {
+        let service = services.entry(span.service).or_default();
+        service.spans += 1;
+        if !span.is_request() {
+            continue;
+        }
+        service.requests += 1;
+        service.errors += u64::from(span.is_error);
+        service.durations.push(span.duration_ns());
+        service.parts.resize(PARTS, [0, 0]);
+        let part = (span.start_ns.saturating_sub(begin) as f64 / (end - begin).max(1) as f64 * PARTS as f64) as usize;
+        if let Some([requests, errors]) = service.parts.get_mut(part.min(PARTS - 1)) {
+            *requests += 1;
+            *errors += u64::from(span.is_error);
+        }
+    }
+    let names = traces.services();
+    (begin, services.into_iter().map(|(name, service)| (names.get(name).to_owned(), service)).collect())
+}
+
+/// Adds the lines of each service in a span of time; gives the newest errors.
+fn of_lines(logs: &LogStore, range: Range, services: &mut BTreeMap<String, Service>) -> Vec<Value> {
+    let mut counts: HashMap<Name, [u64; 2]> = HashMap::new();
+    let mut errors: Vec<logs::Place> = Vec::new();
+    for line in logs.lines(0).filter(|line| range.contains(line.facts.time_ns)) {
+        let [lines, error_lines] = counts.entry(line.facts.service).or_default();
+        *lines += 1;
+        if line.facts.level >= Level::Error {
+            *error_lines += 1;
+            errors.push((line.facts.time_ns, line.number));
+        }
+    }
+    for (name, [lines, error_lines]) in counts {
+        let service = services.entry(logs.services().get(name).to_owned()).or_default();
+        service.lines = lines;
+        service.error_lines = error_lines;
+    }
+    logs::rows(logs, page(&mut errors, 0, ERRORS, |place| Reverse(*place)))
 }
 
 impl Service {
@@ -161,16 +177,8 @@ pub(super) fn store_counts(shared: &Shared) -> Value {
 /// `GET /api/v1/services`: the services of spans and of lines.
 pub(super) async fn services(State(shared): State<Shared>, query: Query) -> Result<Json<Value>, Refusal> {
     query.only(&[])?;
-    let all = Range { from: i64::MIN, to: i64::MAX };
-    let spans = spans_in(&shared, all);
-    let mut names: BTreeSet<String> = spans.iter().map(|span| span.service_name().to_owned()).collect();
-    shared.store.read_logs(|logs| {
-        for entry in logs.entries() {
-            let service = fields::service(entry);
-            if !names.contains(service) {
-                names.insert(service.to_owned());
-            }
-        }
-    });
-    Ok(Json(json!({ "services": names.into_iter().take(MAX_SERVICES).collect::<Vec<_>>() })))
+    let names = |names: &Names| names.iter().map(|(_, name)| name.to_owned()).collect::<Vec<_>>();
+    let mut all: BTreeSet<String> = shared.store.read_traces(|traces| names(traces.services())).into_iter().collect();
+    all.extend(shared.store.read_logs(|logs| names(logs.services())));
+    Ok(Json(json!({ "services": all.into_iter().take(MAX_SERVICES).collect::<Vec<_>>() })))
 }

@@ -1,20 +1,19 @@
 //! Who calls whom: edges between services, from spans whose parents are of another service, from links of messages, and from client
 //! spans that nobody answered with a span, which name a database or a server by their attributes.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::latency::quantiles;
-use super::overview::is_request;
-use super::query::{Query, Refusal};
-use super::traces::spans_in;
+use super::query::{Query, Range, Refusal};
 use crate::devstack::Shared;
 use crate::read::parameters::now_ns;
-use crate::span::{Span, SpanKind};
+use crate::span::{SpanKind, SpanLink};
+use crate::store::{Name, SpanFacts, StoredSpan, TraceInPlace, TraceStore};
 
 /// The most nodes of one answer; of more, those with the most calls.
 const MAX_NODES: usize = 200;
@@ -38,10 +37,10 @@ struct Calls {
 }
 
 impl Calls {
-    fn add(&mut self, span: &Span) {
+    fn add(&mut self, span: &SpanFacts) {
         self.count += 1;
-        self.errors += u64::from(span.is_error());
-        self.durations.push(span.end_ns.saturating_sub(span.start_ns));
+        self.errors += u64::from(span.is_error);
+        self.durations.push(span.duration_ns());
     }
 
     fn json(mut self) -> Value {
@@ -61,50 +60,102 @@ struct Map {
 /// `GET /api/v1/service-map`
 pub(super) async fn service_map(State(shared): State<Shared>, query: Query) -> Result<Json<Value>, Refusal> {
     query.only(&[&["from", "to", "last"]])?;
-    let spans = spans_in(&shared, query.range(now_ns())?);
-    Ok(Json(answer(draw(&spans))))
+    let range = query.range(now_ns())?;
+    Ok(Json(answer(shared.store.read_traces(|traces| draw(traces, range)))))
 }
 
-fn draw(spans: &[Arc<Span>]) -> Map {
-    let id = |trace: &'_ str, span: &'_ str| (trace.to_owned(), span.to_owned());
-    let by_id: HashMap<(String, String), &Span> =
-        spans.iter().map(|span| (id(&span.trace_id, &span.span_id), span.as_ref())).collect();
-    let mut map = Map::default();
-    let mut seen = HashSet::new();
-    let mut answered = HashSet::new();
-    let service = |span: &Span| (span.service_name().to_owned(), "service");
-    let unique: Vec<&Arc<Span>> =
-        spans.iter().filter(|span| seen.insert((span.trace_id.as_str(), span.span_id.as_str()))).collect();
-    for span in &unique {
-        let node = map.nodes.entry(service(span)).or_default();
-        if is_request(span) {
-            node.add(span);
-        }
-        let parent = span.parent_span_id.as_ref().and_then(|parent| by_id.get(&id(&span.trace_id, parent)));
-        if let Some(parent) = parent.filter(|parent| parent.service_name() != span.service_name()) {
-            answered.insert((parent.trace_id.as_str(), parent.span_id.as_str()));
-            map.edges.entry((service(parent), service(span))).or_default().add(span);
-        } else if span.kind == SpanKind::Consumer {
-            let senders = span.links.iter().filter_map(|link| by_id.get(&id(&link.trace_id, &link.span_id)));
-            for sender in senders.filter(|sender| sender.service_name() != span.service_name()) {
-                answered.insert((sender.trace_id.as_str(), sender.span_id.as_str()));
-                map.edges.entry((service(sender), service(span))).or_default().add(span);
-            }
-        }
+/// The map in the numbers of the store.
+#[derive(Default)]
+struct Sketch {
+    services: HashMap<Name, Calls>,
+    calls: HashMap<(Name, Name), Calls>,
+    /// The numbers of spans that are answered by a span of another service.
+    answered: HashSet<u64>,
+    /// Spans that may call something without spans.
+    callers: Vec<u64>,
+    /// The spans of traces that links name.
+    linked: HashMap<u128, HashMap<u64, Place>>,
+}
+
+/// A span's number and service.
+type Place = (u64, Name);
+
+fn draw(traces: &TraceStore, range: Range) -> Map {
+    let mut sketch = Sketch::default();
+    for (_, trace) in traces.traces() {
+        sketch.add(traces, trace, range);
     }
-    for span in unique {
-        let calls = matches!(span.kind, SpanKind::Client | SpanKind::Producer);
-        if !calls || answered.contains(&(span.trace_id.as_str(), span.span_id.as_str())) {
-            continue;
-        }
-        let Some((name, what)) = PEERS.iter().find_map(|(name, what)| Some((span.attributes.get(name)?, *what))) else {
+    let Sketch { services, calls, answered, callers, .. } = sketch;
+    let service = |name: Name| (traces.services().get(name).to_owned(), "service");
+    let mut map = Map {
+        nodes: services.into_iter().map(|(name, calls)| (service(name), calls)).collect(),
+        edges: calls.into_iter().map(|((from, to), calls)| ((service(from), service(to)), calls)).collect(),
+    };
+    for stored in callers.iter().filter(|number| !answered.contains(number)).filter_map(|at| traces.numbered(*at)) {
+        let attributes = &stored.span.attributes;
+        let Some((name, what)) = PEERS.iter().find_map(|(name, what)| Some((attributes.get(name)?, *what))) else {
             continue;
         };
         let peer = (name.to_string(), what);
-        map.nodes.entry(peer.clone()).or_default().add(span);
-        map.edges.entry((service(span), peer)).or_default().add(span);
+        map.nodes.entry(peer.clone()).or_default().add(&stored.facts);
+        map.edges.entry((service(stored.facts.service), peer)).or_default().add(&stored.facts);
     }
     map
+}
+
+impl Sketch {
+    fn add(&mut self, traces: &TraceStore, trace: TraceInPlace<'_>, range: Range) {
+        // A span that was sent again is there once.
+        let mut by_id: HashMap<u64, Place> = HashMap::new();
+        let spans: Vec<(u64, &StoredSpan)> = trace
+            .spans()
+            .filter(|(number, stored)| match by_id.entry(stored.facts.id) {
+                Entry::Occupied(_) => false,
+                Entry::Vacant(free) => {
+                    free.insert((*number, stored.facts.service));
+                    true
+                }
+            })
+            .collect();
+        for (number, stored) in spans {
+            let span = &stored.facts;
+            if !range.contains_unsigned(span.start_ns) {
+                continue;
+            }
+            let node = self.services.entry(span.service).or_default();
+            if span.is_request() {
+                node.add(span);
+            }
+            if matches!(span.kind, SpanKind::Client | SpanKind::Producer) {
+                self.callers.push(number);
+            }
+            let parent = span.parent.and_then(|parent| by_id.get(&parent).copied());
+            if let Some((parent, caller)) = parent.filter(|(_, caller)| *caller != span.service) {
+                self.call((parent, caller), span);
+            } else if span.kind == SpanKind::Consumer && span.has_links {
+                for link in &stored.span.links {
+                    if let Some(sender) = self.linked(traces, link).filter(|(_, sender)| *sender != span.service) {
+                        self.call(sender, span);
+                    }
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, (number, caller): Place, span: &SpanFacts) {
+        self.answered.insert(number);
+        self.calls.entry((caller, span.service)).or_default().add(span);
+    }
+
+    /// The span that a link names, if it is held.
+    fn linked(&mut self, traces: &TraceStore, link: &SpanLink) -> Option<Place> {
+        let trace = u128::from_str_radix(&link.trace_id, 16).ok()?;
+        let spans = self.linked.entry(trace).or_insert_with(|| {
+            let spans = traces.trace_in_place(trace).into_iter().flat_map(TraceInPlace::spans);
+            spans.map(|(number, stored)| (stored.facts.id, (number, stored.facts.service))).collect()
+        });
+        spans.get(&u64::from_str_radix(&link.span_id, 16).ok()?).copied()
+    }
 }
 
 fn answer(map: Map) -> Value {

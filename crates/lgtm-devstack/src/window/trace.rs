@@ -1,6 +1,7 @@
 //! One trace whole: its spans as a tree, the critical path, and the log lines of each span.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU128;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,7 +9,6 @@ use axum::extract::{Path, State};
 use serde_json::{Value as JsonValue, json};
 
 use super::critical_path::{Segment, critical_path};
-use super::fields;
 use super::logs::{self, Numbered};
 use super::query::{Query, Refusal};
 use super::tree::{Placed, Tree};
@@ -47,9 +47,11 @@ pub(super) async fn one(
 
 /// The log lines of a trace, in the order of time.
 fn lines_of(shared: &Shared, trace_id: &str) -> Vec<Numbered> {
-    let all: Vec<Numbered> = shared.store.read_logs(|logs| logs::numbered(logs, 0).collect());
-    let mut lines: Vec<Numbered> =
-        all.into_iter().filter(|(_, entry)| fields::trace_id(entry).as_deref() == Some(trace_id)).collect();
+    let Some(id) = u128::from_str_radix(trace_id, 16).ok().and_then(NonZeroU128::new) else { return Vec::new() };
+    let mut lines: Vec<Numbered> = shared.store.read_logs(|logs| {
+        let lines = logs.lines(0).filter(|line| line.facts.trace == Some(id));
+        lines.map(|line| (line.number, Arc::clone(line.entry))).collect()
+    });
     lines.sort_by_key(|(number, entry)| (entry.timestamp_ns, *number));
     lines
 }
@@ -59,7 +61,8 @@ fn links_to(shared: &Shared, trace_id: &str) -> Vec<[String; 3]> {
     let links_here =
         |span: &&Arc<Span>| span.trace_id != trace_id && span.links.iter().any(|link| link.trace_id == trace_id);
     shared.store.read_traces(|traces| {
-        let linking = traces.spans().filter(links_here).take(100);
+        let with_links = traces.all().filter(|stored| stored.facts.has_links).map(|stored| &stored.span);
+        let linking = with_links.filter(links_here).take(100);
         linking.map(|span| [span.trace_id.clone(), span.span_id.clone(), span.name.clone()]).collect()
     })
 }

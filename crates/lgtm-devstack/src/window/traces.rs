@@ -1,7 +1,8 @@
-//! The list of traces: gathered from the spans held, those in which one span satisfies all conditions, newest first.
+//! The list of traces: those in which one span satisfies all conditions, newest first.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,15 +10,17 @@ use axum::extract::State;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::query::{AttributeFilter, Query, Range, Refusal};
+use super::page::page;
+use super::query::{AttributeFilter, Query, Refusal};
 use crate::devstack::Shared;
 use crate::read::parameters::now_ns;
-use crate::span::{Span, SpanKind, StatusCode};
+use crate::span::{Span, SpanKind};
+use crate::store::{Name, Names, TraceInPlace, TraceStore};
 
 /// The most traces of one answer.
 const MAX_TRACES: u64 = 1000;
 /// The most points of one answer.
-const MAX_POINTS: usize = 5000;
+const MAX_POINTS: u64 = 5000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
@@ -33,92 +36,59 @@ struct SpanFilter {
     attributes: Vec<AttributeFilter>,
 }
 
+/// The same in the numbers of one store.
+struct Bound<'a> {
+    services: Option<HashSet<Name>>,
+    names: Option<HashSet<Name>>,
+    kind: Option<SpanKind>,
+    attributes: &'a [AttributeFilter],
+}
+
 impl SpanFilter {
-    fn accepts(&self, span: &Span) -> bool {
-        (self.services.is_empty() || self.services.iter().any(|service| service == span.service_name()))
-            && self.kind.is_none_or(|kind| kind == span.kind)
-            && self.name.as_ref().is_none_or(|name| name.is_match(&span.name))
-            && self.attributes.iter().all(|filter| filter.accepts(value_of(span, &filter.name).as_deref()))
+    fn bind(&self, traces: &TraceStore) -> Bound<'_> {
+        let those = |names: &Names, wanted: &dyn Fn(&str) -> bool| {
+            names.iter().filter(|(_, name)| wanted(name)).map(|(number, _)| number).collect()
+        };
+        let wanted = |service: &str| self.services.iter().any(|wanted| wanted == service);
+        Bound {
+            services: (!self.services.is_empty()).then(|| those(traces.services(), &wanted)),
+            names: self.name.as_ref().map(|name| those(traces.names(), &|text| name.is_match(text))),
+            kind: self.kind,
+            attributes: &self.attributes,
+        }
+    }
+}
+
+impl Bound<'_> {
+    /// Whether one span of a trace satisfies all conditions.
+    fn finds(&self, trace: TraceInPlace<'_>) -> bool {
+        let Self { services, names, kind, attributes } = self;
+        if services.is_none() && names.is_none() && kind.is_none() && attributes.is_empty() {
+            return true;
+        }
+        trace.spans().any(|(_, stored)| {
+            let facts = &stored.facts;
+            services.as_ref().is_none_or(|services| services.contains(&facts.service))
+                && names.as_ref().is_none_or(|names| names.contains(&facts.name))
+                && kind.is_none_or(|kind| kind == facts.kind)
+                && attributes.iter().all(|filter| filter.accepts(value_of(&stored.span, &filter.name).as_deref()))
+        })
     }
 }
 
 /// An attribute of a span, else of its resource, else of its events; as text.
-fn value_of(span: &Span, name: &str) -> Option<String> {
+fn value_of<'a>(span: &'a Span, name: &str) -> Option<Cow<'a, str>> {
     let of_events = || span.events.iter().find_map(|event| event.attributes.get(name));
     let value = span.attributes.get(name).or_else(|| span.resource.get(name)).or_else(of_events);
-    value.map(ToString::to_string)
+    value.map(|value| value.as_str().map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed))
 }
 
-/// One trace as far as the list tells it.
-struct Gathered<'a> {
-    trace_id: &'a str,
-    start: u64,
-    end: u64,
-    spans: u64,
+/// A trace that was found.
+struct Found {
+    id: u128,
+    start_ns: u64,
+    duration_ns: u64,
     errors: u64,
-    /// The first span without parent.
-    root: Option<&'a Span>,
-    /// The first span of all.
-    first: &'a Span,
-    services: BTreeMap<&'a str, (u64, u64)>,
-    found: bool,
-}
-
-impl<'a> Gathered<'a> {
-    fn new(span: &'a Span) -> Self {
-        Self {
-            trace_id: &span.trace_id,
-            start: span.start_ns,
-            end: span.end_ns,
-            spans: 0,
-            errors: 0,
-            root: None,
-            first: span,
-            services: BTreeMap::new(),
-            found: false,
-        }
-    }
-
-    fn add(&mut self, span: &'a Span) {
-        self.start = self.start.min(span.start_ns);
-        self.end = self.end.max(span.end_ns);
-        self.spans += 1;
-        let error = u64::from(span.status.code == StatusCode::Error);
-        self.errors += error;
-        let (spans, errors) = self.services.entry(span.service_name()).or_default();
-        *spans += 1;
-        *errors += error;
-        if span.parent_span_id.is_none() && self.root.is_none_or(|root| span.start_ns < root.start_ns) {
-            self.root = Some(span);
-        }
-        if span.start_ns < self.first.start_ns {
-            self.first = span;
-        }
-    }
-
-    fn duration(&self) -> Duration {
-        Duration::from_nanos(self.end.saturating_sub(self.start))
-    }
-
-    fn row(&self) -> Value {
-        let named = self.root.unwrap_or(self.first);
-        let services: Vec<Value> = self
-            .services
-            .iter()
-            .map(|(service, (spans, errors))| json!({ "name": service, "spans": spans, "errors": errors }))
-            .collect();
-        json!({
-            "trace_id": self.trace_id,
-            "start_ns": self.start.to_string(),
-            "duration_ns": self.end.saturating_sub(self.start),
-            "service": named.service_name(),
-            "name": named.name,
-            "has_root": self.root.is_some(),
-            "spans": self.spans,
-            "errors": self.errors,
-            "services": services,
-        })
-    }
 }
 
 /// `GET /api/v1/traces`
@@ -139,67 +109,77 @@ pub(super) async fn list(State(shared): State<Shared>, query: Query) -> Result<J
     let range = query.range(now_ns())?;
     let limit = query.number("limit", 200, 0, MAX_TRACES)?;
     let skip = query.number("skip", 0, 0, u64::MAX)?;
-    let (spans, first, next) = shared.store.read_traces(|traces| {
-        (traces.spans().cloned().collect::<Vec<_>>(), traces.first_number(), traces.next_number())
-    });
+    let points = query.flag("points")?;
+    let next = shared.store.read_traces(|traces| traces.next_number());
     let until = query.number("until", next, 0, u64::MAX)?.min(next);
-    let mut traces = gather(&spans, until.saturating_sub(first), &filter);
-    traces.retain(|trace| {
+    let accepts = |found: &Found| {
         let has_status = match status {
             None => true,
-            Some(Wanted::Error) => trace.errors > 0,
-            Some(Wanted::NoError) => trace.errors == 0,
+            Some(Wanted::Error) => found.errors > 0,
+            Some(Wanted::NoError) => found.errors == 0,
         };
-        trace.found && has_status && range.contains_unsigned(trace.start) && (min..=max).contains(&trace.duration())
-    });
-    if slowest_first {
-        traces.sort_by_key(|trace| (std::cmp::Reverse(trace.duration()), trace.trace_id));
-    } else {
-        traces.sort_by_key(|trace| (std::cmp::Reverse(trace.start), trace.trace_id));
-    }
-    let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let rows: Vec<Value> = traces.iter().skip(place(skip)).take(place(limit)).map(Gathered::row).collect();
-    let points: Option<Vec<Value>> = query.flag("points")?.then(|| {
-        let point = |trace: &Gathered<'_>| {
-            let milliseconds = trace.start as f64 / 1e6;
-            json!([milliseconds, trace.end.saturating_sub(trace.start), trace.errors, trace.trace_id])
-        };
-        traces.iter().take(MAX_POINTS).map(point).collect()
-    });
-    Ok(Json(json!({
-        "total": traces.len(),
-        "until": until.to_string(),
-        "skip": skip,
-        "rows": rows,
-        "points": points,
+        has_status
+            && range.contains_unsigned(found.start_ns)
+            && (min..=max).contains(&Duration::from_nanos(found.duration_ns))
+    };
+    let order = |found: &Found| (Reverse(if slowest_first { found.duration_ns } else { found.start_ns }), found.id);
+    Ok(Json(shared.store.read_traces(|traces| {
+        let bound = filter.bind(traces);
+        let all = traces.traces().filter(|(_, trace)| trace.first_number() < until);
+        let mut found: Vec<Found> = all
+            .filter_map(|(id, trace)| {
+                let summary = trace.summary();
+                let (start_ns, duration_ns) = (summary.start_ns, summary.duration_ns());
+                let found = Found { id, start_ns, duration_ns, errors: summary.errors };
+                (accepts(&found) && bound.finds(trace)).then_some(found)
+            })
+            .collect();
+        let total = found.len();
+        let points: Option<Vec<Value>> = points.then(|| {
+            let newest = page(&mut found, 0, MAX_POINTS, order);
+            newest.iter().map(Found::point).collect()
+        });
+        let rows: Vec<Value> = page(&mut found, skip, limit, order)
+            .iter()
+            .filter_map(|found| row(traces, found.id, traces.trace_in_place(found.id)?))
+            .collect();
+        json!({ "total": total, "until": until.to_string(), "skip": skip, "rows": rows, "points": points })
     })))
+}
+
+impl Found {
+    fn point(&self) -> Value {
+        json!([self.start_ns as f64 / 1e6, self.duration_ns, self.errors, format!("{:032x}", self.id)])
+    }
+}
+
+fn row(traces: &TraceStore, id: u128, trace: TraceInPlace<'_>) -> Option<Value> {
+    let summary = trace.summary();
+    let named = &traces.numbered(summary.named_by())?.span;
+    let mut services: Vec<(&str, u64, u64)> = summary
+        .services
+        .iter()
+        .map(|(service, spans, errors)| (traces.services().get(*service), *spans, *errors))
+        .collect();
+    services.sort_unstable();
+    let services: Vec<Value> = services
+        .into_iter()
+        .map(|(service, spans, errors)| json!({ "name": service, "spans": spans, "errors": errors }))
+        .collect();
+    Some(json!({
+        "trace_id": format!("{id:032x}"),
+        "start_ns": summary.start_ns.to_string(),
+        "duration_ns": summary.duration_ns(),
+        "service": named.service_name(),
+        "name": named.name,
+        "has_root": summary.has_root(),
+        "spans": summary.spans,
+        "errors": summary.errors,
+        "services": services,
+    }))
 }
 
 fn kinds() -> [(&'static str, SpanKind); 5] {
     [SpanKind::Internal, SpanKind::Server, SpanKind::Client, SpanKind::Producer, SpanKind::Consumer]
         .map(|kind| (kind.as_str(), kind))
-}
-
-/// The traces of the first `number` spans.
-fn gather<'a>(spans: &'a [Arc<Span>], number: u64, filter: &SpanFilter) -> Vec<Gathered<'a>> {
-    let mut by_id: HashMap<&str, usize> = HashMap::new();
-    let mut traces: Vec<Gathered<'_>> = Vec::new();
-    for span in spans.iter().take(usize::try_from(number).unwrap_or(usize::MAX)) {
-        let at = *by_id.entry(&span.trace_id).or_insert_with(|| {
-            traces.push(Gathered::new(span));
-            traces.len() - 1
-        });
-        if let Some(trace) = traces.get_mut(at) {
-            trace.add(span);
-            trace.found |= !trace.found && filter.accepts(span);
-        }
-    }
-    traces
-}
-
-/// The spans held that began in a span of time.
-pub(super) fn spans_in(shared: &Shared, range: Range) -> Vec<Arc<Span>> {
-    shared
-        .store
-        .read_traces(|traces| traces.spans().filter(|span| range.contains_unsigned(span.start_ns)).cloned().collect())
 }

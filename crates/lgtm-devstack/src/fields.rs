@@ -1,6 +1,8 @@
-//! What a log entry says of itself: level, service, message and fields, whoever wrote it and in whichever form.
+//! What a log entry says of itself: level, service, message and fields, whoever wrote it and in whichever form. Pure functions.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::num::{NonZeroU64, NonZeroU128};
 
 use serde_json::{Map, Value};
 
@@ -8,7 +10,7 @@ use crate::store::LogEntry;
 
 /// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Level {
+pub(crate) enum Level {
     Unknown,
     Trace,
     Debug,
@@ -19,7 +21,7 @@ pub(super) enum Level {
 }
 
 impl Level {
-    pub(super) const ALL: [(&str, Self); 7] = [
+    pub(crate) const ALL: [(&str, Self); 7] = [
         ("unknown", Self::Unknown),
         ("trace", Self::Trace),
         ("debug", Self::Debug),
@@ -29,7 +31,7 @@ impl Level {
         ("fatal", Self::Fatal),
     ];
 
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(_, level)| *level == self).map_or("unknown", |(name, _)| name)
     }
 
@@ -65,27 +67,54 @@ impl Level {
 
 /// The names by which labels, metadata and fields of a line give the level.
 const LEVEL_NAMES: [&str; 5] = ["level", "severity_text", "detected_level", "severity", "lvl"];
+/// Those by which they give the trace and the span.
+const TRACE_NAMES: [&str; 4] = ["trace_id", "traceID", "traceId", "trace.id"];
+const SPAN_NAMES: [&str; 4] = ["span_id", "spanID", "spanId", "span.id"];
 
-/// From labels and metadata, else from the line as JSON or logfmt.
-pub(super) fn level(entry: &LogEntry) -> Level {
-    let named = LEVEL_NAMES.iter().find_map(|name| entry.label(name).and_then(Level::of_word));
-    named
-        .or_else(|| entry.label("severity_number").and_then(Level::of_number))
-        .or_else(|| {
-            let fields = object(entry)?;
-            LEVEL_NAMES.iter().find_map(|name| fields.get(*name)?.as_str().and_then(Level::of_word))
-        })
-        .or_else(|| LEVEL_NAMES.iter().find_map(|name| logfmt(&entry.line, name).and_then(Level::of_word)))
-        .unwrap_or(Level::Unknown)
+/// What a line says of itself in a word or a number each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told<'a> {
+    pub(crate) level: Level,
+    pub(crate) service: &'a str,
+    pub(crate) trace: Option<NonZeroU128>,
+    pub(crate) span: Option<NonZeroU64>,
 }
 
-/// The service that wrote a line.
-pub(super) fn service(entry: &LogEntry) -> &str {
-    ["service_name", "service", "job", "app"].iter().find_map(|name| entry.label(name)).unwrap_or("unknown_service")
+/// From labels and metadata, else from the line as JSON, or for the level as logfmt.
+pub(crate) fn told(entry: &LogEntry) -> Told<'_> {
+    // The line is read once, and only if it can have what is missing.
+    let fields = OnceCell::new();
+    let of_line = |names: &[&str]| {
+        if !names.iter().any(|name| entry.line.contains(name)) {
+            return None;
+        }
+        let fields: &Option<Map<String, Value>> = fields.get_or_init(|| object(entry));
+        names.iter().find_map(|name| fields.as_ref()?.get(*name)?.as_str())
+    };
+    let id = |names: &[&str], digits: usize| {
+        let found = names.iter().find_map(|name| entry.label(name)).or_else(|| of_line(names));
+        let is_id = |text: &&str| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u128::from_str_radix(found.filter(is_id)?, 16).ok()
+    };
+    let level = LEVEL_NAMES
+        .iter()
+        .find_map(|name| entry.label(name).and_then(Level::of_word))
+        .or_else(|| entry.label("severity_number").and_then(Level::of_number))
+        .or_else(|| of_line(&LEVEL_NAMES).and_then(Level::of_word))
+        .or_else(|| LEVEL_NAMES.iter().find_map(|name| logfmt(&entry.line, name).and_then(Level::of_word)));
+    Told {
+        level: level.unwrap_or(Level::Unknown),
+        service: ["service_name", "service", "job", "app"]
+            .iter()
+            .find_map(|name| entry.label(name))
+            .unwrap_or("unknown_service"),
+        trace: id(&TRACE_NAMES, 32).and_then(NonZeroU128::new),
+        span: id(&SPAN_NAMES, 16).and_then(|id| NonZeroU64::new(u64::try_from(id).ok()?)),
+    }
 }
 
 /// The text that a person reads first: the message of a JSON line, else the line.
-pub(super) fn message(entry: &LogEntry) -> Cow<'_, str> {
+pub(crate) fn message(entry: &LogEntry) -> Cow<'_, str> {
     let of_object = object(entry).and_then(|fields| {
         ["message", "msg", "body", "event"].iter().find_map(|name| fields.get(*name)?.as_str().map(str::to_owned))
     });
@@ -93,7 +122,7 @@ pub(super) fn message(entry: &LogEntry) -> Cow<'_, str> {
 }
 
 /// A field by name: structured metadata, a label, or a field of the line as JSON.
-pub(super) fn field<'a>(entry: &'a LogEntry, name: &str) -> Option<Cow<'a, str>> {
+pub(crate) fn field<'a>(entry: &'a LogEntry, name: &str) -> Option<Cow<'a, str>> {
     if let Some(value) = entry.label(name) {
         return Some(Cow::Borrowed(value));
     }
@@ -104,30 +133,8 @@ pub(super) fn field<'a>(entry: &'a LogEntry, name: &str) -> Option<Cow<'a, str>>
     }
 }
 
-/// The trace of a line in lower case, if it has one.
-pub(super) fn trace_id(entry: &LogEntry) -> Option<String> {
-    id(entry, &["trace_id", "traceID", "traceId", "trace.id"], 32)
-}
-
-/// The span of a line in lower case, if it has one.
-pub(super) fn span_id(entry: &LogEntry) -> Option<String> {
-    id(entry, &["span_id", "spanID", "spanId", "span.id"], 16)
-}
-
-fn id(entry: &LogEntry, names: &[&str], digits: usize) -> Option<String> {
-    let is_id = |text: &str| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let found = match names.iter().find_map(|name| entry.label(name)) {
-        Some(found) => Some(found.to_owned()),
-        None => {
-            let fields = object(entry)?;
-            names.iter().find_map(|name| fields.get(*name)?.as_str().map(str::to_owned))
-        }
-    };
-    found.filter(|text| is_id(text)).map(|text| text.to_ascii_lowercase())
-}
-
 /// The line as a JSON object.
-pub(super) fn object(entry: &LogEntry) -> Option<Map<String, Value>> {
+pub(crate) fn object(entry: &LogEntry) -> Option<Map<String, Value>> {
     if !entry.line.starts_with('{') {
         return None;
     }
@@ -171,18 +178,20 @@ mod tests {
             (entry(&[], &[], "time=1 level=\"debug\" msg=x"), Level::Debug),
             (entry(&[("level", "blue")], &[], "nothing to say"), Level::Unknown),
         ] {
-            assert_eq!(level(&entry), expected, "{entry:?}");
+            assert_eq!(told(&entry).level, expected, "{entry:?}");
         }
     }
 
     #[test]
     fn ids_are_taken_from_metadata_and_from_json_and_only_if_they_are_ids() {
         let trace = "0AF7651916CD43DD8448EB211C80319C";
-        let lower = trace.to_ascii_lowercase();
-        assert_eq!(trace_id(&entry(&[], &[("trace_id", trace)], "x")), Some(lower.clone()));
-        assert_eq!(trace_id(&entry(&[], &[], &format!(r#"{{"traceId":"{trace}"}}"#))), Some(lower));
-        assert_eq!(trace_id(&entry(&[], &[("trace_id", "javascript:x")], "x")), None);
-        assert_eq!(span_id(&entry(&[], &[("span_id", "b7ad6b7169203331")], "x")), Some("b7ad6b7169203331".to_owned()));
+        let number = NonZeroU128::new(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
+        assert_eq!(told(&entry(&[], &[("trace_id", trace)], "x")).trace, number);
+        assert_eq!(told(&entry(&[], &[], &format!(r#"{{"traceId":"{trace}"}}"#))).trace, number);
+        assert_eq!(told(&entry(&[], &[("trace_id", "javascript:x")], "x")).trace, None);
+        assert_eq!(told(&entry(&[], &[("trace_id", &"0".repeat(32))], "x")).trace, None);
+        let span = told(&entry(&[], &[("span_id", "b7ad6b7169203331")], "x")).span;
+        assert_eq!(span, NonZeroU64::new(0xb7ad_6b71_6920_3331));
     }
 
     #[test]
