@@ -63,6 +63,11 @@
 //! # }
 //! ```
 //!
+//! # As a program
+//!
+//! The feature `program` has the stack as a program, for what is written in any language: `lgtm-devstack --memory 256`, with the window at
+//! <http://127.0.0.1:4320>. `--help` has the rest.
+//!
 //! # What it serves
 //!
 //! | listener, usual port | ingest | read |
@@ -91,8 +96,8 @@
 //!
 //! # Limits
 //!
-//! Memory is bounded by [`Limits`]: about 64 MiB a signal, oldest evicted and counted in [`SignalCounts::evicted`]. A
-//! span takes roughly 1 KiB, so a test that reads back 100,000 of them raises [`Limits::trace_bytes`].
+//! Memory is bounded by [`Limits`]: 64 MiB a signal as a usual allocator takes it, oldest evicted and counted in [`SignalCounts::evicted`]. A
+//! log line or a span takes 1 to 1.5 KiB, so a test that reads back 100,000 of them raises [`Limits::log_bytes`] or [`Limits::trace_bytes`].
 //!
 //! The query languages are parts of the real ones; what is missing is an error that says so, never a wrong answer:
 //! - LogQL: stream selectors, line filters, `json`, label filters. No metric queries.

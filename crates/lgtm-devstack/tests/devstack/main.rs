@@ -9,6 +9,8 @@ mod hostile;
 mod lifecycle;
 mod loki;
 mod otlp;
+#[cfg(feature = "program")]
+mod program;
 mod remote_write;
 mod scrape;
 mod script;
