@@ -64,7 +64,7 @@ pub use accounting::{DropReason, ErrorType, SignalKind, SignalReport};
 pub use clock::unix_nanos;
 pub use current::TraceContext;
 pub use diagnostics::warn;
-pub use endpoint::{Auth, Endpoint, EndpointError, Proxy};
+pub use endpoint::{Auth, Compression, Endpoint, EndpointError, Proxy};
 pub use identity::Identity;
 pub use ids::{SpanId, TraceId};
 pub use pipeline::Worker;

@@ -38,6 +38,7 @@
 //! | `OTEL_TRACES_EXPORTER` | `none` sends no traces, unless an endpoint of their own is set | `otlp` |
 //! | `OTEL_EXPORTER_OTLP_PROTOCOL`, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`, `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL`, `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL` | `grpc` or `http/protobuf` | what the endpoint says: port 4317 gRPC, port 4318 HTTP, else HTTP with a path and gRPC without |
 //! | `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `OTEL_EXPORTER_OTLP_LOGS_HEADERS`, `OTEL_EXPORTER_OTLP_METRICS_HEADERS` | `key=value,...`, percent-encoded: headers of what travels by OTLP | none |
+//! | `OTEL_EXPORTER_OTLP_COMPRESSION`, `OTEL_EXPORTER_OTLP_TRACES_COMPRESSION`, `OTEL_EXPORTER_OTLP_LOGS_COMPRESSION`, `OTEL_EXPORTER_OTLP_METRICS_COMPRESSION` | `gzip` or `none`: how the bodies of what travels by OTLP are compressed | `none` |
 //! | `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, `OTEL_EXPORTER_OTLP_LOGS_TIMEOUT`, `OTEL_EXPORTER_OTLP_METRICS_TIMEOUT` | bound on one request, in milliseconds | `10000` |
 //! | `MIMIR_ENDPOINT` | Mimir, pushed to by remote write, or `off`; without a path `/api/v1/push` is appended, a path is used as it is (`/api/v1/write` for Prometheus) | `http://localhost:9009` |
 //! | `OTEL_METRICS_EXPORTER` | without `MIMIR_ENDPOINT`: `otlp` pushes metrics as OTLP to the next one, `none` pushes none | remote write |
@@ -250,8 +251,8 @@ pub use lgtm_core::pipeline::Overflow;
 pub use lgtm_core::sampler::{Root, Sampler};
 pub use lgtm_core::span::{SetParentError, SpanExt, SpanKind, Status as SpanStatus, Value as AttributeValue};
 pub use lgtm_core::{
-    Auth, DropReason, Endpoint, EndpointError, ErrorType, Identity, Proxy, Secret, SignalKind, SignalReport, SpanId,
-    TraceContext, TraceId, propagation, redaction,
+    Auth, Compression, DropReason, Endpoint, EndpointError, ErrorType, Identity, Proxy, Secret, SignalKind,
+    SignalReport, SpanId, TraceContext, TraceId, propagation, redaction,
 };
 #[cfg(feature = "spool")]
 pub use lgtm_core::{SpoolError, SpoolOptions};

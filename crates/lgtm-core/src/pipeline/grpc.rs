@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use hyper_rustls::HttpsConnector;
 use parking_lot::Mutex;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Code, ConnectError, Request, Status};
@@ -21,7 +21,7 @@ use super::http::{NoAnswer, chain_of, is_timeout, is_tls};
 use super::renewed::Renewed;
 use super::scrub::Secrets;
 use crate::accounting::ErrorType;
-use crate::endpoint::{Endpoint, EndpointError};
+use crate::endpoint::{Compression, Endpoint, EndpointError};
 
 enum OverTlsOrNot {
     Over(OverTls<HttpsConnector<Route>>),
@@ -43,6 +43,7 @@ struct GrpcClient {
     /// nobody may be at the other end any more, and TCP takes a quarter of an hour to find that out.
     channel: Mutex<Option<Channel>>,
     metadata: MetadataMap,
+    gzip: bool,
     secrets: Secrets,
 }
 
@@ -98,6 +99,7 @@ impl GrpcClient {
             connector,
             channel: Mutex::new(None),
             metadata: MetadataMap::from_headers(endpoint.header_map()?),
+            gzip: endpoint.compression == Compression::Gzip,
             secrets: Secrets::of(endpoint),
         })
     }
@@ -139,6 +141,9 @@ impl GrpcClient {
 
     async fn call(&self, body: Bytes, path: &PathAndQuery) -> Result<Bytes, Status> {
         let mut client = Grpc::new(Checked(self.channel()));
+        if self.gzip {
+            client = client.send_compressed(CompressionEncoding::Gzip);
+        }
         client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
         let mut request = Request::new(body);
         *request.metadata_mut() = self.metadata.clone();

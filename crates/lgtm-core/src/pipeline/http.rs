@@ -1,9 +1,12 @@
 //! HTTP delivery. Worker thread.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
+use flate2::Compression as Level;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::HttpsConnector;
@@ -15,7 +18,7 @@ use super::connect::{self, Route};
 use super::renewed::Renewed;
 use super::scrub::Secrets;
 use crate::accounting::ErrorType;
-use crate::endpoint::{Endpoint, EndpointError};
+use crate::endpoint::{Compression, Endpoint, EndpointError};
 
 /// Bytes of an answer that are read; the rest is not.
 const ANSWER_LIMIT: usize = 64 * 1024;
@@ -26,6 +29,8 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 /// own use of reqwest and make its clients panic.
 pub(super) struct HttpDelivery {
     client: Renewed<HttpClient>,
+    /// Bodies come as they are and are to be compressed.
+    gzip: bool,
     timeout: Duration,
 }
 
@@ -52,9 +57,14 @@ impl HttpDelivery {
         default_path: &'static str,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Self, EndpointError> {
-        let protocol_headers = headers.to_vec();
+        let mut protocol_headers = headers.to_vec();
+        let is_encoded = headers.iter().any(|(name, _)| *name == CONTENT_ENCODING);
+        let gzip = endpoint.compression == Compression::Gzip && !is_encoded;
+        if gzip {
+            protocol_headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+        }
         let make = move |endpoint: &Endpoint| HttpClient::new(endpoint, default_path, &protocol_headers);
-        Ok(Self { client: Renewed::new(endpoint, make)?, timeout: endpoint.timeout })
+        Ok(Self { client: Renewed::new(endpoint, make)?, gzip, timeout: endpoint.timeout })
     }
 
     /// Sends a request; once more where it was refused with a secret that has changed in the meantime.
@@ -64,6 +74,7 @@ impl HttpDelivery {
         attempt: u32,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Reply, NoAnswer> {
+        let body = if self.gzip { compressed(&body)? } else { body };
         let client = self.client.current();
         let reply = client.send(body.clone(), attempt, headers, self.timeout).await;
         match &reply {
@@ -156,6 +167,18 @@ impl HttpClient {
         }
         Ok(Reply::Http { status, retry_after, headers: head.headers, body: answer })
     }
+}
+
+/// A body with gzip, fast: most of the gain is in the first look.
+fn compressed(body: &[u8]) -> Result<Bytes, NoAnswer> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Level::fast());
+    let written = encoder.write_all(body).and_then(|()| encoder.finish());
+    // Memory takes everything.
+    written.map(Bytes::from).map_err(|error| NoAnswer {
+        error: ErrorType::Other,
+        message: format!("the body cannot be compressed ({error})"),
+        unreachable: false,
+    })
 }
 
 /// Seconds or a date (RFC 9110, section 10.2.3); a date that is over asks for nothing.

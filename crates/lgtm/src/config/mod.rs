@@ -7,7 +7,7 @@ mod source;
 
 use std::fmt;
 
-use lgtm_core::{Auth, Endpoint, Proxy};
+use lgtm_core::{Auth, Compression, Endpoint, Proxy};
 
 use crate::compose::{MEMORY_BUDGET, SHUTDOWN_TIMEOUT};
 use crate::settings::{Destination, Settings};
@@ -116,7 +116,8 @@ macro_rules! backend {
     (
         $field:expr, $name:literal, $signal:literal, url: [$($url:literal),+],
         headers: [$($headers:literal),*], ca_file: [$($ca_file:literal),*],
-        client_certificate: [$($certificate:literal),*], timeout: [$($timeout:literal),*]
+        client_certificate: [$($certificate:literal),*], compression: [$($compression:literal),*],
+        timeout: [$($timeout:literal),*]
     ) => {
         [
             row($name, &[$($url),+], |settings| $field(settings).is_some(), |settings| Some(address($field(settings)))),
@@ -170,6 +171,15 @@ macro_rules! backend {
                 &[],
                 |settings| $field(settings).is_some(),
                 |settings| proxy(&endpoint($field(settings))?.proxy),
+            ),
+            row(
+                concat!($name, ".compression"),
+                &[$($compression),*],
+                |settings| $field(settings).is_some(),
+                |settings| match endpoint($field(settings))?.compression {
+                    Compression::Gzip => Some("gzip".to_owned()),
+                    _ => None,
+                },
             ),
             row(
                 concat!($name, ".timeout"),
@@ -249,6 +259,7 @@ fn rows() -> Vec<Row> {
             ca_file: ["OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
             client_certificate:
                 ["OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+            compression: ["OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"],
             timeout: ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
         ));
         rows.push(row(
@@ -327,6 +338,7 @@ fn rows() -> Vec<Row> {
             ca_file: ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
             client_certificate:
                 ["OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+            compression: ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"],
             timeout: ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
         ));
     }
@@ -408,6 +420,7 @@ fn rows() -> Vec<Row> {
             ca_file: ["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
             client_certificate:
                 ["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+            compression: ["OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"],
             timeout: ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
         ));
         #[cfg(feature = "mimir")]

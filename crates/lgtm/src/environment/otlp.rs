@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use lgtm_core::Endpoint;
 use lgtm_core::otlp::Protocol;
+use lgtm_core::{Compression, Endpoint};
 
 use super::variables::Variables;
 use super::{credentials, value};
@@ -148,6 +148,9 @@ fn endpoint(
     credentials::apply(variables, names.backend, &mut endpoint)?;
     add_certificates(variables, names, &mut endpoint)?;
     add_headers(variables, names, &mut endpoint)?;
+    if let Some(compression) = compression(variables, names)? {
+        endpoint.compression = compression;
+    }
     if let Some(timeout) = timeout(variables, names)? {
         endpoint.timeout = timeout;
     }
@@ -230,6 +233,16 @@ fn add_certificates(variables: &Variables<'_>, names: &Names, endpoint: &mut End
         }
     }
     Ok(())
+}
+
+fn compression(variables: &Variables<'_>, names: &Names) -> Result<Option<Compression>, Error> {
+    let names = names.of("COMPRESSION");
+    let Some((variable, _)) = variables.first(&names.each_ref().map(String::as_str)) else { return Ok(None) };
+    variables.parse(variable, "gzip or none", |text| match text {
+        "gzip" => Some(Compression::Gzip),
+        "none" => Some(Compression::None),
+        _ => None,
+    })
 }
 
 fn timeout(variables: &Variables<'_>, names: &Names) -> Result<Option<Duration>, Error> {

@@ -257,3 +257,40 @@ fn a_running_program_says_its_settings_changes_its_filters_and_sampler_and_rende
     let native = stack.store().series_named("order_duration_seconds");
     assert!(native[0].histograms.iter().any(|histogram| histogram.count == 1), "{native:?}");
 }
+
+#[test]
+fn what_travels_by_otlp_is_compressed_where_a_variable_says_so_and_the_rest_stays_in_snappy() {
+    for (protocol, route, encoding) in
+        [("grpc", Endpoint::OtlpGrpc, "grpc-encoding"), ("http/protobuf", Endpoint::OtlpHttp, "content-encoding")]
+    {
+        for (compression, expected) in [("gzip", Some("gzip")), ("none", None)] {
+            let stack = backends();
+            let traces = if protocol == "grpc" { stack.otlp_grpc_url() } else { stack.otlp_http_url() + "/v1/traces" };
+            let finished = run(
+                "order",
+                &[
+                    PATIENT,
+                    ("LOKI_URL", stack.loki_url().as_str()),
+                    ("MIMIR_ENDPOINT", stack.mimir_url().as_str()),
+                    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", traces.as_str()),
+                    ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+                    ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+                    ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", compression),
+                ],
+            );
+            assert_all_delivered(&finished);
+            let requests = stack.store().requests_to(route);
+            let request = requests.first().expect("a request");
+            assert_eq!(request.header(encoding), expected, "{protocol}");
+            let plain = request.decoded_body().expect("a body");
+            assert_eq!(request.body.len() < plain.len(), expected.is_some(), "{protocol} {compression}");
+            assert_eq!(span(&stack, "order").name, "order");
+            for route in [Endpoint::LokiPush, Endpoint::RemoteWrite] {
+                let requests = stack.store().requests_to(route);
+                let encoding = requests.first().and_then(|request| request.header("content-encoding"));
+                assert!(encoding.is_none_or(|encoding| encoding == "snappy"), "{route:?} {encoding:?}");
+                assert!(requests.iter().all(|request| request.decoded_body().is_some()), "{route:?}");
+            }
+        }
+    }
+}
