@@ -142,7 +142,8 @@ impl GrpcClient {
     async fn call(&self, body: Bytes, path: &PathAndQuery) -> Result<Bytes, Status> {
         let mut client = Grpc::new(Checked(self.channel()));
         if self.gzip {
-            client = client.send_compressed(CompressionEncoding::Gzip);
+            // Servers answer as they were asked: those in Go with gzip.
+            client = client.send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip);
         }
         client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
         let mut request = Request::new(body);

@@ -1,6 +1,7 @@
 //! The same over gRPC, against an HTTP/2 server that answers by a script.
 
 use std::collections::VecDeque;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::support::*;
 use crate::accounting::{DropReason, ErrorType};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Compression, Endpoint};
 use crate::pipeline::{Pipeline, PipelineOptions, Target, Worker};
 
 const METHOD: &str = "/test.Numbers/Export";
@@ -88,7 +89,9 @@ async fn answer(request: http::Request<Incoming>, state: Arc<State>) -> Result<h
     assert_eq!(head.uri.path(), METHOD);
     let body = body.collect().await?.to_bytes();
     // A byte for compression, four for the length.
-    let items = parse_items(&body[5..]);
+    let is_gzip = body[0] == 1;
+    assert_eq!(is_gzip, head.headers.get("grpc-encoding").is_some_and(|encoding| encoding == "gzip"));
+    let items = if is_gzip { parse_items(&unzipped(&body[5..])) } else { parse_items(&body[5..]) };
     let given = head.headers.get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let refused = state.demanded.lock().as_ref().is_some_and(|demanded| given.as_ref() != Some(demanded));
     state.requests.lock().push((Instant::now(), head.headers));
@@ -115,8 +118,29 @@ async fn answer(request: http::Request<Incoming>, state: Arc<State>) -> Result<h
         http::HeaderName::from_static("grpc-status"),
         http::HeaderValue::from_static("0"),
     )]);
-    let body = Full::new(Bytes::from_static(&[0; 5])).with_trailers(std::future::ready(Some(Ok(trailers))));
-    Ok(http::Response::builder().header("content-type", "application/grpc").body(body.boxed()).unwrap())
+    let mut response = http::Response::builder().header("content-type", "application/grpc");
+    let message = if is_gzip {
+        // As servers in Go do: the answer is compressed as the request was, whatever the client says that it takes.
+        response = response.header("grpc-encoding", "gzip");
+        let message = zipped(&[]);
+        [&[1][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), &message].concat()
+    } else {
+        vec![0; 5]
+    };
+    let body = Full::new(Bytes::from(message)).with_trailers(std::future::ready(Some(Ok(trailers))));
+    Ok(response.body(body.boxed()).unwrap())
+}
+
+fn zipped(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn unzipped(body: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(body).read_to_end(&mut plain).unwrap();
+    plain
 }
 
 pub(super) fn start_grpc(endpoint: Endpoint, options: PipelineOptions) -> Pipeline {
@@ -135,6 +159,16 @@ fn an_ok_is_a_delivery_with_tenant_and_credentials() {
     assert_eq!(headers["x-scope-orgid"], "team");
     assert_eq!(headers["authorization"], "Basic bWU6c2VjcmV0");
     assert_eq!(headers["content-type"], "application/grpc");
+}
+
+#[test]
+fn a_server_that_compresses_its_answers_as_it_is_asked_is_understood() {
+    let server = GrpcServer::start([GrpcAnswer::Status(Code::Unavailable)]);
+    let pipeline = start_grpc(server.endpoint().compression(Compression::Gzip), fast());
+    (0..100).for_each(|number| assert!(admit(pipeline.queue(), number)));
+    let report = end(&pipeline);
+    assert_eq!((report.delivered, report.lost()), (100, 0), "{report}");
+    assert_eq!(server.stored(), (0..100).collect::<Vec<_>>());
 }
 
 #[test]
