@@ -5,10 +5,12 @@
 //! `require` fails them.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use lgtm_query::{Loki, Prometheus, Tempo, Wait};
@@ -217,10 +219,19 @@ impl Server {
     }
 }
 
-/// Ports that were free a moment ago.
+/// Ports that were free a moment ago, below those that the system gives to outgoing connections: in the time that a server takes to
+/// start, one of the other tests' connections would get one of these.
 fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    const RANGE: std::ops::Range<u64> = 15_000..32_000;
+    // Elsewhere in each process, and never the same twice in one.
+    static NEXT: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(std::process::id()) / 2));
+    let free = || {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) % (RANGE.end - RANGE.start);
+        TcpListener::bind((Ipv4Addr::LOCALHOST, u16::try_from(RANGE.start + number).expect("a port"))).ok()
+    };
     let listeners: [TcpListener; COUNT] =
-        std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+        std::array::from_fn(|_| (0..1000).find_map(|_| free()).expect("a free port among a thousand"));
     listeners.map(|listener| listener.local_addr().expect("its address").port())
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use lgtm_core::pipeline::Pipeline;
 use lgtm_core::protobuf::{length_tag, put_bytes};
-use lgtm_core::{Endpoint, ErrorType, Identity, SignalReport, unix_nanos};
+use lgtm_core::{Compression, Endpoint, ErrorType, Identity, SignalReport, unix_nanos};
 use lgtm_loki::Format;
 use lgtm_mimir::RemoteWrite;
 use lgtm_query::{
@@ -110,7 +110,7 @@ mod loki {
     }
 
     async fn records_of_otlp_are_found_and_refused_ones_are_counted(server: &Server, loki: &Loki) -> Outcome {
-        let endpoint = Endpoint::parse(&format!("{}/otlp/v1/logs", server.url()))?;
+        let endpoint = Endpoint::parse(&format!("{}/otlp/v1/logs", server.url()))?.compression(Compression::Gzip);
         let builder = lgtm_loki::builder().endpoint(endpoint).identity(Identity::new("real-otlp-logs"));
         let (layer, pipeline) = builder.protocol(lgtm_loki::Protocol::Otlp(Protocol::Http)).build()?;
         let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
@@ -332,7 +332,11 @@ mod tempo {
             for protocol in [Protocol::Grpc, Protocol::Http] {
                 found_by_id(&server, protocol).await?;
             }
-            attributes_and_numbers_can_be_asked(&Tempo::at(server.url())?).await
+            attributes_and_numbers_can_be_asked(&Tempo::at(server.url())?).await?;
+            for protocol in [Protocol::Grpc, Protocol::Http] {
+                what_is_compressed_is_found(&server, protocol).await?;
+            }
+            Ok(())
         })
     }
 
@@ -363,6 +367,25 @@ mod tempo {
         wait.until(|| tempo.metrics_range(rate, range(), step), counted).await?;
         let error = tempo.metrics_instant("{ status = }", range()).await.err().ok_or("a wrong query")?.to_string();
         assert!(error.contains("parse error"), "{error}");
+        Ok(())
+    }
+
+    async fn what_is_compressed_is_found(server: &Server, protocol: Protocol) -> Outcome {
+        let url = if protocol == Protocol::Grpc { server.otlp_grpc_url() } else { server.otlp_http_url() };
+        let endpoint = Endpoint::parse(url)?.compression(Compression::Gzip);
+        let builder = lgtm_tempo::builder().endpoint(endpoint).protocol(protocol);
+        let (layer, pipeline) = builder.identity(Identity::new("real-gzip")).build()?;
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
+        let id = tracing::dispatcher::with_default(&dispatch, || {
+            let _request = info_span!("compressed request").entered();
+            lgtm_core::current::trace().expect("a trace").trace_id
+        });
+        let report = flush(&pipeline);
+        assert_eq!((report.admitted, report.delivered, report.errors.len()), (1, 1, 0), "{report}");
+        let tempo = Tempo::at(server.url())?;
+        let id = TraceId::from_bytes(id.to_bytes());
+        let trace = Wait::up_to(PATIENCE).until(|| tempo.trace(id), Option::is_some).await?.expect("a trace");
+        assert_eq!(trace.spans[0].name, "compressed request");
         Ok(())
     }
 
@@ -488,7 +511,10 @@ mod prometheus {
             server.ready().await;
             let prometheus = Prometheus::at(format!("{}/prometheus", server.url()))?;
             let mimir = lgtm_mimir::builder()
-                .push(Endpoint::parse(&format!("{}/api/v1/otlp/v1/metrics", server.url()))?)
+                .push(
+                    Endpoint::parse(&format!("{}/api/v1/otlp/v1/metrics", server.url()))?
+                        .compression(Compression::Gzip),
+                )
                 .protocol(lgtm_mimir::Protocol::Otlp(Protocol::Http))
                 .identity(Identity::new("real-otlp"))
                 .native_histograms_for("work_seconds", 160)
