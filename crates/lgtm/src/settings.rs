@@ -74,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) service_name: Option<String>,
     /// Later ones win.
     pub(crate) resource_attributes: Vec<(String, String)>,
+    /// One OTLP receiver for the signals that have none of their own. In code alone, and gone once it is spread over them.
+    pub(crate) endpoint: Option<Endpoint>,
     pub(crate) loki: Option<Destination>,
     #[cfg(feature = "loki")]
     pub(crate) loki_protocol: Option<lgtm_loki::Protocol>,
@@ -160,6 +162,7 @@ impl Settings {
         Self {
             service_name: self.service_name.or(other.service_name),
             resource_attributes,
+            endpoint: self.endpoint,
             // A protocol belongs to its endpoint: that of the environment says nothing about an endpoint in code.
             #[cfg(feature = "loki")]
             loki_protocol: self.loki_protocol.or(if self.loki.is_some() { None } else { other.loki_protocol }),

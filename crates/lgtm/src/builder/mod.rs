@@ -1,5 +1,7 @@
 //! The settings in code; `values.rs` says which cannot be. Runs once, at the start.
 
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
+mod receiver;
 mod values;
 
 use std::collections::BTreeMap;
@@ -121,6 +123,29 @@ impl Builder {
     /// or `deployment.environment.name`. Of two with one name the later wins.
     pub fn resource_attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.resource_attributes.push((name.into(), value.into()));
+        self
+    }
+
+    /// One OTLP receiver for logs, traces and metrics, such as a collector or Grafana Cloud's gateway: what `LGTM_ENDPOINT` is in the
+    /// environment. Over HTTP `/v1/logs`, `/v1/traces` and `/v1/metrics` are appended to its path. It is spoken to by gRPC on port 4317, by HTTP
+    /// on port 4318, else by HTTP if it has a path and by gRPC if it has none, unless a protocol is set. What is set for one signal wins.
+    /// Credentials of the environment are not sent to it.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), lgtm::Error> {
+    /// use lgtm::{Compression, Endpoint, Secret};
+    ///
+    /// let gateway = Endpoint::parse("https://otlp-gateway-prod-eu-west-2.grafana.net/otlp").expect("a URL");
+    /// let token = Secret::from_file("/run/secrets/grafana-token").expect("a readable file");
+    /// let gateway = gateway.basic_auth("123456", token).compression(Compression::Gzip);
+    /// let telemetry = lgtm::builder().endpoint(gateway).init()?;
+    /// # drop(telemetry);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
+    pub fn endpoint(mut self, receiver: Endpoint) -> Self {
+        self.settings.endpoint = Some(receiver);
         self
     }
 
@@ -583,12 +608,18 @@ impl Builder {
     /// The settings that count. With `start`, what they say of the development stack is done.
     #[cfg_attr(not(feature = "devstack"), expect(unused_variables, reason = "there is nothing to start"))]
     fn settle(self, start: bool) -> Result<Settled, Error> {
-        let code = Settings {
+        #[cfg_attr(
+            not(any(feature = "loki", feature = "tempo", feature = "mimir")),
+            expect(unused_mut, reason = "there is nothing to send")
+        )]
+        let mut code = Settings {
             log_filter: self.log_filter.map(|text| directives("log_filter", &text)).transpose()?,
             span_filter: self.span_filter.map(|text| directives("span_filter", &text)).transpose()?,
             ..self.settings
         };
         values::refuse_bad_values(&code)?;
+        #[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
+        receiver::spread(&mut code)?;
         let use_environment = self.use_environment;
         let lookup = |name: &str| match &self.variables {
             _ if !use_environment => None,

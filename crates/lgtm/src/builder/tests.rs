@@ -76,6 +76,52 @@ fn a_protocol_with_the_port_of_the_other_one_is_an_error() {
     assert!(error.contains("tempo_protocol") && error.contains("http://tempo:4317"), "{error}");
 }
 
+#[cfg(all(feature = "loki", feature = "tempo", feature = "mimir"))]
+#[test]
+fn one_receiver_takes_every_signal_that_has_no_endpoint_of_its_own() {
+    let endpoint = |url: &str| Endpoint::parse(url).unwrap();
+    let base = |url: &str| builder().variables([("LOKI_URL".into(), "http://loki".into())]).endpoint(endpoint(url));
+    let shown = |builder: Builder| {
+        let config = builder.config().unwrap();
+        ["loki", "loki_protocol", "tempo", "tempo_protocol", "mimir", "mimir_protocol"]
+            .map(|name| config.get(name).map(|setting| format!("{} {}", setting.value, setting.source)))
+            .map(Option::unwrap)
+    };
+    assert_eq!(
+        shown(base("https://gateway/otlp/")),
+        [
+            "https://gateway/otlp/v1/logs code",
+            "otlp, http/protobuf code",
+            "https://gateway/otlp/v1/traces code",
+            "http/protobuf code",
+            "https://gateway/otlp/v1/metrics code",
+            "otlp, http/protobuf code",
+        ]
+    );
+    let by_both = base("http://collector:4317")
+        .loki(endpoint("http://own"))
+        .mimir_protocol(lgtm_mimir::Protocol::Otlp(crate::Protocol::Grpc));
+    assert_eq!(
+        shown(by_both),
+        [
+            "http://own/ code",
+            "push default",
+            "http://collector:4317/ code",
+            "grpc code",
+            "http://collector:4317/ code",
+            "otlp, grpc code",
+        ]
+    );
+    assert!(base("http://c:4317").without_tempo().config().unwrap().get("tempo_protocol").is_none());
+    let push = base("http://user:hunter2@c:4317").loki_protocol(lgtm_loki::Protocol::Push);
+    let said = push.config().unwrap_err().to_string();
+    for part in ["loki_protocol", "Push", "http://c:4317/", "Otlp"] {
+        assert!(said.contains(part) && !said.contains("hunter2"), "{said}");
+    }
+    let wrong = base("http://c:4317").tempo_protocol(crate::Protocol::Http).config().unwrap_err().to_string();
+    assert!(wrong.contains("tempo_protocol") && wrong.contains("4317"), "{wrong}");
+}
+
 #[test]
 fn debug_shows_no_secret() {
     #[cfg(feature = "loki")]
