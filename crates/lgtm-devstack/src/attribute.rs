@@ -213,6 +213,12 @@ impl Attributes {
     }
 }
 
+impl FromIterator<(String, Value)> for Attributes {
+    fn from_iter<T: IntoIterator<Item = (String, Value)>>(pairs: T) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
 impl From<Vec<KeyValue>> for Attributes {
     fn from(pairs: Vec<KeyValue>) -> Self {
         Self(pairs.into_iter().map(|pair| (pair.key, pair.value.map_or(Value::Empty, Value::from))).collect())

@@ -125,6 +125,7 @@ mod in_process;
 mod ingest;
 mod label_text;
 mod limits;
+mod otlp_json;
 mod ports;
 mod read;
 mod routes;

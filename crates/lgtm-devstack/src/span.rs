@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::common::v1::{EntityRef, InstrumentationScope};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1 as otlp;
 
 use crate::attribute::Attributes;
@@ -48,6 +50,41 @@ pub struct Span {
     pub dropped_events: u32,
     /// Links that the sender dropped.
     pub dropped_links: u32,
+    /// What else the resource has; few have it.
+    pub(crate) resource_rest: Option<Arc<ResourceRest>>,
+}
+
+/// What a resource has beside its attributes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ResourceRest {
+    pub(crate) schema_url: String,
+    pub(crate) dropped_attributes: u32,
+    pub(crate) entity_refs: Vec<EntityRef>,
+}
+
+impl ResourceRest {
+    /// Takes it from a resource; `None` if there is nothing.
+    pub(crate) fn take(resource: &mut Resource, schema_url: String) -> Option<Arc<Self>> {
+        let rest = Self {
+            schema_url,
+            dropped_attributes: resource.dropped_attributes_count,
+            entity_refs: std::mem::take(&mut resource.entity_refs),
+        };
+        (rest != Self::default()).then(|| Arc::new(rest))
+    }
+
+    /// An estimate of the memory held, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(|text| size_of::<String>() + heap(text.len())).sum::<usize>();
+        let entity = |entity: &EntityRef| {
+            size_of::<EntityRef>()
+                + heap(entity.schema_url.len())
+                + heap(entity.r#type.len())
+                + texts(&entity.id_keys)
+                + texts(&entity.description_keys)
+        };
+        heap(size_of::<Self>()) + heap(self.schema_url.len()) + self.entity_refs.iter().map(entity).sum::<usize>()
+    }
 }
 
 impl Span {
@@ -55,6 +92,18 @@ impl Span {
     #[must_use]
     pub fn service_name(&self) -> &str {
         self.resource.text("service.name").unwrap_or_default()
+    }
+
+    /// The schema of the resource's attributes, an URL; empty if it was not said.
+    #[must_use]
+    pub fn resource_schema_url(&self) -> &str {
+        self.resource_rest.as_ref().map_or("", |rest| &rest.schema_url)
+    }
+
+    /// Attributes of the resource that the sender dropped.
+    #[must_use]
+    pub fn resource_dropped_attributes(&self) -> u32 {
+        self.resource_rest.as_ref().map_or(0, |rest| rest.dropped_attributes)
     }
 
     /// End minus start; zero if the end lies before the start.
@@ -90,7 +139,13 @@ impl Span {
             dropped_attributes: span.dropped_attributes_count,
             dropped_events: span.dropped_events_count,
             dropped_links: span.dropped_links_count,
+            resource_rest: None,
         }
+    }
+
+    pub(crate) fn with_resource_rest(mut self, rest: &Option<Arc<ResourceRest>>) -> Self {
+        self.resource_rest.clone_from(rest);
+        self
     }
 
     /// An estimate of the memory held, in bytes; shared parts are left out.
@@ -124,6 +179,31 @@ pub struct Scope {
     pub version: String,
     /// Attributes of the scope.
     pub attributes: Attributes,
+    /// Attributes that the sender dropped.
+    pub dropped_attributes: u32,
+    /// The schema of what was sent in this scope, an URL; empty if it was not said.
+    pub schema_url: String,
+}
+
+impl Scope {
+    pub(crate) fn from_otlp(scope: InstrumentationScope, schema_url: String) -> Self {
+        Self {
+            name: scope.name,
+            version: scope.version,
+            attributes: Attributes::from(scope.attributes),
+            dropped_attributes: scope.dropped_attributes_count,
+            schema_url,
+        }
+    }
+
+    /// An estimate of the memory held, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        heap(size_of::<Self>())
+            + heap(self.name.len())
+            + heap(self.version.len())
+            + heap(self.schema_url.len())
+            + self.attributes.size()
+    }
 }
 
 /// An event of a span.
@@ -198,7 +278,20 @@ pub enum SpanKind {
 }
 
 impl SpanKind {
-    fn from_number(number: i32) -> Self {
+    /// The number that OTLP has for it.
+    pub(crate) fn number(self) -> i32 {
+        let kind = match self {
+            Self::Unspecified => otlp::span::SpanKind::Unspecified,
+            Self::Internal => otlp::span::SpanKind::Internal,
+            Self::Server => otlp::span::SpanKind::Server,
+            Self::Client => otlp::span::SpanKind::Client,
+            Self::Producer => otlp::span::SpanKind::Producer,
+            Self::Consumer => otlp::span::SpanKind::Consumer,
+        };
+        kind as i32
+    }
+
+    pub(crate) fn from_number(number: i32) -> Self {
         match otlp::span::SpanKind::try_from(number) {
             Ok(otlp::span::SpanKind::Internal) => Self::Internal,
             Ok(otlp::span::SpanKind::Server) => Self::Server,
@@ -245,7 +338,17 @@ pub enum StatusCode {
 }
 
 impl StatusCode {
-    fn from_number(number: i32) -> Self {
+    /// The number that OTLP has for it.
+    pub(crate) fn number(self) -> i32 {
+        let code = match self {
+            Self::Unset => otlp::status::StatusCode::Unset,
+            Self::Ok => otlp::status::StatusCode::Ok,
+            Self::Error => otlp::status::StatusCode::Error,
+        };
+        code as i32
+    }
+
+    pub(crate) fn from_number(number: i32) -> Self {
         match otlp::status::StatusCode::try_from(number) {
             Ok(otlp::status::StatusCode::Ok) => Self::Ok,
             Ok(otlp::status::StatusCode::Error) => Self::Error,

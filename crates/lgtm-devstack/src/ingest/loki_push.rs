@@ -21,7 +21,7 @@ const MAX_AGE_NS: i64 = 168 * 3600 * SECOND_NS;
 const MAX_FUTURE_NS: i64 = 600 * SECOND_NS;
 const MAX_BEHIND_NEWEST_NS: i64 = 3600 * SECOND_NS;
 const MAX_LINE_BYTES: usize = 256 * 1024;
-const MAX_LABELS: usize = 15;
+pub(crate) const MAX_LABELS: usize = 15;
 const MAX_LABEL_NAME: usize = 1024;
 const MAX_LABEL_VALUE: usize = 2048;
 const MAX_METADATA_BYTES: usize = 64 * 1024;
@@ -30,15 +30,15 @@ const MAX_METADATA_ENTRIES: usize = 128;
 /// How many of the refused entries the answer names.
 const MAX_NAMED: usize = 10;
 
-pub(super) struct Stream {
-    pub(super) labels: Labels,
-    pub(super) entries: Vec<Entry>,
+pub(crate) struct Stream {
+    pub(crate) labels: Labels,
+    pub(crate) entries: Vec<Entry>,
 }
 
-pub(super) struct Entry {
-    pub(super) timestamp_ns: i64,
-    pub(super) line: String,
-    pub(super) structured_metadata: Labels,
+pub(crate) struct Entry {
+    pub(crate) timestamp_ns: i64,
+    pub(crate) line: String,
+    pub(crate) structured_metadata: Labels,
 }
 
 /// `POST /loki/api/v1/push`.
@@ -49,7 +49,7 @@ pub(crate) async fn push(State(shared): State<Shared>, headers: HeaderMap, body:
     }
 }
 
-type Refusal = (StatusCode, String);
+pub(crate) type Refusal = (StatusCode, String);
 
 fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Vec<Stream>, Refusal> {
     let decompression = |error: DecompressError| match error {
@@ -119,13 +119,13 @@ fn from_protobuf(request: PushRequest) -> Result<Vec<Stream>, Refusal> {
 }
 
 #[derive(Deserialize)]
-struct JsonPush {
+pub(crate) struct JsonPush {
     #[serde(default)]
-    streams: Vec<JsonStream>,
+    pub(crate) streams: Vec<JsonStream>,
 }
 
 #[derive(Deserialize)]
-struct JsonStream {
+pub(crate) struct JsonStream {
     stream: Labels,
     #[serde(default)]
     values: Vec<JsonEntry>,
@@ -138,7 +138,7 @@ enum JsonEntry {
     WithMetadata(String, String, Labels),
 }
 
-fn from_json(request: JsonPush) -> Result<Vec<Stream>, Refusal> {
+pub(crate) fn from_json(request: JsonPush) -> Result<Vec<Stream>, Refusal> {
     let mut streams = Vec::with_capacity(request.streams.len());
     for JsonStream { stream, values } in request.streams {
         if let Some(name) = stream.keys().find(|name| !label_text::is_name(name)) {
@@ -181,12 +181,13 @@ fn store(shared: &Shared, streams: Vec<Stream>) -> Response {
 }
 
 /// Stores the valid entries, and says what was wrong with the others.
-pub(super) fn keep(shared: &Shared, streams: Vec<Stream>) -> Result<(), String> {
+pub(crate) fn keep(shared: &Shared, streams: Vec<Stream>) -> Result<(), String> {
     let now_ns = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()
         .and_then(|since| i64::try_from(since.as_nanos()).ok())
         .unwrap_or_default();
+    let any_time = shared.store.takes_any_time();
     let total: usize = streams.iter().map(|stream| stream.entries.len()).sum();
     let mut reasons = Vec::new();
     let mut ignored = 0;
@@ -200,7 +201,8 @@ pub(super) fn keep(shared: &Shared, streams: Vec<Stream>) -> Result<(), String> 
             }
             for entry in stream.entries {
                 let newest_ns = logs.newest_ns(&stream.labels);
-                match check_entry(&entry, now_ns, newest_ns) {
+                let in_time = if any_time { Ok(()) } else { check_time(entry.timestamp_ns, now_ns, newest_ns) };
+                match in_time.and_then(|()| check_entry(&entry)) {
                     Ok(()) => logs.push(&stream.labels, entry.timestamp_ns, entry.line, entry.structured_metadata),
                     Err(reason) => {
                         ignored += 1;
@@ -239,8 +241,7 @@ fn check_labels(labels: &Labels) -> Result<(), String> {
     Ok(())
 }
 
-fn check_entry(entry: &Entry, now_ns: i64, newest_ns: Option<i64>) -> Result<(), String> {
-    let time = entry.timestamp_ns;
+fn check_time(time: i64, now_ns: i64, newest_ns: Option<i64>) -> Result<(), String> {
     if time < now_ns.saturating_sub(MAX_AGE_NS) {
         return Err(format!(
             "entry has timestamp too old: {time}, oldest acceptable timestamp is: {}",
@@ -257,6 +258,10 @@ fn check_entry(entry: &Entry, now_ns: i64, newest_ns: Option<i64>) -> Result<(),
             "entry too far behind, entry timestamp is: {time}, oldest acceptable timestamp is: {oldest}"
         ));
     }
+    Ok(())
+}
+
+fn check_entry(entry: &Entry) -> Result<(), String> {
     if entry.line.len() > MAX_LINE_BYTES {
         return Err(format!(
             "max entry size '{MAX_LINE_BYTES}' bytes exceeded: the line has {} bytes",

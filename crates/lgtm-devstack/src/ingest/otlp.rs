@@ -22,7 +22,7 @@ use crate::attribute::Attributes;
 use crate::compression::{self, DecompressError};
 use crate::devstack::Shared;
 use crate::gate::PartialSuccess;
-use crate::span::{Scope, Span};
+use crate::span::{ResourceRest, Scope, Span};
 
 /// The gRPC service, accepting gzip.
 pub(crate) fn grpc_service(shared: &Shared) -> TraceServiceServer<GrpcTraces> {
@@ -161,18 +161,17 @@ fn store(
     if partial.as_ref().is_none_or(|partial| partial.stored) {
         shared.store.with_traces(|traces| {
             for resource_spans in request.resource_spans {
-                let resource = Arc::new(Attributes::from(resource_spans.resource.unwrap_or_default().attributes));
-                let mut shared_bytes = resource.size();
+                let mut resource = resource_spans.resource.unwrap_or_default();
+                let rest = ResourceRest::take(&mut resource, resource_spans.schema_url);
+                let resource = Arc::new(Attributes::from(resource.attributes));
+                let mut shared_bytes = resource.size() + rest.as_ref().map_or(0, |rest| rest.size());
                 for scope_spans in resource_spans.scope_spans {
                     let scope = scope_spans.scope.unwrap_or_default();
-                    let scope = Arc::new(Scope {
-                        name: scope.name,
-                        version: scope.version,
-                        attributes: Attributes::from(scope.attributes),
-                    });
-                    shared_bytes += scope.name.len() + scope.version.len() + scope.attributes.size();
+                    let scope = Arc::new(Scope::from_otlp(scope, scope_spans.schema_url));
+                    shared_bytes += scope.size();
                     for span in scope_spans.spans {
-                        traces.push(Span::from_otlp(span, &resource, &scope), std::mem::take(&mut shared_bytes));
+                        let span = Span::from_otlp(span, &resource, &scope).with_resource_rest(&rest);
+                        traces.push(span, std::mem::take(&mut shared_bytes));
                     }
                 }
             }

@@ -110,7 +110,7 @@ fn store(
     Ok(ExportLogsServiceResponse { partial_success })
 }
 
-fn streams(request: ExportLogsServiceRequest) -> Vec<Stream> {
+pub(crate) fn streams(request: ExportLogsServiceRequest) -> Vec<Stream> {
     let mut streams = Vec::new();
     for resource_logs in request.resource_logs {
         let resource = Attributes::from(resource_logs.resource.unwrap_or_default().attributes);

@@ -68,7 +68,7 @@ pub(crate) async fn http_metrics(
     }
 }
 
-fn store(
+pub(crate) fn store(
     shared: &Shared,
     request: ExportMetricsServiceRequest,
     partial: Option<PartialSuccess>,

@@ -156,6 +156,7 @@ pub(super) fn store(shared: &Shared, request: WriteRequest) -> Vec<String> {
         .and_then(|since| i64::try_from(since.as_millis()).ok())
         .unwrap_or_default()
         .saturating_add(MAX_FUTURE_MS);
+    let latest_ms = if shared.store.takes_any_time() { i64::MAX } else { latest_ms };
     let mut problems = Vec::new();
     shared.store.with_metrics(|metrics| {
         for metadata in request.metadata {

@@ -88,8 +88,10 @@ pub(crate) fn now_ns() -> i64 {
 
 /// A time as Loki takes it, in nanoseconds since 1970.
 pub(crate) fn loki_time(text: &str) -> Option<i64> {
-    if text.contains('.') {
-        return seconds(text, 1e9);
+    if text.contains('.')
+        && let Some(time) = seconds(text, 1e9)
+    {
+        return Some(time);
     }
     match text.parse::<i64>() {
         // Up to ten digits are seconds, as in Loki.
@@ -118,6 +120,7 @@ mod tests {
         assert_eq!(loki_time("1700000000"), Some(1_700_000_000_000_000_000));
         assert_eq!(loki_time("1700000000.5"), Some(1_700_000_000_500_000_000));
         assert_eq!(loki_time("2023-11-14T22:13:20Z"), Some(1_700_000_000_000_000_000));
+        assert_eq!(loki_time("2023-11-14T23:13:20.123456789+01:00"), Some(1_700_000_000_123_456_789));
         assert_eq!(loki_time("yesterday"), None);
     }
 

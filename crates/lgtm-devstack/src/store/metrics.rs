@@ -1,5 +1,8 @@
 //! Series with samples and exemplars; one queue over all of them tells the oldest arrival.
 
+#[cfg(feature = "window")]
+mod any_order;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -163,6 +166,9 @@ pub(crate) struct MetricStore {
     exemplars: SignalCounts,
     histograms: SignalCounts,
     held_bytes: u64,
+    /// Whether what is older than the newest of its series is taken, as an import wants it.
+    #[cfg(feature = "window")]
+    pub(super) any_order: bool,
 }
 
 impl MetricStore {
@@ -178,6 +184,8 @@ impl MetricStore {
             exemplars: SignalCounts::default(),
             histograms: SignalCounts::default(),
             held_bytes: 0,
+            #[cfg(feature = "window")]
+            any_order: false,
         }
     }
 
@@ -264,6 +272,10 @@ impl MetricStore {
     pub(crate) fn push_histogram(&mut self, labels: &Labels, histogram: Histogram) -> Result<(), SampleError> {
         if let Some(newest) = self.series.get(labels).and_then(|data| data.histograms.back()) {
             if histogram.timestamp < newest.timestamp {
+                #[cfg(feature = "window")]
+                if self.any_order {
+                    return self.insert_histogram(labels, histogram);
+                }
                 self.histograms.rejected += 1;
                 return Err(SampleError::OutOfOrder);
             }
@@ -293,6 +305,10 @@ impl MetricStore {
     pub(crate) fn push_sample(&mut self, labels: &Labels, sample: Sample) -> Result<(), SampleError> {
         if let Some(newest) = self.series.get(labels).and_then(|data| data.samples.back()) {
             if sample.timestamp_ms < newest.timestamp_ms {
+                #[cfg(feature = "window")]
+                if self.any_order {
+                    return self.insert_sample(labels, sample);
+                }
                 self.samples.rejected += 1;
                 return Err(SampleError::OutOfOrder);
             }
@@ -325,6 +341,11 @@ impl MetricStore {
         if let Some(newest) = self.series.get(labels).and_then(|data| data.exemplars.back()) {
             if exemplar == *newest {
                 self.exemplars.duplicates += 1;
+                return Ok(());
+            }
+            #[cfg(feature = "window")]
+            if self.any_order && exemplar.timestamp_ms <= newest.timestamp_ms {
+                self.insert_exemplar(labels, exemplar);
                 return Ok(());
             }
             if exemplar.timestamp_ms < newest.timestamp_ms {

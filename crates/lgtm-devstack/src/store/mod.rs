@@ -1,6 +1,8 @@
 //! What arrived, in bounded memory: one part a signal and one for the requests, each with its own limit in bytes.
 //! The server's threads write; any thread reads, and can wait for a condition without polling.
 
+#[cfg(feature = "window")]
+mod import;
 mod logs;
 mod metrics;
 #[cfg(feature = "window")]
@@ -23,6 +25,8 @@ pub use logs::LogEntry;
 pub use metrics::{Exemplar, MetricMetadata, MetricType, Sample, Series};
 pub use requests::{Answer, ReceivedRequest};
 
+#[cfg(feature = "window")]
+pub(crate) use import::{Import, Imported};
 pub(crate) use logs::LogStore;
 #[cfg(feature = "window")]
 pub(crate) use logs::{Line, LineFacts};
@@ -49,6 +53,9 @@ pub type Labels = BTreeMap<String, String>;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Set on the handle by which an import stores.
+    #[cfg(feature = "window")]
+    import: Option<Arc<Import>>,
 }
 
 struct Inner {
@@ -79,6 +86,8 @@ impl Store {
                 changed: Condvar::new(),
                 changed_async: watch::channel(0).0,
             }),
+            #[cfg(feature = "window")]
+            import: None,
         }
     }
 
@@ -98,6 +107,14 @@ impl Store {
     #[must_use]
     pub fn trace(&self, trace_id: &str) -> Vec<Arc<Span>> {
         self.inner.traces.lock().trace(trace_id)
+    }
+
+    /// One trace as an `ExportTraceServiceRequest` in OTLP's JSON encoding, as any OTLP receiver takes it; `None` if no span of it is held.
+    /// Everything that the spans have is in it; one that was sent again as it was is there once. `trace_id` is hexadecimal, in either case.
+    #[must_use]
+    pub fn trace_otlp_json(&self, trace_id: &str) -> Option<String> {
+        let spans = self.trace(trace_id);
+        (!spans.is_empty()).then(|| crate::otlp_json::write(&spans))
     }
 
     /// All series with their samples and exemplars, sorted by labels.
@@ -213,21 +230,73 @@ impl Store {
     }
 
     pub(crate) fn with_logs<T>(&self, change: impl FnOnce(&mut LogStore) -> T) -> T {
-        let result = change(&mut self.inner.logs.lock());
+        let result = {
+            let mut logs = self.inner.logs.lock();
+            #[cfg(feature = "window")]
+            let before = logs.counts();
+            let result = change(&mut logs);
+            #[cfg(feature = "window")]
+            if let Some(import) = &self.import {
+                import.add(|imported| &mut imported.logs, before, logs.counts());
+            }
+            result
+        };
         self.notify();
         result
     }
 
     pub(crate) fn with_traces<T>(&self, change: impl FnOnce(&mut TraceStore) -> T) -> T {
-        let result = change(&mut self.inner.traces.lock());
+        let result = {
+            let mut traces = self.inner.traces.lock();
+            #[cfg(feature = "window")]
+            let before = traces.counts();
+            let result = change(&mut traces);
+            #[cfg(feature = "window")]
+            if let Some(import) = &self.import {
+                import.add(|imported| &mut imported.spans, before, traces.counts());
+            }
+            result
+        };
         self.notify();
         result
     }
 
     pub(crate) fn with_metrics<T>(&self, change: impl FnOnce(&mut MetricStore) -> T) -> T {
-        let result = change(&mut self.inner.metrics.lock());
+        let result = {
+            let mut metrics = self.inner.metrics.lock();
+            #[cfg(feature = "window")]
+            let counts =
+                |store: &MetricStore| [store.samples_counts(), store.exemplars_counts(), store.histograms_counts()];
+            #[cfg(feature = "window")]
+            let before = counts(&metrics);
+            #[cfg(feature = "window")]
+            {
+                metrics.any_order = self.import.is_some();
+            }
+            let result = change(&mut metrics);
+            #[cfg(feature = "window")]
+            if let Some(import) = &self.import {
+                let kinds: [fn(&mut Imported) -> &mut SignalCounts; 3] = [
+                    |imported| &mut imported.samples,
+                    |imported| &mut imported.exemplars,
+                    |imported| &mut imported.histograms,
+                ];
+                for ((of, before), after) in kinds.into_iter().zip(before).zip(counts(&metrics)) {
+                    import.add(of, before, after);
+                }
+            }
+            result
+        };
         self.notify();
         result
+    }
+
+    /// Whether items of any time are taken: true for an import.
+    pub(crate) fn takes_any_time(&self) -> bool {
+        #[cfg(feature = "window")]
+        return self.import.is_some();
+        #[cfg(not(feature = "window"))]
+        false
     }
 
     pub(crate) fn record_request(&self, request: ReceivedRequest) {

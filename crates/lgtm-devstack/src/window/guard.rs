@@ -56,7 +56,24 @@ fn refusal(request: &Request<Body>) -> Option<Refusal> {
         let message = "a page of another site asks; only the window's own page may".to_owned();
         return Some(Refusal::new(StatusCode::FORBIDDEN, message));
     }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return changing_refusal(request, host, site);
+    }
     None
+}
+
+/// What changes something is taken from the window's own page alone, and from what is no page. A page of another port is the same site,
+/// not the same origin; a browser that sends neither header cannot be told from a program, which is why the content type is looked at too.
+fn changing_refusal(request: &Request<Body>, host: &str, site: &str) -> Option<Refusal> {
+    let origin = request.headers().get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
+    let is_own = |origin: &str| origin.strip_prefix("http://").is_some_and(|of| of.eq_ignore_ascii_case(host));
+    if matches!(site, "" | "same-origin" | "none") && origin.is_none_or(is_own) {
+        return None;
+    }
+    let origin = origin.unwrap_or("another");
+    let message =
+        format!("a page of the origin {origin:?} asks for a change; accepted is the window's own, http://{host}");
+    Some(Refusal::new(StatusCode::FORBIDDEN, message))
 }
 
 /// True for `localhost`, names under it, and addresses, with or without a port.

@@ -6,13 +6,16 @@
 //!                                    └─ query.rs (parameters) ─┬─ overview.rs, service_map.rs
 //!                                                              ├─ logs.rs, live.rs      ../fields.rs: what a line says of itself
 //!                                                              ├─ traces.rs, trace.rs   tree.rs, critical_path.rs
-//!                                                              └─ metrics.rs, metric.rs increase.rs, heat.rs
+//!                                                              ├─ metrics.rs, metric.rs increase.rs, heat.rs
+//!                                                              └─ export.rs, import/    files: what is held, and what was saved
 //! ```
 
 mod assets;
 mod critical_path;
+mod export;
 mod guard;
 mod heat;
+mod import;
 mod increase;
 mod latency;
 mod live;
@@ -29,13 +32,13 @@ mod tree;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::devstack::Shared;
 use crate::fields;
 
 /// The paths of the page's own views: the page reads the rest of the address itself.
-const VIEWS: [&str; 9] = [
+const VIEWS: [&str; 10] = [
     "/",
     "/logs",
     "/logs/{entry}",
@@ -45,6 +48,7 @@ const VIEWS: [&str; 9] = [
     "/metrics",
     "/metrics/{metric}",
     "/map",
+    "/import",
 ];
 
 /// The routes of the window's listener.
@@ -52,14 +56,18 @@ pub(crate) fn routes(shared: &Shared) -> Router {
     let api = Router::new()
         .route("/overview", get(overview::overview))
         .route("/logs", get(logs::list))
+        .route("/logs/jsonl", get(export::found_lines))
         .route("/logs/{entry}", get(logs::one))
         .route("/live", get(live::live))
         .route("/traces", get(traces::list))
+        .route("/traces/jsonl", get(export::found_traces))
         .route("/traces/{trace}", get(trace::one))
+        .route("/traces/{trace}/otlp", get(export::one_trace))
         .route("/services", get(overview::services))
         .route("/service-map", get(service_map::service_map))
         .route("/metrics", get(metrics::list))
         .route("/metrics/{metric}", get(metric::one))
+        .route("/import", post(import::import))
         .fallback(query::no_such_path)
         .with_state(shared.clone());
     let mut routes = Router::new().nest("/api/v1", api).route("/ready", get(async || "ready\n"));

@@ -69,6 +69,18 @@ impl Query {
         Self(pairs.filter(|(_, value)| !value.is_empty()).collect())
     }
 
+    /// The same with one value of this parameter, whatever it had.
+    pub(super) fn with(&self, name: &str, value: String) -> Self {
+        let mut query = self.without(name);
+        query.0.push((name.to_owned(), value));
+        query
+    }
+
+    /// The same without this parameter.
+    pub(super) fn without(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|(key, _)| key != name).cloned().collect())
+    }
+
     /// Refuses parameters that are not among `accepted`: one that is misspelt would filter nothing.
     pub(super) fn only(&self, accepted: &[&[&str]]) -> Result<(), Refusal> {
         let known = |name: &str| accepted.iter().any(|names| names.contains(&name));

@@ -28,21 +28,28 @@ pub(super) async fn one(
     query: Query,
 ) -> Result<Json<JsonValue>, Refusal> {
     query.only(&[])?;
-    let id = trace.to_ascii_lowercase();
-    if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Refusal::not_found(format!("trace {trace:?}: accepted are 32 hexadecimal digits")));
-    }
+    let id = id_of(&trace)?;
     let spans = shared.store.trace(&id);
     let lines = lines_of(&shared, &id);
     if spans.is_empty() {
         let why = if lines.is_empty() { "" } else { "; log lines of it are held, see /logs?trace=" };
-        return Err(Refusal::not_found(format!(
-            "trace {id} is not held: it has not arrived, was not sampled, or was evicted{why}"
-        )));
+        return Err(not_held(&id, why));
     }
     let tree = Tree::grow(&spans);
     let links_here = links_to(&shared, &id);
     Ok(Json(answer(&id, &tree, &lines, &links_here)))
+}
+
+/// The id in lower case.
+pub(super) fn id_of(trace: &str) -> Result<String, Refusal> {
+    if trace.len() != 32 || !trace.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Refusal::not_found(format!("trace {trace:?}: accepted are 32 hexadecimal digits")));
+    }
+    Ok(trace.to_ascii_lowercase())
+}
+
+pub(super) fn not_held(id: &str, why: &str) -> Refusal {
+    Refusal::not_found(format!("trace {id} is not held: it has not arrived, was not sampled, or was evicted{why}"))
 }
 
 /// The log lines of a trace, in the order of time.

@@ -17,3 +17,7 @@ mod script;
 mod tempo;
 #[cfg(feature = "window")]
 mod window;
+#[cfg(feature = "window")]
+mod window_export;
+#[cfg(feature = "window")]
+mod window_import;
