@@ -26,7 +26,7 @@ async function licences() {
 
 async function files() {
   const outcome = await build({
-    entryPoints: [join(here, "src/window.tsx"), join(here, "src/window.css")],
+    entryPoints: [join(here, "src/window.tsx"), join(here, "src/theme.ts"), join(here, "src/window.css")],
     bundle: true,
     minify: true,
     write: false,
@@ -43,6 +43,7 @@ async function files() {
   return {
     "index.html": await readFile(join(here, "src/index.html"), "utf8"),
     "icon.svg": await readFile(join(here, "src/icon.svg"), "utf8"),
+    "theme.js": built("theme.js"),
     "window.js": built("window.js"),
     "window.css": built("window.css"),
     "licences.txt": await licences(),

@@ -365,10 +365,10 @@ pub struct SignalCounts {
     pub held: u64,
     /// Estimated memory of what is held, in bytes.
     pub held_bytes: u64,
-    /// Dropped to stay under the limit, oldest first.
+    /// Dropped to stay under the limit, the first to arrive first, whatever their own times.
     pub evicted: u64,
     /// Ignored as repetitions: a log entry with the time and text of another of its stream, a sample or exemplar
-    /// equal to the newest of its series. Spans that come twice are kept twice.
+    /// equal to the newest of its series. Spans that come twice are kept twice, but for those that a file brings to the window again.
     pub duplicates: u64,
     /// Refused, by validation.
     pub rejected: u64,

@@ -102,6 +102,12 @@ impl TraceStore {
         self.counts.rejected += number;
     }
 
+    /// Counts spans that were not stored, because an import found them here.
+    #[cfg(feature = "window")]
+    pub(crate) fn repeat(&mut self, number: u64) {
+        self.counts.duplicates += number;
+    }
+
     /// Stores a span; `shared_bytes` is the memory of parts that it is the first to hold.
     pub(crate) fn push(&mut self, span: Span, shared_bytes: usize) {
         let number_of_span = self.next_number();

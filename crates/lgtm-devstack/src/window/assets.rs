@@ -19,7 +19,7 @@ const PAGE: Asset = Asset {
     gzip: include_bytes!("../../window/assets/index.html.gz"),
 };
 
-const ASSETS: [Asset; 4] = [
+const ASSETS: [Asset; 5] = [
     Asset {
         name: "window.js",
         content_type: "text/javascript; charset=utf-8",
@@ -29,6 +29,11 @@ const ASSETS: [Asset; 4] = [
         name: "window.css",
         content_type: "text/css; charset=utf-8",
         gzip: include_bytes!("../../window/assets/window.css.gz"),
+    },
+    Asset {
+        name: "theme.js",
+        content_type: "text/javascript; charset=utf-8",
+        gzip: include_bytes!("../../window/assets/theme.js.gz"),
     },
     Asset { name: "icon.svg", content_type: "image/svg+xml", gzip: include_bytes!("../../window/assets/icon.svg.gz") },
     Asset {
@@ -85,9 +90,10 @@ mod tests {
         for (asset, part) in [
             (&PAGE, "<script src=\"/assets/window.js\""),
             (&ASSETS[0], "EventSource"),
-            (&ASSETS[1], "prefers-color-scheme"),
-            (&ASSETS[2], "<svg"),
-            (&ASSETS[3], "Permission is hereby granted"),
+            (&ASSETS[1], "light-dark("),
+            (&ASSETS[2], "dataset.theme"),
+            (&ASSETS[3], "<svg"),
+            (&ASSETS[4], "Permission is hereby granted"),
         ] {
             let plain = compression::gzip(asset.gzip, MAX_BYTES).unwrap();
             assert!(String::from_utf8(plain).unwrap().contains(part), "{}: {part}", asset.name);

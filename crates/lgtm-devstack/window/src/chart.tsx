@@ -5,11 +5,13 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import type { Bound, Exemplar, Heat, Metric } from "./api";
 import { clock, measured } from "./format";
-import { useTheme } from "./ui";
+import { shownTheme, useTheme } from "./ui";
 
-/** The value of a variable of the style sheet, which differs by theme. */
+/** The value of a variable of the style sheet in the theme that is shown. */
 export function colour(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const value = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const [, light, dark] = /^light-dark\(([^,]+),([^,]+)\)$/.exec(value) ?? [];
+  return (shownTheme() === "dark" ? (dark ?? value) : (light ?? value)).trim();
 }
 
 export const LINE_COLOURS = 12;

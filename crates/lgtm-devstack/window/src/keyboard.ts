@@ -16,7 +16,7 @@ export interface Keys {
 const stack: Keys[] = [];
 let afterG = false;
 
-const VIEWS: Record<string, string> = { o: "/", l: "/logs", t: "/traces", m: "/metrics", s: "/map" };
+const VIEWS: Record<string, string> = { o: "/", l: "/logs", t: "/traces", m: "/metrics", s: "/map", i: "/import" };
 
 /** Gives the keys to a view while it is shown; the one that came last has them. */
 export function useKeys(keys: Keys): void {

@@ -197,13 +197,16 @@ export function useNarrow(): boolean {
   return narrow;
 }
 
+/** The theme that is shown now: the one that was chosen, else the system's. */
+export function shownTheme(): string {
+  return document.documentElement.dataset["theme"] ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+}
+
 /** The theme that is shown; changes with the switch and with the system. */
 export function useTheme(): string {
-  const present = () =>
-    document.documentElement.dataset["theme"] ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  const [theme, show] = useState(present);
+  const [theme, show] = useState(shownTheme);
   useEffect(() => {
-    const listener = () => show(present());
+    const listener = () => show(shownTheme());
     const media = matchMedia("(prefers-color-scheme: dark)");
     media.addEventListener("change", listener);
     addEventListener("theme", listener);

@@ -7,20 +7,23 @@ import { useAnswer } from "./api";
 import { listen } from "./keyboard";
 import { begin, useChange, useLive } from "./live";
 import { bytes, count } from "./format";
-import { learnServices } from "./ui";
+import { learnServices, useNarrow } from "./ui";
 import { OverviewPage } from "./pages/overview";
 import { LogsPage } from "./pages/logs";
 import { TracesPage } from "./pages/traces";
 import { TracePage } from "./pages/trace";
 import { MetricsPage } from "./pages/metrics";
 import { MapPage } from "./pages/map";
+import { ImportPage } from "./pages/import";
+import { takeDrops, useDropping } from "./files";
 
-const VIEWS: [path: string, name: string, key: string][] = [
+const VIEWS: [path: string, name: string, key: string, short?: string][] = [
   ["/", "Overview", "o"],
   ["/logs", "Logs", "l"],
   ["/traces", "Traces", "t"],
   ["/metrics", "Metrics", "m"],
-  ["/map", "Service map", "s"],
+  ["/map", "Service map", "s", "Map"],
+  ["/import", "Import", "i"],
 ];
 
 type Theme = "auto" | "light" | "dark";
@@ -73,7 +76,7 @@ function StoreState(): JSX.Element {
         <span
           key={name}
           class={evicted > 0 ? "evicting" : ""}
-          title={`${count(held)} ${name} held in ${bytes(size)} of ${bytes(limit)}; ${count(evicted)} of the oldest were evicted`}
+          title={`${count(held)} ${name} held in ${bytes(size)} of ${bytes(limit)}; ${count(evicted)} were evicted, in the order in which they arrived`}
         >
           <b>{count(held)}</b> {name}
           {evicted > 0 ? <em> ({count(evicted)} evicted)</em> : null}
@@ -93,7 +96,7 @@ function Help({ close }: { close(): void }): JSX.Element {
     ["esc", "leave the field, close the details, go back"],
     ["/", "search"],
     ["h l, left right", "close and open a branch of a trace"],
-    ["g then o l t m s", "overview, logs, traces, metrics, service map"],
+    ["g then o l t m s i", "overview, logs, traces, metrics, service map, import"],
     ["?", "this help"],
   ];
   return (
@@ -131,6 +134,8 @@ function View(): JSX.Element {
       return item ? <TracePage key={item} trace={item} span={inner ?? null} address={address} /> : <TracesPage address={address} />;
     case "metrics":
       return <MetricsPage address={address} metric={item ?? null} />;
+    case "import":
+      return <ImportPage />;
     default:
       return <MapPage address={address} />;
   }
@@ -139,6 +144,8 @@ function View(): JSX.Element {
 function Window(): JSX.Element {
   const { path } = useAddress();
   const [helping, help] = useState(false);
+  const dropping = useDropping();
+  const narrow = useNarrow();
   useEffect(() => listen(() => help(true)), []);
   const view = VIEWS.filter(([to]) => path === to || path.startsWith(`${to}/`)).at(-1) ?? VIEWS[0]!;
   useEffect(() => {
@@ -160,9 +167,9 @@ function Window(): JSX.Element {
           <img src="/assets/icon.svg" alt="" width="22" height="22" /> <span>lgtm</span>
         </a>
         <nav aria-label="views">
-          {VIEWS.map(([to, name, key]) => (
+          {VIEWS.map(([to, name, key, short]) => (
             <a key={to} href={to} aria-current={view[0] === to ? "page" : undefined} title={`g ${key}`}>
-              {name}
+              {narrow ? (short ?? name) : name}
             </a>
           ))}
         </nav>
@@ -175,12 +182,13 @@ function Window(): JSX.Element {
       <main id="content" tabIndex={-1}>
         <View />
       </main>
+      {dropping ? <div class="dropping">Drop files to import them</div> : null}
       {helping ? <Help close={() => help(false)} /> : null}
     </div>
   );
 }
 
-applyTheme(storedTheme());
 followLinks();
+takeDrops();
 begin();
 render(<Window />, document.getElementById("window")!);

@@ -11,6 +11,7 @@ use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, MutexGuard};
@@ -34,6 +35,8 @@ pub(crate) struct Browser {
     driver: Child,
     /// Port of the driver and name of the session, to end the browser also where a test fails.
     session: (u16, String),
+    /// Its profile, what it downloads, and what it leaves behind.
+    folder: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -42,10 +45,10 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// The driver and its port; `None` if it ends before it says that.
-async fn start_driver(program: &Path) -> Option<(Child, u16)> {
+/// The driver and its port; `None` if it ends before it says that. It and its browser have their temporary files in `folder`.
+async fn start_driver(program: &Path, folder: &Path) -> Option<(Child, u16)> {
     let mut command = Command::new(program);
-    command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    command.env("TMPDIR", folder).arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let mut driver = command.spawn().unwrap();
     let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
     let port = async {
@@ -73,10 +76,11 @@ impl Browser {
             return None;
         };
         let turn = TURN.lock().await;
+        let folder = tempfile::tempdir().unwrap();
         // It takes one free port for both families of addresses, which in one of them may be taken: then it ends.
         let mut started = None;
         for _ in 0..5 {
-            started = start_driver(&driver).await;
+            started = start_driver(&driver, folder.path()).await;
             if started.is_some() {
                 break;
             }
@@ -86,7 +90,9 @@ impl Browser {
             "binary": chromium,
             // Tests run as root in containers, where Chromium's sandbox cannot be made.
             "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,860",
-                "--force-color-profile=srgb", "--hide-scrollbars=false"],
+                "--force-color-profile=srgb", "--hide-scrollbars=false",
+                format!("--user-data-dir={}", folder.path().join("profile").display())],
+            "prefs": { "download.default_directory": folder.path().join("downloads"), "download.prompt_for_download": false },
         });
         if size == Size::Telephone {
             let metrics = json!({ "width": 360, "height": 740, "pixelRatio": 2.0, "touch": true });
@@ -101,7 +107,7 @@ impl Browser {
             .await
             .unwrap();
         let session = (port, client.session_id().await.unwrap().unwrap_or_default());
-        Some(Self { client, base: base.to_owned(), driver, session, _turn: turn })
+        Some(Self { client, base: base.to_owned(), driver, session, folder, _turn: turn })
     }
 
     pub(crate) async fn open(&self, path: &str) {
@@ -168,6 +174,48 @@ impl Browser {
         }
     }
 
+    /// Chooses files in a field for them, as a person does who knows where they are.
+    pub(crate) async fn choose(&self, selector: &str, name: &str, content: &[u8]) {
+        let file = self.folder.path().join(name);
+        std::fs::write(&file, content).unwrap();
+        self.client.find(Locator::Css(selector)).await.unwrap().send_keys(file.to_str().unwrap()).await.unwrap();
+    }
+
+    /// Waits for a file that is being downloaded; gives its content and takes it away.
+    pub(crate) async fn downloaded(&self, name: &str) -> String {
+        let folder = self.folder.path().join("downloads");
+        let waiting = async {
+            loop {
+                let files: Vec<String> = std::fs::read_dir(&folder)
+                    .map(|files| files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect())
+                    .unwrap_or_default();
+                let content = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+                // Its name is taken, empty, while another file is written.
+                if !content.is_empty() && !files.iter().any(|file| file.ends_with(".crdownload")) {
+                    return content;
+                }
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+        };
+        let content = tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("{name} never came"));
+        std::fs::remove_file(folder.join(name)).unwrap();
+        content
+    }
+
+    /// Has the browser refuse to load what these addresses match; nothing by none.
+    pub(crate) async fn block(&self, addresses: &[&str]) {
+        for (command, parameters) in
+            [("Network.enable", json!({})), ("Network.setBlockedURLs", json!({ "urls": addresses }))]
+        {
+            self.client.issue_cmd(DevTools { command, parameters }).await.unwrap();
+        }
+    }
+
+    /// Forgets what the browser has complained of until now.
+    pub(crate) async fn forget_complaints(&self) {
+        self.client.issue_cmd(BrowserLog).await.unwrap();
+    }
+
     /// A picture, if pictures are wanted.
     pub(crate) async fn shoot(&self, name: &str) {
         let Some(folder) = std::env::var_os("LGTM_WINDOW_SHOTS") else { return };
@@ -188,10 +236,10 @@ impl Browser {
         let severe: Vec<&Value> = said.as_array().unwrap().iter().filter(|entry| entry["level"] == "SEVERE").collect();
         self.close();
         self.driver.kill().await.unwrap();
-        // An API that says "not found" is part of some tests.
+        // An API that refuses is part of some tests.
         let severe: Vec<_> = severe
             .into_iter()
-            .filter(|entry| !entry["message"].as_str().unwrap_or_default().contains("status of 40"))
+            .filter(|entry| !entry["message"].as_str().unwrap_or_default().contains("status of 4"))
             .collect();
         assert!(severe.is_empty(), "{severe:#?}");
     }
@@ -225,5 +273,22 @@ impl WebDriverCompatibleCommand for BrowserLog {
 
     fn method_and_body(&self, _request: &url::Url) -> (http::Method, Option<String>) {
         (http::Method::POST, Some(json!({ "type": "browser" }).to_string()))
+    }
+}
+
+/// Chromium's own command for one of its developer tools.
+#[derive(Debug)]
+struct DevTools {
+    command: &'static str,
+    parameters: Value,
+}
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _request: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({ "cmd": self.command, "params": self.parameters }).to_string()))
     }
 }

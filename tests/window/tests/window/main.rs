@@ -12,6 +12,7 @@
 #![allow(clippy::print_stderr, reason = "what was skipped is said")]
 
 mod browser;
+mod carry;
 mod contrast;
 mod pages;
 mod scale;

@@ -20,6 +20,7 @@ fn pages() -> Vec<(&'static str, String, &'static str, &'static str)> {
         ("histogram", "/metrics/shop_order_duration_seconds".to_owned(), ".legend", "median"),
         ("counter", "/metrics/shop_orders_total?by=outcome".to_owned(), ".legend", "outcome=refused"),
         ("map", "/map".to_owned(), ".node-name", "postgresql"),
+        ("import", "/import".to_owned(), ".drop", "Choose files"),
     ]
 }
 
@@ -76,6 +77,7 @@ async fn a_stack_without_anything_says_on_each_page_what_would_be_there() {
         ("/traces", "No span has arrived"),
         ("/metrics", "No sample has arrived"),
         ("/map", "No span in this time"),
+        ("/import", "Nothing was imported yet"),
         ("/traces/0123456789abcdef0123456789abcdef", "This trace is not here"),
     ] {
         browser.open(address).await;

@@ -155,6 +155,8 @@ async fn everything_is_reached_by_the_keyboard_alone() {
     browser.until("location.pathname === '/metrics/shop_stock'").await;
     browser.press("gs").await;
     browser.until_text(".node-name", "storefront").await;
+    browser.press("gi").await;
+    browser.until("location.pathname === '/import' && document.querySelector('input[type=file]')").await;
     browser.press("?").await;
     browser.until("document.querySelector('dialog[open]')").await;
     browser.press("\u{1b}").await;
@@ -193,5 +195,29 @@ async fn the_theme_is_switched_and_kept() {
     browser.open("/traces").await;
     browser.until_text("button.theme", "dark").await;
     assert_eq!(browser.ask(ground).await, dark);
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn the_chosen_theme_is_there_before_the_page_is() {
+    let stack = shop::stack();
+    let Some(browser) = Browser::start(&stack.window_url(), Size::Desk).await else { return };
+    browser.open("/logs").await;
+    browser.until("document.querySelector('button.theme')").await;
+    let ground = "getComputedStyle(document.body).backgroundColor";
+    browser.ask("localStorage.setItem('theme', 'dark')").await;
+    browser.open("/logs").await;
+    browser.until_text("button.theme", "dark").await;
+    let dark = browser.ask(ground).await;
+    // What is drawn first: the page's script has not run.
+    browser.block(&["*/assets/window.js"]).await;
+    browser.open("/logs").await;
+    assert_eq!(browser.ask("document.querySelector('button')").await, json!(null));
+    assert_eq!(browser.ask(ground).await, dark);
+    browser.ask("localStorage.setItem('theme', 'light')").await;
+    browser.open("/logs").await;
+    assert_ne!(browser.ask(ground).await, dark);
+    browser.block(&[]).await;
+    browser.forget_complaints().await;
     browser.end().await;
 }

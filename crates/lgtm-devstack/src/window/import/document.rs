@@ -113,14 +113,13 @@ fn store_spans(shared: &Shared, groups: Vec<ResourceSpans>, outcome: &mut Outcom
     drop(known);
     shared.store.with_traces(|traces| {
         traces.reject(refused);
+        traces.repeat(are_new.iter().filter(|is_new| !**is_new).count() as u64);
         // What the first span of a resource holds is charged to the first that is stored.
         let mut shared_bytes = 0;
         for ((span, bytes), is_new) in spans.into_iter().zip(are_new) {
             shared_bytes += bytes;
             if is_new {
                 traces.push(Arc::unwrap_or_clone(span), std::mem::take(&mut shared_bytes));
-            } else {
-                outcome.repeated_spans += 1;
             }
         }
     });

@@ -24,8 +24,6 @@ pub(super) struct Outcome {
     problems: Vec<(u64, String)>,
     refused_lines: u64,
     last_refused: u64,
-    /// Spans that were there already: the store would keep them twice.
-    pub(super) repeated_spans: u64,
     traces: BTreeSet<String>,
     has_more_traces: bool,
     /// The times of the oldest and of the newest log line.
@@ -72,10 +70,10 @@ impl Outcome {
     }
 
     pub(super) fn json(&self, imported: &Imported) -> Value {
-        let counts = |counts: SignalCounts, more_repeated: u64| {
+        let counts = |counts: SignalCounts| {
             json!({
                 "taken": counts.received,
-                "repeated": counts.duplicates + more_repeated,
+                "repeated": counts.duplicates,
                 "refused": counts.rejected,
                 "evicted": counts.evicted,
             })
@@ -84,11 +82,11 @@ impl Outcome {
             self.problems.iter().map(|(line, reason)| json!({ "line": line, "reason": reason })).collect();
         json!({
             "documents": self.documents,
-            "spans": counts(imported.spans, self.repeated_spans),
-            "logs": counts(imported.logs, 0),
-            "samples": counts(imported.samples, 0),
-            "exemplars": counts(imported.exemplars, 0),
-            "histograms": counts(imported.histograms, 0),
+            "spans": counts(imported.spans),
+            "logs": counts(imported.logs),
+            "samples": counts(imported.samples),
+            "exemplars": counts(imported.exemplars),
+            "histograms": counts(imported.histograms),
             "refused_lines": self.refused_lines,
             "problems": problems,
             "traces": self.traces,

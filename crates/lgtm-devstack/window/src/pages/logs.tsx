@@ -104,6 +104,9 @@ export function LogsPage({ address, entry }: { address: Address; entry: string |
             {plural(missed, "line")} came too fast to be followed: read anew
           </button>
         ) : null}
+        <a class="button small" href={`/api/v1/logs/jsonl${filter === "" ? "" : `?${filter}`}`} download title="all lines found, oldest first, one JSON object a line">
+          Export JSON lines
+        </a>
       </div>
       <div class="panes">
         <List

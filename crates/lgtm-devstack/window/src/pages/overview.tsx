@@ -138,7 +138,7 @@ function Errors({ overview }: { overview: Overview }): JSX.Element {
 function Losses({ overview }: { overview: Overview }): JSX.Element {
   const { dropped, store } = overview;
   const rejected = store.logs.rejected + store.spans.rejected + store.samples.rejected + store.exemplars.rejected + store.histograms.rejected;
-  const evicted = store.logs.evicted + store.spans.evicted + store.samples.evicted;
+  const evicted = store.logs.evicted + store.spans.evicted + store.samples.evicted + store.exemplars.evicted + store.histograms.evicted;
   return (
     <section>
       <h2>Lost</h2>
@@ -171,7 +171,7 @@ function Losses({ overview }: { overview: Overview }): JSX.Element {
         </div>
       )}
       {rejected > 0 ? <p class="is-error">{plural(rejected, "item")} refused here: they were not valid; what was wrong was answered to the sender</p> : null}
-      {evicted > 0 ? <p class="is-warning">{plural(evicted, "item")} evicted here to stay within memory: the views show what came since</p> : null}
+      {evicted > 0 ? <p class="is-warning">{plural(evicted, "item")} evicted here to stay within memory, in the order in which they arrived: the views show what arrived since, by its sender or by an import</p> : null}
     </section>
   );
 }

@@ -176,6 +176,9 @@ function Head({ trace }: { trace: Trace }): JSX.Element {
         {trace.logs_left_out > 0 ? <span class="is-warning">{plural(trace.logs_left_out, "line")} left out</span> : null}
         <a href={`/logs?trace=${trace.trace_id}`}>all its lines</a>
         <Copy text={trace.trace_id} what="id" />
+        <a class="button small" href={`/api/v1/traces/${trace.trace_id}/otlp`} download title="everything that is held of this trace, as any OTLP receiver takes it">
+          Export OTLP JSON
+        </a>
       </p>
       {cause ? (
         <p class="failure" role="alert">

@@ -54,6 +54,9 @@ export function TracesPage({ address }: { address: Address }): JSX.Element {
             newer ones have come ↑
           </button>
         ) : null}
+        <a class="button small" href={`/api/v1/traces/jsonl${filter.toString() === "" ? "" : `?${filter}`}`} download title="all traces found as OTLP JSON, one a line">
+          Export these
+        </a>
       </div>
       <List
         label="traces"
