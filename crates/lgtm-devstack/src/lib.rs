@@ -88,7 +88,8 @@
 //! passed on. It needs nothing but this process: no request leaves the machine.
 //!
 //! The page asks a JSON API that programs may ask too, under `/api/v1/`: `overview`, `logs`, `logs/{number}`, `live` (server-sent events),
-//! `traces`, `traces/{id}`, `service-map`, `services`, `metrics`, `metrics/{name}`. Its answers are bounded and say what they left out; its errors name
+//! `traces`, `traces/{id}`, `service-map`, `services`, `metrics`, `metrics/{name}`; as files `traces/{id}/otlp` (OTLP's JSON), `traces/jsonl` and
+//! `logs/jsonl`, which `POST import` takes back, of this stack or another one and of any time. Its answers are bounded and say what they left out; its errors name
 //! the parameter, its value and what is accepted. It may change with any version, unlike the APIs of the real servers above.
 //!
 //! Whoever can reach the port can read everything. On the loopback address that is every program of this machine, but no page of
