@@ -354,7 +354,7 @@ fn has_special_number(value: &Value) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
 
     #[test]
     fn whatever_was_sent_by_otlp_is_in_the_export_and_comes_back_by_an_import(request in request()) {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use lgtm_devstack::wire::prometheus;
 use lgtm_devstack::{Devstack, Limits};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -347,6 +348,62 @@ async fn imports_at_the_same_time_as_the_ingest_count_only_their_own() {
     };
     tokio::join!(pushing, importing);
     assert_eq!(stack.store().counts().logs.received, 550);
+}
+
+/// A file of every form, some over several lines.
+fn of_every_form() -> Vec<u8> {
+    let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    let resource = json!({ "attributes": [text("service.name", "shop")] });
+    let span = json!({ "traceId": TRACE, "spanId": "0101010101010101", "name": "order", "startTimeUnixNano": "1", "endTimeUnixNano": 2,
+        "attributes": [{ "key": "list", "value": { "arrayValue": { "values": [{ "intValue": "1" }, { "doubleValue": "NaN" }] } } }] });
+    let record = json!({ "timeUnixNano": "1", "body": { "stringValue": "paid" }, "attributes": [text("order", "7")] });
+    let point = json!({ "timeUnixNano": "1000000", "asInt": "7", "attributes": [text("sku", "221")] });
+    let documents = [
+        json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": [span] }] }] }),
+        json!({ "batches": [{ "resource": resource, "scopeSpans": [{ "spans": [span] }] }] }),
+        json!({ "resourceLogs": [{ "resource": resource, "scopeLogs": [{ "logRecords": [record] }] }] }),
+        json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": [{ "name": "stock", "gauge": { "dataPoints": [point] } }] }] }] }),
+        json!({ "streams": [{ "stream": { "app": "cron" }, "values": [["1", "a"], ["2", "b", { "order": "7" }]] }] }),
+        serde_json::from_str(&saved(1, "x")).unwrap(),
+    ];
+    documents.iter().map(|document| format!("{document}\n")).collect::<String>().into_bytes()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    /// Bytes changed, cut out and put in, at the places and in the ways that the numbers say.
+    #[test]
+    fn whatever_is_wrong_in_a_file_is_told_and_what_is_counted_is_what_is_stored(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), 0..5_u8, any::<u8>()), 0..12),
+    ) {
+        let mut file = of_every_form();
+        for (place, way, byte) in changes {
+            let at = place.index(file.len());
+            match way {
+                0 => file[at] = byte,
+                1 => file.insert(at, b"{}[],:\"\n0"[usize::from(byte) % 9]),
+                2 => drop(file.drain(at..(at + usize::from(byte)).min(file.len() - 1))),
+                3 => file.truncate(at.max(1)),
+                _ => file.swap(at, 0),
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let stack = Devstack::start().await.unwrap();
+            let (status, outcome) = post_file(&stack, file).await;
+            if status == 400 {
+                assert!(outcome["error"].as_str().unwrap().starts_with("line "), "{outcome}");
+                return;
+            }
+            assert_eq!(status, 200, "{outcome}");
+            let held = stack.store().counts();
+            for (kind, held) in [("logs", held.logs), ("spans", held.spans), ("samples", held.samples)] {
+                assert_eq!(counts(&outcome, kind), [held.received, held.duplicates, held.rejected, held.evicted], "{kind}");
+            }
+            assert!(outcome["problems"].as_array().unwrap().len() as u64 <= outcome["refused_lines"].as_u64().unwrap());
+        });
+    }
 }
 
 /// The status of an answer to an import with exactly these header lines.

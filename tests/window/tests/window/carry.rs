@@ -210,3 +210,33 @@ async fn no_file_breaks_the_page_however_long_deep_or_binary_it_is() {
     browser.until_text(".statusline", "100,000 lines").await;
     browser.end().await;
 }
+
+#[tokio::test]
+async fn old_lines_that_are_imported_while_one_follows_the_new_ones_take_their_place_below() {
+    let stack = shop::stack();
+    shop::push(&stack, &[(20, "shop", "info", "one", None), (10, "shop", "info", "two", None)]);
+    let Some(browser) = Browser::start(&stack.window_url(), Size::Desk).await else { return };
+    browser.open("/logs").await;
+    browser.until_text(".statusline", "2 lines").await;
+    browser.until("document.querySelector('.store').textContent.includes('2')").await;
+    let line =
+        json!({ "line": "from a file", "timestamp": "2019-03-04T05:06:07Z", "labels": { "app": "old" } }).to_string();
+    let sent = browser
+        .run_to_end(&format!(
+            "fetch('/api/v1/import', {{ method: 'POST', headers: {{ 'content-type': 'application/json' }}, body: {} }}) \
+             .then((answer) => arguments[0](answer.status))",
+            json!(line)
+        ))
+        .await;
+    assert_eq!(sent, 200);
+    browser.until_text(".statusline", "3 lines").await;
+    browser.until_text(".row.log .message", "from a file").await;
+    shop::push(&stack, &[(0, "shop", "info", "three", None)]);
+    browser.until_text(".row.log:first-child .message", "three").await;
+    let shown = browser.ask("[...document.querySelectorAll('.row.log')].map((row) => [parseFloat(row.style.top || 0), row.querySelector('.message').textContent])").await;
+    let mut shown: Vec<(f64, String)> = serde_json::from_value(shown).unwrap();
+    shown.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let texts: Vec<&str> = shown.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(texts, ["three", "two", "one", "from a file"]);
+    browser.end().await;
+}

@@ -14,6 +14,8 @@ const LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "unknown"];
 const FILTERS = ["service", "level", "q", "regex", "attr", "trace", "span", "from", "to", "last"];
 /** Lines that wait to be shown are kept up to this number; beyond it the list is read anew. */
 const MAX_NEW = 2000;
+/** What is older than the newest line by more than this is not merely late: it was imported, and has its place further down. */
+const MAX_LATE_NS = 60_000_000_000n;
 
 /** The parameters of an address that the API knows as filters. */
 function filterOf(query: URLSearchParams): string {
@@ -35,6 +37,7 @@ export function LogsPage({ address, entry }: { address: Address; entry: string |
   const [missed, miss] = useState(0);
   const [jumps, jump] = useState(0);
   const isAtTop = useRef(true);
+  const newestTime = useRef<string | null>(null);
   const [selected, select] = useState(-1);
   useEffect(() => {
     setHead([]);
@@ -51,7 +54,9 @@ export function LogsPage({ address, entry }: { address: Address; entry: string |
       after: until,
       rows: (rows) => {
         const newest = rows.filter((row) => row.id >= until).reverse();
-        if (isAtTop.current) {
+        const top = newestTime.current;
+        if (isAtTop.current && top !== null && newest.some((row) => BigInt(row.time_ns) < BigInt(top) - MAX_LATE_NS)) readAnew((number) => number + 1);
+        else if (isAtTop.current) {
           setHead((before) => [...newest, ...before]);
           select((at) => (at < 0 ? at : at + newest.length));
         } else wait((before) => [...newest, ...before]);
@@ -64,7 +69,8 @@ export function LogsPage({ address, entry }: { address: Address; entry: string |
     if (head.length + waiting.length > MAX_NEW && isAtTop.current) readAnew((number) => number + 1);
   }, [head.length, waiting.length]);
   const show = () => {
-    if (waiting.length > MAX_NEW) readAnew((number) => number + 1);
+    const top = newestTime.current;
+    if (waiting.length > MAX_NEW || (top !== null && waiting.some((row) => BigInt(row.time_ns) < BigInt(top) - MAX_LATE_NS))) readAnew((number) => number + 1);
     else {
       setHead((before) => [...waiting, ...before]);
       wait([]);
@@ -74,6 +80,7 @@ export function LogsPage({ address, entry }: { address: Address; entry: string |
   };
   const total = pages.total + head.length;
   const at = (index: number) => (index < head.length ? head[index] : pages.at(index - head.length));
+  newestTime.current = at(0)?.time_ns ?? null;
   const open = (index: number) => {
     const row = at(index);
     if (row) go(changed(`/logs/${row.id}`, query, {}), entry !== null);
