@@ -112,12 +112,15 @@ mod auth;
 mod builder;
 mod compression;
 mod devstack;
+mod exponential;
 pub mod exposition;
 mod gate;
+mod go_number;
 mod in_process;
 mod ingest;
 mod label_text;
 mod limits;
+mod native_histogram;
 mod ports;
 mod read;
 mod routes;
@@ -141,8 +144,8 @@ pub use scrape::{ScrapeError, ScrapeReport, ScrapeStatus, ScrapeTarget};
 pub use script::{Endpoint, Reply, Signal};
 pub use span::{Scope, Span, SpanEvent, SpanKind, SpanLink, Status, StatusCode};
 pub use store::{
-    Answer, Counts, Exemplar, Labels, LogEntry, MetricMetadata, MetricType, ReceivedRequest, Sample, Series,
-    SignalCounts, Store, WaitError,
+    Answer, Counts, DeltaCounts, Exemplar, Labels, LogEntry, MetricMetadata, MetricType, ReceivedRequest, Sample,
+    Series, SignalCounts, Store, WaitError,
 };
 /// The gRPC status codes for [`Reply::grpc`].
 pub use tonic::Code;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::parameters::{Parameters, now_ns};
 use super::promql_bounds;
 use crate::devstack::Shared;
+use crate::go_number::float as number;
 use crate::store::{Labels, MetricType, Sample, Series};
 
 /// How far back an instant looks for the newest sample, in milliseconds: Prometheus' default.
@@ -229,17 +230,6 @@ fn now_ms() -> i64 {
 /// Milliseconds as Prometheus writes times: seconds with a fraction.
 fn seconds(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1e3
-}
-
-/// A value as Prometheus writes it: text.
-fn number(value: f64) -> String {
-    if value == f64::INFINITY {
-        "+Inf".to_owned()
-    } else if value == f64::NEG_INFINITY {
-        "-Inf".to_owned()
-    } else {
-        value.to_string()
-    }
 }
 
 fn sample_at(series: &Series, time_ms: i64) -> Option<Sample> {

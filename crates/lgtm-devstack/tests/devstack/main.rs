@@ -9,6 +9,7 @@ mod hostile;
 mod lifecycle;
 mod loki;
 mod otlp;
+mod otlp_json;
 mod remote_write;
 mod scrape;
 mod script;
