@@ -13,6 +13,7 @@
 
 mod browser;
 mod contrast;
+mod foreign;
 mod pages;
 mod scale;
 mod shop;
