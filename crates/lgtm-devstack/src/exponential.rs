@@ -144,7 +144,7 @@ fn numbered(buckets: Option<&Buckets>) -> Result<BTreeMap<i32, u64>, String> {
     let first = i64::from(buckets.offset) + 1;
     let counts = (first..).zip(&buckets.bucket_counts).filter(|(_, count)| **count > 0);
     let number = |(number, count): (i64, &u64)| Some((i32::try_from(number).ok()?, *count));
-    counts.map(|bucket| number(bucket)).collect::<Option<_>>().ok_or_else(|| {
+    counts.map(number).collect::<Option<_>>().ok_or_else(|| {
         format!(
             "{} buckets from offset {} on are more than there are numbers",
             buckets.bucket_counts.len(),

@@ -129,7 +129,8 @@ fn store(
 }
 
 fn streams(request: ExportLogsServiceRequest) -> Vec<Stream> {
-    let now_ns = u64::try_from(now_ns()).unwrap_or_default();
+    // Of records without a time no two have the same: they would be repetitions.
+    let mut arrivals = u64::try_from(now_ns()).unwrap_or_default()..;
     let mut streams = Vec::new();
     for resource_logs in request.resource_logs {
         let resource = Attributes::from(resource_logs.resource.unwrap_or_default().attributes);
@@ -150,7 +151,8 @@ fn streams(request: ExportLogsServiceRequest) -> Vec<Stream> {
                     shared.insert(name.to_owned(), value);
                 }
             }
-            entries.extend(scope_logs.log_records.into_iter().map(|record| entry(record, &shared, now_ns)));
+            let records = scope_logs.log_records.into_iter().zip(&mut arrivals);
+            entries.extend(records.map(|(record, arrival_ns)| entry(record, &shared, arrival_ns)));
         }
         streams.push(Stream { labels, entries });
     }
@@ -177,7 +179,7 @@ fn number(number: u32) -> String {
 }
 
 /// Where names are the same, the record's attributes give way to its fields, these to the resource, and that to the scope: as Loki has it.
-fn entry(record: LogRecord, shared: &Labels, now_ns: u64) -> Entry {
+fn entry(record: LogRecord, shared: &Labels, arrival_ns: u64) -> Entry {
     let mut metadata = Labels::new();
     for (name, value) in &Attributes::from(record.attributes) {
         flatten(&mut metadata, name, value);
@@ -202,7 +204,7 @@ fn entry(record: LogRecord, shared: &Labels, now_ns: u64) -> Entry {
         }
     }
     metadata.extend(shared.clone());
-    let time = [time, observed].into_iter().find(|time| *time != 0).unwrap_or(now_ns);
+    let time = [time, observed].into_iter().find(|time| *time != 0).unwrap_or(arrival_ns);
     Entry {
         timestamp_ns: i64::try_from(time).unwrap_or(i64::MAX),
         line: record.body.map(Value::from).map(|body| text_of(&body)).unwrap_or_default(),

@@ -5,11 +5,14 @@
 
 mod auth;
 mod client;
+mod deltas;
 mod hostile;
 mod lifecycle;
 mod loki;
+mod native_histograms;
 mod otlp;
 mod otlp_json;
+mod otlp_logs;
 mod remote_write;
 mod scrape;
 mod script;

@@ -15,6 +15,7 @@ mod browser;
 mod contrast;
 mod foreign;
 mod pages;
+mod real_shop;
 mod scale;
 mod shop;
 mod use_of;
