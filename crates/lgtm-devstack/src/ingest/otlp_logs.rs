@@ -67,7 +67,7 @@ impl LogsService for GrpcLogs {
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<tonic::Response<ExportLogsServiceResponse>, Status> {
         let partial = request.extensions().get::<PartialSuccess>().cloned();
-        match store(&self.shared, request.into_inner(), partial) {
+        match store(&self.shared, request.into_inner(), partial, Answers::AsOtlpSays) {
             Ok(response) => Ok(tonic::Response::new(response)),
             Err(message) => Err(Status::invalid_argument(message)),
         }
@@ -85,7 +85,7 @@ pub(crate) async fn http_logs(
         Ok(read) => read,
         Err(refusal) => return refusal,
     };
-    match store(&shared, request, partial.map(|Extension(partial)| partial)) {
+    match store(&shared, request, partial.map(|Extension(partial)| partial), Answers::AsOtlpSays) {
         Err(message) => otlp::failure(json, message),
         Ok(response) => {
             let partial = response.partial_success.as_ref();
@@ -107,25 +107,44 @@ pub(crate) async fn loki_logs(
         Ok(read) => read,
         Err(refusal) => return refusal,
     };
-    match store(&shared, request, partial.map(|Extension(partial)| partial)) {
+    match store(&shared, request, partial.map(|Extension(partial)| partial), Answers::AsLokiDoes) {
         Err(message) => (StatusCode::BAD_REQUEST, message).into_response(),
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
     }
+}
+
+/// What is said of a request some of whose records were not taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    /// A partial success, unless none was.
+    AsOtlpSays,
+    /// An error, as Loki answers it, although it keeps the others.
+    AsLokiDoes,
 }
 
 fn store(
     shared: &Shared,
     request: ExportLogsServiceRequest,
     partial: Option<PartialSuccess>,
+    answers: Answers,
 ) -> Result<ExportLogsServiceResponse, String> {
-    if partial.as_ref().is_none_or(|partial| partial.stored) {
-        loki_push::keep(shared, streams(request))?;
+    let mut partial_success = None;
+    if partial.as_ref().is_none_or(|partial| partial.stored)
+        && let Err(refused) = loki_push::keep(shared, streams(request))
+    {
+        if answers == Answers::AsLokiDoes || refused.entries >= refused.of {
+            return Err(refused.text);
+        }
+        partial_success = Some(ExportLogsPartialSuccess {
+            rejected_log_records: i64::try_from(refused.entries).unwrap_or(i64::MAX),
+            error_message: refused.text,
+        });
     }
-    let partial_success = partial.map(|partial| ExportLogsPartialSuccess {
+    let scripted = partial.map(|partial| ExportLogsPartialSuccess {
         rejected_log_records: partial.rejected,
         error_message: partial.message,
     });
-    Ok(ExportLogsServiceResponse { partial_success })
+    Ok(ExportLogsServiceResponse { partial_success: scripted.or(partial_success) })
 }
 
 fn streams(request: ExportLogsServiceRequest) -> Vec<Stream> {

@@ -295,3 +295,22 @@ async fn an_empty_message_is_a_request_without_items_and_what_is_no_json_is_refu
     }
     assert_eq!(stack.store().requests_to(Endpoint::OtlpHttp).len(), 11);
 }
+
+#[tokio::test]
+async fn a_partial_success_says_in_json_how_many_were_refused_and_why() {
+    let stack = Devstack::start().await.unwrap();
+    let record = |time: i64| json!({ "timeUnixNano": time.to_string(), "body": { "stringValue": "x" } });
+    let body = |records: Vec<Value>| json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] });
+    let (status, answer) = send(&stack, "logs", &body(vec![record(now_ns()), record(1)])).await;
+    assert_eq!((status, &answer["partialSuccess"]["rejectedLogRecords"]), (200, &json!("1")));
+    assert!(answer["partialSuccess"]["errorMessage"].as_str().unwrap().contains("timestamp too old"), "{answer}");
+    assert_eq!(send(&stack, "logs", &body(vec![record(1)])).await.0, 400, "nothing of it was taken");
+    assert_eq!((stack.counts().logs.held, stack.counts().logs.rejected), (1, 2));
+    let metric = json!({ "name": "a", "sum": { "aggregationTemporality": 0, "dataPoints": [{ "asInt": "1" }, { "asInt": "2" }] } });
+    let (status, answer) = send(&stack, "metrics", &metrics(&metric)).await;
+    assert_eq!((status, &answer["partialSuccess"]["rejectedDataPoints"]), (200, &json!("2")));
+    stack.script(Endpoint::OtlpHttp, [lgtm_devstack::Reply::partial_success(3, "three")]);
+    let (status, answer) = send(&stack, "traces", &json!({})).await;
+    let expected = json!({ "partialSuccess": { "rejectedSpans": "3", "errorMessage": "three" } });
+    assert_eq!((status, answer), (200, expected));
+}

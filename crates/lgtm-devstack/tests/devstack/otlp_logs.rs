@@ -1,6 +1,9 @@
 //! Log records of OTLP as Loki keeps them: what the real one (3.4.6) answers to the same request was read off it.
 
 use lgtm_devstack::{Devstack, LogEntry};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -197,4 +200,20 @@ async fn a_service_without_a_name_is_named_by_its_container_or_job_or_is_unknown
     .await;
     let services: Vec<_> = logs.iter().map(|entry| entry.labels["service_name"].as_str()).collect();
     assert_eq!(services, ["kc", "unknown_service", "unknown_service", "shop", "nightly"]);
+}
+
+#[tokio::test]
+async fn over_grpc_what_is_refused_is_a_partial_success_too() {
+    let stack = Devstack::start().await.unwrap();
+    let record = |time: i64| LogRecord { time_unix_nano: time.cast_unsigned(), ..LogRecord::default() };
+    let request = |log_records| ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            scope_logs: vec![ScopeLogs { log_records, ..ScopeLogs::default() }],
+            ..ResourceLogs::default()
+        }],
+    };
+    let mut client = LogsServiceClient::connect(stack.otlp_grpc_url()).await.unwrap();
+    let response = client.export(request(vec![record(now_ns()), record(1)])).await.unwrap().into_inner();
+    assert_eq!(response.partial_success.unwrap().rejected_log_records, 1);
+    assert_eq!(client.export(request(vec![record(1)])).await.unwrap_err().code(), tonic::Code::InvalidArgument);
 }
