@@ -247,8 +247,11 @@ fn seconds(milliseconds: i64) -> f64 {
 /// The newest sample or native histogram of a series at a time, under the name of its field.
 fn point_at(series: &Series, time_ms: i64) -> Option<(&'static str, Value)> {
     let oldest_ms = time_ms.saturating_sub(LOOKBACK_MS);
-    let sample = series.samples.iter().rev().find(|sample| sample.timestamp_ms <= time_ms);
-    let histogram = series.histograms.iter().rev().find(|histogram| histogram.timestamp <= time_ms);
+    // Both are in the order of time.
+    let samples = series.samples.partition_point(|sample| sample.timestamp_ms <= time_ms);
+    let sample = samples.checked_sub(1).and_then(|last| series.samples.get(last));
+    let histograms = series.histograms.partition_point(|histogram| histogram.timestamp <= time_ms);
+    let histogram = histograms.checked_sub(1).and_then(|last| series.histograms.get(last));
     let newest = sample.map(|sample| sample.timestamp_ms).max(histogram.map(|histogram| histogram.timestamp))?;
     if newest <= oldest_ms {
         return None;

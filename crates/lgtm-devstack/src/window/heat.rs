@@ -8,7 +8,7 @@ use crate::native_histogram::{MIN_SCHEMA, bound, coarsened};
 use crate::store::Sample;
 use crate::wire::prometheus::Histogram;
 
-/// The most buckets shown; of native histograms neighbours are joined until they fit.
+/// The most buckets shown; of more, neighbours are joined until they fit.
 const MAX_BUCKETS: usize = 80;
 
 /// Observations by bucket and step.
@@ -28,16 +28,16 @@ impl Heat {
     where
         S: Iterator<Item = &'a Sample>,
     {
-        // By the bits of the bound, in the order of the bounds.
-        let mut cumulative: Vec<(f64, Vec<Option<f64>>)> = Vec::new();
-        for (bound, samples) in series.filter(|(bound, _)| !bound.is_nan()) {
-            let grown = increases(grid, samples);
-            match cumulative.iter_mut().find(|(known, _)| *known == bound) {
-                Some((_, sum)) => add(sum, &grown),
-                None => cumulative.push((bound, grown)),
+        let series: Vec<(f64, S)> = series.filter(|(bound, _)| !bound.is_nan()).collect();
+        let bounds = shown(series.iter().map(|(bound, _)| *bound));
+        let mut cumulative: Vec<(f64, Vec<Option<f64>>)> =
+            bounds.into_iter().map(|bound| (bound, vec![None; grid.steps])).collect();
+        for (bound, samples) in series {
+            let place = cumulative.binary_search_by(|(shown, _)| shown.total_cmp(&bound));
+            if let Some((_, sum)) = place.ok().and_then(|place| cumulative.get_mut(place)) {
+                add(sum, &increases(grid, samples));
             }
         }
-        cumulative.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         let mut lower = cumulative.first().map_or(0.0, |(bound, _)| if *bound > 0.0 { 0.0 } else { f64::NEG_INFINITY });
         let mut heat = Self { counts: vec![None; grid.steps], ..Self::default() };
         let mut below: Vec<Option<f64>> = vec![None; grid.steps];
@@ -66,25 +66,33 @@ impl Heat {
     where
         S: Iterator<Item = &'a Histogram>,
     {
+        let series: Vec<Vec<&Histogram>> =
+            series.map(|histograms| histograms.filter(|histogram| histogram.is_custom()).collect()).collect();
+        let finite = series.iter().flatten().flat_map(|histogram| histogram.custom_values.iter().copied());
+        let bounds = shown(finite.chain([f64::INFINITY]));
         let mut cumulative: Vec<(f64, Vec<Sample>)> = Vec::new();
         for histograms in series {
-            // By the bits of the bound, for each series by itself.
-            let mut by_bound: BTreeMap<u64, Vec<Sample>> = BTreeMap::new();
-            for histogram in histograms.filter(|histogram| histogram.is_custom()) {
+            let mut by_bound: Vec<(f64, Vec<Sample>)> = bounds.iter().map(|bound| (*bound, Vec::new())).collect();
+            for histogram in histograms {
                 let mut counts = histogram.positive().peekable();
                 let mut below = 0.0;
-                let bounds = histogram.custom_values.iter().copied().chain([f64::INFINITY]);
-                for (number, bound) in (0_i32..).zip(bounds) {
+                let own = histogram.custom_values.iter().copied().chain([f64::INFINITY]);
+                for (number, bound) in (0_i32..).zip(own) {
                     while let Some((_, count)) = counts.next_if(|(counted, _)| *counted <= number) {
                         below += count;
                     }
                     // The end of a series is the end of each of its buckets.
                     let value = if histogram.is_stale_marker() { histogram.sum } else { below };
-                    let samples = by_bound.entry(bound.to_bits()).or_default();
-                    samples.push(Sample { timestamp_ms: histogram.timestamp, value });
+                    let place = by_bound.binary_search_by(|(shown, _)| shown.total_cmp(&bound));
+                    if let Some((_, samples)) = place.ok().and_then(|place| by_bound.get_mut(place)) {
+                        samples.push(Sample { timestamp_ms: histogram.timestamp, value });
+                    }
                 }
             }
-            cumulative.extend(by_bound.into_iter().map(|(bits, samples)| (f64::from_bits(bits), samples)));
+            cumulative.extend(by_bound.into_iter().filter(|(_, samples)| !samples.is_empty()));
+        }
+        if cumulative.is_empty() {
+            return Self { counts: vec![None; grid.steps], ..Self::default() };
         }
         Self::classic(grid, cumulative.iter().map(|(bound, samples)| (*bound, samples.iter())))
     }
@@ -152,6 +160,20 @@ impl Heat {
             lower + (upper - lower) * share
         }
     }
+}
+
+/// The bounds in order, each once. Of too many so many are left out, evenly, that the others fit: what is below a bound is known without those
+/// before it.
+fn shown(bounds: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut bounds: Vec<f64> = bounds.collect();
+    bounds.sort_by(f64::total_cmp);
+    bounds.dedup();
+    let each = bounds.len().div_ceil(MAX_BUCKETS).max(1);
+    let number = bounds.len();
+    let mut places = 0..number;
+    // The last one stays: beyond it nothing would be counted.
+    bounds.retain(|_| places.next().is_some_and(|place| (number - 1 - place).is_multiple_of(each)));
+    bounds
 }
 
 fn add(sum: &mut [Option<f64>], more: &[Option<f64>]) {
@@ -377,5 +399,19 @@ mod tests {
         assert_eq!(heat.buckets, [[0.0, 0.1], [0.1, 0.5], [0.5, 1.0], [1.0, f64::INFINITY]]);
         assert_eq!(heat.counts.first(), Some(&Some(vec![1.0, 2.0, 0.0, 3.0])));
         assert_eq!(heat.quantile(0.5).first(), Some(&Some(0.5)));
+    }
+
+    #[test]
+    fn too_many_bounds_are_joined_and_nothing_is_lost() {
+        let bounds: Vec<f64> = (1..=1000).map(f64::from).chain([f64::INFINITY]).collect();
+        let series: Vec<(f64, Vec<Sample>)> =
+            bounds.iter().enumerate().map(|(place, bound)| (*bound, samples(0.0, place as f64 + 1.0))).collect();
+        let heat = Heat::classic(&GRID, series.iter().map(|(bound, samples)| (*bound, samples.iter())));
+        assert!(heat.buckets.len() <= MAX_BUCKETS, "{}", heat.buckets.len());
+        assert_eq!(heat.buckets.last().map(|[_, upper]| *upper), Some(f64::INFINITY));
+        let sum: f64 = heat.counts.iter().flatten().flatten().sum();
+        assert!((sum - 1001.0).abs() < 1e-6, "{sum}");
+        let median = heat.quantile(0.5).first().copied().flatten().unwrap();
+        assert!((median - 500.0).abs() < 14.0, "{median}");
     }
 }
