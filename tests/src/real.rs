@@ -107,6 +107,27 @@ impl Server {
         Self::prometheus_with("")
     }
 
+    /// Starts a Prometheus that scrapes this address every second, evaluates rules `(record, expression)` as often, and writes all that to
+    /// another server; `None` if it is not there.
+    #[must_use]
+    pub fn prometheus_writing(target: SocketAddr, rules: &[(&str, &str)], write_url: &str) -> Option<Self> {
+        let rules: Vec<String> =
+            rules.iter().map(|(record, expr)| format!("{{record: '{record}', expr: '{expr}'}}")).collect();
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("rules.yaml");
+        let text = format!("groups: [{{name: all, interval: 1s, rules: [{}]}}]\n", rules.join(", "));
+        std::fs::write(&file, text).expect("rules");
+        Self::prometheus_in(
+            folder,
+            &format!(
+                "rule_files: ['{}']\nremote_write: [{{url: '{write_url}', send_exemplars: true, send_native_histograms: true, \
+                 queue_config: {{batch_send_deadline: 200ms}}}}]\n\
+                 scrape_configs: [{{job_name: scraped, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}]\n",
+                file.display()
+            ),
+        )
+    }
+
     /// Starts a Prometheus that also scrapes this address, every second; `None` if it is not there.
     #[must_use]
     pub fn prometheus_scraping(target: SocketAddr) -> Option<Self> {
@@ -116,8 +137,11 @@ impl Server {
     }
 
     fn prometheus_with(scrapes: &str) -> Option<Self> {
+        Self::prometheus_in(TempDir::new().expect("a folder"), scrapes)
+    }
+
+    fn prometheus_in(folder: TempDir, scrapes: &str) -> Option<Self> {
         let program = find("prometheus")?;
-        let folder = TempDir::new().expect("a folder");
         let [http] = free_ports();
         let config = folder.path().join("prometheus.yaml");
         let text = format!("storage: {{exemplars: {{max_exemplars: 10000}}}}\n{scrapes}");

@@ -194,6 +194,11 @@ impl Attributes {
         self.iter().map(|(key, _)| key).filter(|key| !seen.insert(*key)).collect()
     }
 
+    /// Those with other keys.
+    pub(crate) fn without(&self, keys: &[&str]) -> Self {
+        Self(self.0.iter().filter(|(key, _)| !keys.contains(&key.as_str())).cloned().collect())
+    }
+
     /// The number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {

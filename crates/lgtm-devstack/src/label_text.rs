@@ -46,11 +46,13 @@ pub(crate) fn is_metric_name(name: &str) -> bool {
     is_name(&name.replace(':', "_"))
 }
 
-/// A key of structured metadata as Loki keeps it: what no label name has becomes `_`.
+/// A key of structured metadata as Loki keeps it: what no label name has becomes `_`, and names begin with a letter or `__`.
 pub(crate) fn sanitise(name: &str) -> String {
     let mut sane: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
     if sane.starts_with(|c: char| c.is_ascii_digit()) {
         sane.insert_str(0, "key_");
+    } else if sane.starts_with('_') && !sane.starts_with("__") {
+        sane.insert_str(0, "key");
     }
     sane
 }

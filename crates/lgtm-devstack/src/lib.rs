@@ -74,9 +74,9 @@
 //! |---|---|---|
 //! | Loki, 3100 | `POST /loki/api/v1/push`: protobuf in a snappy block; JSON, also gzipped | `query_range`, `query`, `labels`, `label/{name}/values` under `/loki/api/v1/` |
 //! | OTLP gRPC, 4317 | `Export` of `TraceService`, `LogsService` and `MetricsService`, also gzipped | |
-//! | OTLP HTTP, 4318 | `POST /v1/traces`, `/v1/logs`, `/v1/metrics`: protobuf and JSON, also gzipped | |
+//! | OTLP HTTP, 4318 | `POST /v1/traces`, `/v1/logs`, `/v1/metrics`: protobuf and JSON, also gzipped; metrics cumulative and as deltas | |
 //! | Tempo, 3200 | | `/api/traces/{id}`, `/api/v2/traces/{id}`, `/api/search`, `/api/echo` |
-//! | Mimir, 9009 | `POST /api/v1/push` and `/api/v1/write`: remote write 1 and 2; `POST /otlp/v1/metrics` | `query`, `query_range`, `query_exemplars`, `series`, `labels`, `label/{name}/values`, `metadata` under `/prometheus/api/v1/` and `/api/v1/` |
+//! | Mimir, 9009 | `POST /api/v1/push` and `/api/v1/write`: remote write 1 and 2, with native histograms; `POST /otlp/v1/metrics` | `query`, `query_range`, `query_exemplars`, `series`, `labels`, `label/{name}/values`, `metadata` under `/prometheus/api/v1/` and `/api/v1/` |
 //!
 //! Each HTTP listener has `/ready`, and says at `/` what it is. What arrives is in the [`Store`]; what was asked and
 //! answered, byte for byte, in [`Store::requests`].
@@ -109,7 +109,11 @@
 //! Validation follows the real servers with their default settings, and is stricter in three places, so that a test
 //! sees what the real servers let pass or repair: labels in remote write must be sorted and not empty, span ids must
 //! be 8 bytes and not all zero, and a content type that Loki does not know is refused. Rate limits and
-//! tenants are not there; native histograms are held, but no query shows them.
+//! tenants are not there.
+//!
+//! OTLP metrics of delta temporality are added up to cumulative series ([`DeltaCounts`] says what became of them), where Prometheus and Mimir
+//! refuse them or leave that to the Collector. Native histograms are checked in Prometheus' words, and queries answer them in its form. The
+//! `event_name` of log records is kept as structured metadata, as versions of Loki after 3.7 do it; `detected_level` is not added.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -118,14 +122,17 @@ mod auth;
 mod builder;
 mod compression;
 mod devstack;
+mod exponential;
 pub mod exposition;
 #[cfg(feature = "window")]
 mod fields;
 mod gate;
+mod go_number;
 mod in_process;
 mod ingest;
 mod label_text;
 mod limits;
+mod native_histogram;
 mod otlp_json;
 mod ports;
 mod read;
@@ -150,8 +157,8 @@ pub use scrape::{ScrapeError, ScrapeReport, ScrapeStatus, ScrapeTarget};
 pub use script::{Endpoint, Reply, Signal};
 pub use span::{Scope, Span, SpanEvent, SpanKind, SpanLink, Status, StatusCode};
 pub use store::{
-    Answer, Counts, Exemplar, Labels, LogEntry, MetricMetadata, MetricType, ReceivedRequest, Sample, Series,
-    SignalCounts, Store, WaitError,
+    Answer, Counts, DeltaCounts, Exemplar, Labels, LogEntry, MetricMetadata, MetricType, ReceivedRequest, Sample,
+    Series, SignalCounts, Store, WaitError,
 };
 /// The gRPC status codes for [`Reply::grpc`].
 pub use tonic::Code;

@@ -19,7 +19,7 @@ pub fn ingest(data: &[u8]) {
     let (kind, body) = data.split_first().map_or((0, data), |(kind, rest)| (*kind, rest));
     let stack = stack();
     stack.store().clear();
-    match kind % 10 {
+    match kind % 14 {
         0 => loki_protobuf(stack, body),
         1 => loki_json(stack, body),
         2 => otlp_protobuf(stack, body),
@@ -30,8 +30,13 @@ pub fn ingest(data: &[u8]) {
         7 => text(body, Format::OpenMetrics),
         // As they come, also packed: headers that do not fit the body.
         8 => drop(post(stack, Endpoint::LokiPush, "application/json", "gzip", body.to_vec())),
-        _ => drop(post(stack, Endpoint::LokiPush, "application/x-protobuf", "snappy", body.to_vec())),
+        9 => drop(post(stack, Endpoint::LokiPush, "application/x-protobuf", "snappy", body.to_vec())),
+        10 => metrics(stack, "application/x-protobuf", body),
+        11 => metrics(stack, "application/json", body),
+        12 => drop(post(stack, Endpoint::OtlpLogsHttp, "application/x-protobuf", "", body.to_vec())),
+        _ => drop(post(stack, Endpoint::OtlpLogsHttp, "application/json", "", body.to_vec())),
     }
+    histograms_are_valid(stack);
 }
 
 fn stack() -> &'static InProcess {
@@ -47,6 +52,8 @@ fn post(stack: &InProcess, endpoint: Endpoint, content_type: &str, encoding: &st
     let path = match endpoint {
         Endpoint::LokiPush => "/loki/api/v1/push",
         Endpoint::OtlpHttp => "/v1/traces",
+        Endpoint::OtlpLogsHttp => "/v1/logs",
+        Endpoint::OtlpMetricsHttp => "/v1/metrics",
         _ if content_type.contains("v2") => "/api/v1/write",
         _ => "/api/v1/push",
     };
@@ -132,6 +139,35 @@ fn remote_write_2(stack: &InProcess, plain: &[u8]) {
 fn samples_are_there(stack: &InProcess, expected: usize) {
     let samples = stack.store().counts().samples;
     assert_eq!((samples.received + samples.duplicates, samples.rejected), (expected as u64, 0));
+}
+
+/// Points are taken or counted as refused, and what they became can be asked for.
+fn metrics(stack: &InProcess, content_type: &str, body: &[u8]) {
+    post(stack, Endpoint::OtlpMetricsHttp, content_type, "", body.to_vec());
+    let deltas = stack.store().counts().deltas;
+    assert!(deltas.gaps + deltas.overlaps <= deltas.added && deltas.streams <= deltas.added, "{deltas:?}");
+    let query = "/api/v1/query?query=%7B__name__%3D~%22.%2B%22%7D";
+    let answer = stack.answer(Endpoint::PrometheusQuery, Request::get(query).body(Vec::new()).expect("a request"));
+    assert!(answer.status().is_success(), "{:?}", answer.body());
+}
+
+/// A native histogram that is held has its schema among those that are known, and as many observations as its buckets.
+fn histograms_are_valid(stack: &InProcess) {
+    for histogram in stack.store().series().iter().flat_map(|series| &series.histograms) {
+        assert!(histogram.schema == -53 || (-4..=8).contains(&histogram.schema), "{histogram:?}");
+        if histogram.count_float.is_some() || histogram.sum.is_nan() {
+            continue;
+        }
+        let sum = |deltas: &[i64]| {
+            let counts = deltas.iter().scan(0_i128, |count, delta| {
+                *count += i128::from(*delta);
+                Some(*count)
+            });
+            counts.sum::<i128>()
+        };
+        let in_buckets = sum(&histogram.positive_deltas) + sum(&histogram.negative_deltas);
+        assert_eq!(in_buckets + i128::from(histogram.zero_count), i128::from(histogram.count), "{histogram:?}");
+    }
 }
 
 /// An exposition that is taken has a sample for each line that is no comment.

@@ -132,7 +132,10 @@ pub(crate) struct JsonStream {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an entry is [\"<nanoseconds since 1970>\", \"<line>\"], or has structured metadata as a third item: {\"<name>\": \"<text>\"}"
+)]
 enum JsonEntry {
     Plain(String, String),
     WithMetadata(String, String, Labels),
@@ -176,12 +179,21 @@ fn store(shared: &Shared, streams: Vec<Stream>) -> Response {
     }
     match keep(shared, streams) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(text) => (StatusCode::BAD_REQUEST, text).into_response(),
+        Err(refused) => (StatusCode::BAD_REQUEST, refused.text).into_response(),
     }
 }
 
+/// Entries that were not taken.
+pub(crate) struct Refused {
+    pub(super) entries: usize,
+    /// How many there were with those that were taken.
+    pub(super) of: usize,
+    /// What was wrong, in Loki's words.
+    pub(crate) text: String,
+}
+
 /// Stores the valid entries, and says what was wrong with the others.
-pub(crate) fn keep(shared: &Shared, streams: Vec<Stream>) -> Result<(), String> {
+pub(crate) fn keep(shared: &Shared, streams: Vec<Stream>) -> Result<(), Refused> {
     let now_ns = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()
@@ -219,7 +231,8 @@ pub(crate) fn keep(shared: &Shared, streams: Vec<Stream>) -> Result<(), String> 
         return Ok(());
     }
     reasons.truncate(MAX_NAMED);
-    Err(format!("{}\nuser 'fake', total ignored: {ignored} out of {total}", reasons.join("\n")))
+    let text = format!("{}\nuser 'fake', total ignored: {ignored} out of {total}", reasons.join("\n"));
+    Err(Refused { entries: ignored, of: total, text })
 }
 
 fn check_labels(labels: &Labels) -> Result<(), String> {

@@ -3,8 +3,13 @@
 
 pub(crate) mod loki_push;
 pub(crate) mod otlp;
+pub(crate) mod otlp_json;
 pub(crate) mod otlp_logs;
 pub(crate) mod otlp_metrics;
+mod otlp_names;
+mod otlp_points;
+mod otlp_text;
+mod otlp_translation;
 pub(crate) mod remote_write;
 
 use http::{HeaderMap, HeaderName};

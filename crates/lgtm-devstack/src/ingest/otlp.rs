@@ -12,12 +12,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request, Status};
 
 use super::essence;
+use super::otlp_json::{self, FromJson};
 use crate::attribute::Attributes;
 use crate::compression::{self, DecompressError};
 use crate::devstack::Shared;
@@ -62,17 +61,17 @@ pub(crate) async fn http_traces(
     };
     match store(&shared, request, partial.map(|Extension(partial)| partial)) {
         Err(message) => failure(json, message),
-        Ok(response) => success(json, &response),
+        Ok(response) => {
+            let partial = response.partial_success.as_ref();
+            let partial = partial.map(|part| ("rejectedSpans", part.rejected_spans, part.error_message.as_str()));
+            success(json, &response, partial)
+        }
     }
 }
 
 /// Reads the body of a request, and whether it is JSON; else the answer that refuses it.
 #[expect(clippy::result_large_err, reason = "an answer is made of it at once")]
-pub(super) fn read<T: Message + Default + DeserializeOwned>(
-    shared: &Shared,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<(T, bool), Response> {
+pub(super) fn read<T: FromJson>(shared: &Shared, headers: &HeaderMap, body: Bytes) -> Result<(T, bool), Response> {
     let content_type = essence(headers, header::CONTENT_TYPE);
     let json = match content_type.as_str() {
         "application/x-protobuf" => false,
@@ -100,17 +99,22 @@ pub(super) fn read<T: Message + Default + DeserializeOwned>(
             return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response());
         }
     };
-    let request = if json {
-        serde_json::from_slice::<T>(&body).map_err(|error| error.to_string())
-    } else {
-        T::decode(body).map_err(|error| error.to_string())
-    };
+    let request = if json { otlp_json::decode(&body) } else { T::decode(body).map_err(|error| error.to_string()) };
     request.map(|request| (request, json)).map_err(|message| failure(json, message))
 }
 
-/// Status 200 in the request's encoding.
-pub(super) fn success(json: bool, response: &(impl Message + Serialize)) -> Response {
-    if json { Json(response).into_response() } else { protobuf(StatusCode::OK, response) }
+/// Status 200 in the request's encoding. In JSON a partial success has the number under the name of its signal.
+pub(super) fn success<T: Message>(json: bool, response: &T, partial: Option<(&str, i64, &str)>) -> Response {
+    if !json {
+        return protobuf(StatusCode::OK, response);
+    }
+    let body = match partial {
+        None => serde_json::json!({}),
+        Some((name, rejected, message)) => {
+            serde_json::json!({"partialSuccess": {name: rejected.to_string(), "errorMessage": message}})
+        }
+    };
+    Json(body).into_response()
 }
 
 /// Status 400 with a `google.rpc.Status` in the request's encoding, as OTLP asks for.

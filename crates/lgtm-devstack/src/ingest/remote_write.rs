@@ -16,7 +16,7 @@ use crate::store::{Exemplar, Labels, MetricMetadata, MetricStore, MetricType, Sa
 use crate::wire::prometheus::{self as wire, Label, TimeSeries, WriteRequest, v2};
 
 const MAX_FUTURE_MS: i64 = 600_000;
-const MAX_EXEMPLAR_LABEL_CHARACTERS: usize = 128;
+pub(super) const MAX_EXEMPLAR_LABEL_CHARACTERS: usize = 128;
 
 /// How many of the problems the answer names.
 const MAX_NAMED: usize = 10;
@@ -41,7 +41,7 @@ fn answer(shared: &Shared, headers: &HeaderMap, body: &Bytes, success: StatusCod
     let mut response = if problems.is_empty() {
         success.into_response()
     } else {
-        let named: Vec<&str> = problems.iter().take(MAX_NAMED).map(String::as_str).collect();
+        let named: Vec<&str> = problems.iter().take(MAX_NAMED).map(|problem| problem.text.as_str()).collect();
         (StatusCode::BAD_REQUEST, format!("{}\n({} problems)", named.join("\n"), problems.len())).into_response()
     };
     if version == Version::Two {
@@ -148,8 +148,35 @@ fn resolve(request: v2::Request) -> Result<WriteRequest, String> {
     Ok(resolved)
 }
 
+/// Why something of a request was not taken.
+pub(super) struct Problem {
+    /// Which of the request's series it is of; of metadata none.
+    pub(super) series: Option<usize>,
+    /// Whether a sample or native histogram was refused, and not an exemplar or metadata.
+    pub(super) is_of_sample: bool,
+    pub(super) text: String,
+}
+
+/// Stores samples of nothing at the beginning of series, where there is nothing newer yet. Without them the first sample of a series would not
+/// be known to have grown from zero.
+pub(super) fn begin_at_zero(shared: &Shared, zeros: Vec<TimeSeries>) {
+    if zeros.is_empty() {
+        return;
+    }
+    shared.store.with_metrics(|metrics| {
+        for zero in zeros {
+            let Ok(labels) = series_labels(&zero.labels) else { continue };
+            let times = zero.samples.iter().map(|sample| sample.timestamp);
+            let time = times.chain(zero.histograms.iter().map(|histogram| histogram.timestamp)).max();
+            if metrics.newest_ms(&labels) < time {
+                store_series(metrics, None, zero, i64::MAX, &mut Vec::new());
+            }
+        }
+    });
+}
+
 /// Stores what is valid and tells of the rest.
-pub(super) fn store(shared: &Shared, request: WriteRequest) -> Vec<String> {
+pub(super) fn store(shared: &Shared, request: WriteRequest) -> Vec<Problem> {
     let latest_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()
@@ -164,47 +191,70 @@ pub(super) fn store(shared: &Shared, request: WriteRequest) -> Vec<String> {
             let family: String = metadata.metric_family_name.chars().take(100).collect();
             let known = MetricMetadata { metric_type, help: metadata.help, unit: metadata.unit };
             if !metrics.describe(metadata.metric_family_name, known) {
-                problems.push(format!("metadata of {family} exceeds the limit of families or of their length"));
+                let text = format!("metadata of {family} exceeds the limit of families or of their length");
+                problems.push(Problem { series: None, is_of_sample: false, text });
             }
         }
-        for series in request.timeseries {
-            store_series(metrics, series, latest_ms, &mut problems);
+        for (place, series) in request.timeseries.into_iter().enumerate() {
+            store_series(metrics, Some(place), series, latest_ms, &mut problems);
         }
     });
     problems
 }
 
-fn store_series(metrics: &mut MetricStore, series: TimeSeries, latest_ms: i64, problems: &mut Vec<String>) {
+fn store_series(
+    metrics: &mut MetricStore,
+    place: Option<usize>,
+    series: TimeSeries,
+    latest_ms: i64,
+    problems: &mut Vec<Problem>,
+) {
+    let mut refuse = |is_of_sample: bool, text: String| problems.push(Problem { series: place, is_of_sample, text });
     let labels = match series_labels(&series.labels) {
         Ok(labels) => labels,
         Err(problem) => {
             metrics.reject_samples(series.samples.len() as u64);
             metrics.reject_exemplars(series.exemplars.len() as u64);
             metrics.reject_histograms(series.histograms.len() as u64);
-            problems.push(problem);
+            refuse(!series.samples.is_empty() || !series.histograms.is_empty(), problem);
             return;
         }
     };
     let text = || label_text::write(&labels);
+    let too_new = |what: &str, timestamp_ms: i64| {
+        format!(
+            "received a {what} whose timestamp is too far in the future, timestamp: {timestamp_ms} series: {}",
+            text()
+        )
+    };
     for histogram in series.histograms {
         let timestamp_ms = histogram.timestamp;
+        if timestamp_ms > latest_ms {
+            metrics.reject_histograms(1);
+            refuse(true, too_new("histogram", timestamp_ms));
+            continue;
+        }
+        let histogram = match histogram.validated() {
+            Ok(histogram) => histogram,
+            Err(problem) => {
+                metrics.reject_histograms(1);
+                refuse(true, format!("{problem}, timestamp: {timestamp_ms} series: {}", text()));
+                continue;
+            }
+        };
         if let Err(error) = metrics.push_histogram(&labels, histogram) {
             let reason = match error {
                 SampleError::OutOfOrder => "out of order histogram",
                 SampleError::DuplicateTimestamp => "duplicate histogram for timestamp",
             };
-            problems.push(format!("{reason}, timestamp: {timestamp_ms} series: {}", text()));
+            refuse(true, format!("{reason}, timestamp: {timestamp_ms} series: {}", text()));
         }
     }
     for sample in series.samples {
         let sample = Sample { timestamp_ms: sample.timestamp, value: sample.value };
         if sample.timestamp_ms > latest_ms {
             metrics.reject_samples(1);
-            problems.push(format!(
-                "received a sample whose timestamp is too far in the future, timestamp: {} series: {}",
-                sample.timestamp_ms,
-                text()
-            ));
+            refuse(true, too_new("sample", sample.timestamp_ms));
             continue;
         }
         if let Err(error) = metrics.push_sample(&labels, sample) {
@@ -212,7 +262,7 @@ fn store_series(metrics: &mut MetricStore, series: TimeSeries, latest_ms: i64, p
                 SampleError::OutOfOrder => "out of order sample",
                 SampleError::DuplicateTimestamp => "duplicate sample for timestamp",
             };
-            problems.push(format!("{reason}, timestamp: {} series: {}", sample.timestamp_ms, text()));
+            refuse(true, format!("{reason}, timestamp: {} series: {}", sample.timestamp_ms, text()));
         }
     }
     for exemplar in series.exemplars {
@@ -230,7 +280,7 @@ fn store_series(metrics: &mut MetricStore, series: TimeSeries, latest_ms: i64, p
                 problem
             }
         };
-        problems.push(format!("{problem}, timestamp: {timestamp_ms} series: {}", text()));
+        refuse(false, format!("{problem}, timestamp: {timestamp_ms} series: {}", text()));
     }
 }
 

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use super::parameters::{Parameters, now_ns};
 use super::promql_bounds;
 use crate::devstack::Shared;
-use crate::store::{Labels, MetricType, Sample, Series};
+use crate::go_number::float as number;
+use crate::store::{Labels, MetricType, Series};
+use crate::wire::prometheus::Histogram;
 
 /// How far back an instant looks for the newest sample, in milliseconds: Prometheus' default.
 const LOOKBACK_MS: i64 = 300_000;
@@ -64,8 +66,10 @@ pub(crate) async fn query(State(shared): State<Shared>, parameters: Parameters) 
         let result: Vec<Value> = select(&shared, &selector)
             .iter()
             .filter_map(|series| {
-                let sample = sample_at(series, time)?;
-                Some(json!({ "metric": series.labels, "value": [seconds(time), number(sample.value)] }))
+                let (field, value) = point_at(series, time)?;
+                let mut found = json!({ "metric": series.labels });
+                found[field] = json!([seconds(time), value]);
+                Some(found)
             })
             .collect();
         Ok(json!({ "resultType": "vector", "result": result }))
@@ -106,13 +110,22 @@ pub(crate) async fn query_range(State(shared): State<Shared>, parameters: Parame
         let result: Vec<Value> = select(&shared, &selector)
             .iter()
             .filter_map(|series| {
-                let values: Vec<Value> = (0..=last_step)
-                    .map(|index| start + index * step)
-                    .filter_map(|time| {
-                        sample_at(series, time).map(|sample| json!([seconds(time), number(sample.value)]))
-                    })
-                    .collect();
-                (!values.is_empty()).then(|| json!({ "metric": series.labels, "values": values }))
+                let (mut values, mut histograms) = (Vec::new(), Vec::new());
+                for time in (0..=last_step).map(|index| start + index * step) {
+                    match point_at(series, time) {
+                        Some(("histogram", histogram)) => histograms.push(json!([seconds(time), histogram])),
+                        Some((_, value)) => values.push(json!([seconds(time), value])),
+                        None => {}
+                    }
+                }
+                let mut found = json!({ "metric": series.labels });
+                let is_found = !values.is_empty() || !histograms.is_empty();
+                for (field, points) in [("values", values), ("histograms", histograms)] {
+                    if !points.is_empty() {
+                        found[field] = Value::Array(points);
+                    }
+                }
+                is_found.then_some(found)
             })
             .collect();
         Ok(json!({ "resultType": "matrix", "result": result }))
@@ -231,21 +244,40 @@ fn seconds(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1e3
 }
 
-/// A value as Prometheus writes it: text.
-fn number(value: f64) -> String {
-    if value == f64::INFINITY {
-        "+Inf".to_owned()
-    } else if value == f64::NEG_INFINITY {
-        "-Inf".to_owned()
-    } else {
-        value.to_string()
+/// The newest sample or native histogram of a series at a time, under the name of its field.
+fn point_at(series: &Series, time_ms: i64) -> Option<(&'static str, Value)> {
+    let oldest_ms = time_ms.saturating_sub(LOOKBACK_MS);
+    // Both are in the order of time.
+    let samples = series.samples.partition_point(|sample| sample.timestamp_ms <= time_ms);
+    let sample = samples.checked_sub(1).and_then(|last| series.samples.get(last));
+    let histograms = series.histograms.partition_point(|histogram| histogram.timestamp <= time_ms);
+    let histogram = histograms.checked_sub(1).and_then(|last| series.histograms.get(last));
+    let newest = sample.map(|sample| sample.timestamp_ms).max(histogram.map(|histogram| histogram.timestamp))?;
+    if newest <= oldest_ms {
+        return None;
+    }
+    match (sample, histogram) {
+        (Some(sample), _) if sample.timestamp_ms == newest => {
+            (!sample.is_stale_marker()).then(|| ("value", json!(number(sample.value))))
+        }
+        (_, Some(histogram)) => (!histogram.is_stale_marker()).then(|| ("histogram", histogram_json(histogram))),
+        _ => None,
     }
 }
 
-fn sample_at(series: &Series, time_ms: i64) -> Option<Sample> {
-    let newest = series.samples.iter().rev().find(|sample| sample.timestamp_ms <= time_ms)?;
-    let fresh = newest.timestamp_ms > time_ms.saturating_sub(LOOKBACK_MS) && !newest.is_stale_marker();
-    fresh.then_some(*newest)
+/// A native histogram in Prometheus' form: each bucket with the rule of its bounds, empty ones left out.
+fn histogram_json(histogram: &Histogram) -> Value {
+    let buckets: Vec<Value> = histogram
+        .buckets()
+        .into_iter()
+        .filter(|bucket| bucket.count != 0.0)
+        .map(|bucket| json!([bucket.closed as u8, number(bucket.lower), number(bucket.upper), number(bucket.count)]))
+        .collect();
+    let mut fields = json!({ "count": number(histogram.observations()), "sum": number(histogram.sum) });
+    if !buckets.is_empty() {
+        fields["buckets"] = Value::Array(buckets);
+    }
+    fields
 }
 
 fn range_of(parameters: &Parameters) -> Result<(i64, i64), Failure> {
@@ -329,6 +361,9 @@ fn label_sets(shared: &Shared, parameters: &Parameters) -> Result<Vec<Labels>, F
     let picked = shared.store.read_metrics(|metrics| {
         metrics.series_where(|labels| selectors.is_empty() || selectors.iter().any(|selector| selector.picks(labels)))
     });
-    let in_time = |series: &Series| series.samples.iter().any(|sample| (start..=end).contains(&sample.timestamp_ms));
+    let in_time = |series: &Series| {
+        series.samples.iter().any(|sample| (start..=end).contains(&sample.timestamp_ms))
+            || series.histograms.iter().any(|histogram| (start..=end).contains(&histogram.timestamp))
+    };
     Ok(picked.into_iter().filter(in_time).map(|series| series.labels).collect())
 }

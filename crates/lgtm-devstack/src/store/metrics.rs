@@ -268,6 +268,13 @@ impl MetricStore {
         self.histograms.rejected += number;
     }
 
+    /// Time of the newest sample or native histogram of a series, in milliseconds since 1970.
+    pub(crate) fn newest_ms(&self, labels: &Labels) -> Option<i64> {
+        let data = self.series.get(labels)?;
+        let sample = data.samples.back().map(|sample| sample.timestamp_ms);
+        sample.max(data.histograms.back().map(|histogram| histogram.timestamp))
+    }
+
     /// Adds a native histogram; one equal to the newest is a repetition, ignored and counted.
     pub(crate) fn push_histogram(&mut self, labels: &Labels, histogram: Histogram) -> Result<(), SampleError> {
         if let Some(newest) = self.series.get(labels).and_then(|data| data.histograms.back()) {

@@ -1,6 +1,7 @@
 //! What arrived, in bounded memory: one part a signal and one for the requests, each with its own limit in bytes.
 //! The server's threads write; any thread reads, and can wait for a condition without polling.
 
+mod deltas;
 #[cfg(feature = "window")]
 mod import;
 mod logs;
@@ -21,10 +22,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
+pub use deltas::DeltaCounts;
 pub use logs::LogEntry;
 pub use metrics::{Exemplar, MetricMetadata, MetricType, Sample, Series};
 pub use requests::{Answer, ReceivedRequest};
 
+pub(crate) use deltas::{Delta, Deltas, StreamId, Total, fingerprint};
 #[cfg(feature = "window")]
 pub(crate) use import::{Import, Imported};
 pub(crate) use logs::LogStore;
@@ -62,6 +65,8 @@ struct Inner {
     logs: Mutex<LogStore>,
     traces: Mutex<TraceStore>,
     metrics: Mutex<MetricStore>,
+    /// Locked before `metrics`.
+    deltas: Mutex<Deltas>,
     requests: Mutex<RequestLog>,
     version: Mutex<u64>,
     changed: Condvar,
@@ -81,6 +86,7 @@ impl Store {
                 logs: Mutex::new(LogStore::new(limits.log_bytes)),
                 traces: Mutex::new(TraceStore::new(limits.trace_bytes)),
                 metrics: Mutex::new(MetricStore::new(limits.metric_bytes)),
+                deltas: Mutex::new(Deltas::new(deltas::MAX_BYTES)),
                 requests: Mutex::new(RequestLog::new(limits.request_bytes)),
                 version: Mutex::new(0),
                 changed: Condvar::new(),
@@ -161,6 +167,7 @@ impl Store {
             exemplars,
             histograms,
             series,
+            deltas: self.inner.deltas.lock().counts(),
             requests: self.inner.requests.lock().counts(),
         }
     }
@@ -169,6 +176,7 @@ impl Store {
     pub fn clear(&self) {
         self.inner.logs.lock().clear();
         self.inner.traces.lock().clear();
+        self.inner.deltas.lock().clear();
         self.inner.metrics.lock().clear();
         self.inner.requests.lock().clear();
         self.notify();
@@ -299,6 +307,11 @@ impl Store {
         false
     }
 
+    /// Delta streams, for as long as their points are stored: concurrent requests of one stream must not overtake each other.
+    pub(crate) fn with_deltas<T>(&self, change: impl FnOnce(&mut Deltas) -> T) -> T {
+        change(&mut self.inner.deltas.lock())
+    }
+
     pub(crate) fn record_request(&self, request: ReceivedRequest) {
         self.inner.requests.lock().push(request);
         self.notify();
@@ -351,6 +364,8 @@ pub struct Counts {
     pub histograms: SignalCounts,
     /// Series held now.
     pub series: u64,
+    /// Points of delta temporality, which became samples or histograms of cumulative ones.
+    pub deltas: DeltaCounts,
     /// Requests to the ingest and query endpoints.
     pub requests: SignalCounts,
 }

@@ -4,15 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::increase::{Grid, MAX_GAP_MS, increases};
+use crate::native_histogram::{MIN_SCHEMA, bound, coarsened};
 use crate::store::Sample;
-use crate::wire::prometheus::{BucketSpan, Histogram};
+use crate::wire::prometheus::Histogram;
 
-/// The most buckets shown; of native histograms neighbours are joined until they fit.
+/// The most buckets shown; of more, neighbours are joined until they fit.
 const MAX_BUCKETS: usize = 80;
-/// The coarsest resolution of a native histogram.
-const MIN_SCHEMA: i32 = -4;
-/// The finest.
-const MAX_SCHEMA: i32 = 8;
 
 /// Observations by bucket and step.
 #[derive(Debug, Default, PartialEq)]
@@ -31,16 +28,16 @@ impl Heat {
     where
         S: Iterator<Item = &'a Sample>,
     {
-        // By the bits of the bound, in the order of the bounds.
-        let mut cumulative: Vec<(f64, Vec<Option<f64>>)> = Vec::new();
-        for (bound, samples) in series.filter(|(bound, _)| !bound.is_nan()) {
-            let grown = increases(grid, samples);
-            match cumulative.iter_mut().find(|(known, _)| *known == bound) {
-                Some((_, sum)) => add(sum, &grown),
-                None => cumulative.push((bound, grown)),
+        let series: Vec<(f64, S)> = series.filter(|(bound, _)| !bound.is_nan()).collect();
+        let bounds = shown(series.iter().map(|(bound, _)| *bound));
+        let mut cumulative: Vec<(f64, Vec<Option<f64>>)> =
+            bounds.into_iter().map(|bound| (bound, vec![None; grid.steps])).collect();
+        for (bound, samples) in series {
+            let place = cumulative.binary_search_by(|(shown, _)| shown.total_cmp(&bound));
+            if let Some((_, sum)) = place.ok().and_then(|place| cumulative.get_mut(place)) {
+                add(sum, &increases(grid, samples));
             }
         }
-        cumulative.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         let mut lower = cumulative.first().map_or(0.0, |(bound, _)| if *bound > 0.0 { 0.0 } else { f64::NEG_INFINITY });
         let mut heat = Self { counts: vec![None; grid.steps], ..Self::default() };
         let mut below: Vec<Option<f64>> = vec![None; grid.steps];
@@ -62,6 +59,42 @@ impl Heat {
             }
         }
         heat
+    }
+
+    /// From native histograms with bounds of the sender's own, each series in the order of time: as the classic one that they stand for.
+    pub(super) fn custom<'a, S>(grid: &Grid, series: impl Iterator<Item = S>) -> Self
+    where
+        S: Iterator<Item = &'a Histogram>,
+    {
+        let series: Vec<Vec<&Histogram>> =
+            series.map(|histograms| histograms.filter(|histogram| histogram.is_custom()).collect()).collect();
+        let finite = series.iter().flatten().flat_map(|histogram| histogram.custom_values.iter().copied());
+        let bounds = shown(finite.chain([f64::INFINITY]));
+        let mut cumulative: Vec<(f64, Vec<Sample>)> = Vec::new();
+        for histograms in series {
+            let mut by_bound: Vec<(f64, Vec<Sample>)> = bounds.iter().map(|bound| (*bound, Vec::new())).collect();
+            for histogram in histograms {
+                let mut counts = histogram.positive().peekable();
+                let mut below = 0.0;
+                let own = histogram.custom_values.iter().copied().chain([f64::INFINITY]);
+                for (number, bound) in (0_i32..).zip(own) {
+                    while let Some((_, count)) = counts.next_if(|(counted, _)| *counted <= number) {
+                        below += count;
+                    }
+                    // The end of a series is the end of each of its buckets.
+                    let value = if histogram.is_stale_marker() { histogram.sum } else { below };
+                    let place = by_bound.binary_search_by(|(shown, _)| shown.total_cmp(&bound));
+                    if let Some((_, samples)) = place.ok().and_then(|place| by_bound.get_mut(place)) {
+                        samples.push(Sample { timestamp_ms: histogram.timestamp, value });
+                    }
+                }
+            }
+            cumulative.extend(by_bound.into_iter().filter(|(_, samples)| !samples.is_empty()));
+        }
+        if cumulative.is_empty() {
+            return Self { counts: vec![None; grid.steps], ..Self::default() };
+        }
+        Self::classic(grid, cumulative.iter().map(|(bound, samples)| (*bound, samples.iter())))
     }
 
     /// From native histograms, each series in the order of time.
@@ -129,6 +162,20 @@ impl Heat {
     }
 }
 
+/// The bounds in order, each once. Of too many so many are left out, evenly, that the others fit: what is below a bound is known without those
+/// before it.
+fn shown(bounds: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut bounds: Vec<f64> = bounds.collect();
+    bounds.sort_by(f64::total_cmp);
+    bounds.dedup();
+    let each = bounds.len().div_ceil(MAX_BUCKETS).max(1);
+    let number = bounds.len();
+    let mut places = 0..number;
+    // The last one stays: beyond it nothing would be counted.
+    bounds.retain(|_| places.next().is_some_and(|place| (number - 1 - place).is_multiple_of(each)));
+    bounds
+}
+
 fn add(sum: &mut [Option<f64>], more: &[Option<f64>]) {
     for (sum, more) in sum.iter_mut().zip(more) {
         if let Some(more) = more {
@@ -148,11 +195,13 @@ enum Place {
 
 impl Place {
     fn bounds(self, schema: i32, zero: f64) -> [f64; 2] {
-        let bound = |number: i32| (f64::from(number) * (-f64::from(schema)).exp2()).exp2();
         match self {
             Self::Zero => [0.0, zero],
-            Self::Positive(number) => [bound(number - 1), bound(number)],
-            Self::Negative(turned) => [-bound(-turned), -bound(-turned - 1)],
+            Self::Positive(number) => [bound(number.saturating_sub(1), schema), bound(number, schema)],
+            Self::Negative(turned) => {
+                let number = turned.saturating_neg();
+                [-bound(number, schema), -bound(number.saturating_sub(1), schema)]
+            }
         }
     }
 }
@@ -166,18 +215,16 @@ fn places(steps: &[Option<Step>]) -> Vec<Place> {
     places
 }
 
-/// Buckets of bounds of a user's own have another schema.
 fn is_exponential(histogram: &Histogram) -> bool {
-    (MIN_SCHEMA..=MAX_SCHEMA).contains(&histogram.schema)
+    !histogram.is_custom()
 }
 
 fn native_steps(grid: &Grid, series: &[Vec<&Histogram>], schema: i32) -> Vec<Option<Step>> {
     let mut steps: Vec<Option<Step>> = vec![None; grid.steps];
     for histograms in series {
-        let mut before: Option<(&Histogram, BTreeMap<Place, u64>)> = None;
+        let mut before: Option<(&Histogram, Step)> = None;
         for histogram in histograms {
-            let is_end = Sample { timestamp_ms: 0, value: histogram.sum }.is_stale_marker();
-            if is_end || !is_exponential(histogram) {
+            if histogram.is_stale_marker() || !is_exponential(histogram) {
                 before = None;
                 continue;
             }
@@ -185,15 +232,15 @@ fn native_steps(grid: &Grid, series: &[Vec<&Histogram>], schema: i32) -> Vec<Opt
             if let Some((earlier, earlier_counts)) = &before
                 && histogram.timestamp - earlier.timestamp <= MAX_GAP_MS
             {
-                let restarted = histogram.count < earlier.count;
+                let restarted = histogram.observations() < earlier.observations();
                 for (step, share) in grid.shares(earlier.timestamp, histogram.timestamp) {
                     let Some(step) = steps.get_mut(step) else { continue };
                     let step = step.get_or_insert_default();
                     for (place, count) in &counts {
-                        let known = if restarted { 0 } else { earlier_counts.get(place).copied().unwrap_or_default() };
-                        let grown = count.saturating_sub(known);
-                        if grown > 0 {
-                            *step.entry(*place).or_default() += grown as f64 * share;
+                        let known =
+                            if restarted { 0.0 } else { earlier_counts.get(place).copied().unwrap_or_default() };
+                        if *count > known {
+                            *step.entry(*place).or_default() += (count - known) * share;
                         }
                     }
                 }
@@ -205,41 +252,25 @@ fn native_steps(grid: &Grid, series: &[Vec<&Histogram>], schema: i32) -> Vec<Opt
 }
 
 /// The counts of the buckets at a coarser schema.
-fn counts_of(histogram: &Histogram, schema: i32) -> BTreeMap<Place, u64> {
-    let mut counts = BTreeMap::new();
-    if histogram.zero_count > 0 {
-        counts.insert(Place::Zero, histogram.zero_count);
+fn counts_of(histogram: &Histogram, schema: i32) -> Step {
+    let mut counts = Step::new();
+    if histogram.zero_observations() > 0.0 {
+        counts.insert(Place::Zero, histogram.zero_observations());
     }
-    let joined = u32::try_from(histogram.schema - schema).unwrap_or_default();
-    // Bucket i ends where bucket i / 2, rounded up, of the next coarser schema ends.
-    let coarser = |number: i32| (0..joined).fold(number, |number, _| (number + 1) >> 1);
-    for (number, count) in unrolled(&histogram.positive_spans, &histogram.positive_deltas) {
-        *counts.entry(Place::Positive(coarser(number))).or_default() += count;
+    let times = u32::try_from(histogram.schema - schema).unwrap_or_default();
+    for (number, count) in histogram.positive() {
+        *counts.entry(Place::Positive(coarsened(number, times))).or_default() += count;
     }
-    for (number, count) in unrolled(&histogram.negative_spans, &histogram.negative_deltas) {
-        *counts.entry(Place::Negative(-coarser(number))).or_default() += count;
+    for (number, count) in histogram.negative() {
+        *counts.entry(Place::Negative(coarsened(number, times).saturating_neg())).or_default() += count;
     }
     counts
-}
-
-/// The numbers of buckets with their counts.
-fn unrolled<'a>(spans: &'a [BucketSpan], deltas: &'a [i64]) -> impl Iterator<Item = (i32, u64)> + 'a {
-    let mut next: i32 = 0;
-    let numbers = spans.iter().flat_map(move |span| {
-        let first = next.saturating_add(span.offset);
-        next = first.saturating_add(i32::try_from(span.length).unwrap_or(i32::MAX));
-        first..next
-    });
-    let counts = deltas.iter().scan(0_i64, |count, delta| {
-        *count = count.saturating_add(*delta);
-        Some(u64::try_from(*count).unwrap_or_default())
-    });
-    numbers.zip(counts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::prometheus::BucketSpan;
 
     const GRID: Grid = Grid { from: 0, step: 1000, steps: 2 };
 
@@ -331,5 +362,56 @@ mod tests {
         let heat = Heat::native(&GRID, [series.iter()].into_iter());
         assert_eq!(heat.buckets, [[-2.0, -1.0], [0.0, 1e-6], [1.0, 2.0], [8.0, 16.0]]);
         assert_eq!(heat.counts.first(), Some(&Some(vec![3.0, 1.0, 2.0, 3.0])));
+    }
+
+    #[test]
+    fn float_counts_are_counted_as_they_are() {
+        let float = |timestamp, count: f64| Histogram {
+            count_float: Some(count),
+            sum: 1.0,
+            zero_count_float: Some(count / 4.0),
+            zero_threshold: 0.5,
+            positive_spans: vec![BucketSpan { offset: 1, length: 1 }],
+            positive_counts: vec![count * 0.75],
+            timestamp,
+            ..Histogram::default()
+        };
+        let series = [float(0, 0.0), float(1000, 2.0)];
+        let heat = Heat::native(&GRID, [series.iter()].into_iter());
+        assert_eq!(heat.buckets, [[0.0, 0.5], [1.0, 2.0]]);
+        assert_eq!(heat.counts.first(), Some(&Some(vec![0.5, 1.5])));
+    }
+
+    #[test]
+    fn bounds_of_the_senders_own_are_those_of_the_heat() {
+        let custom = |timestamp, deltas: &[i64]| Histogram {
+            count: 6,
+            sum: 1.0,
+            schema: -53,
+            custom_values: vec![0.1, 0.5, 1.0],
+            positive_spans: vec![BucketSpan { offset: 0, length: 2 }, BucketSpan { offset: 1, length: 1 }],
+            positive_deltas: deltas.to_vec(),
+            timestamp,
+            ..Histogram::default()
+        };
+        let series = [custom(0, &[0, 0, 0]), custom(1000, &[1, 1, 1])];
+        let heat = Heat::custom(&GRID, [series.iter()].into_iter());
+        assert_eq!(heat.buckets, [[0.0, 0.1], [0.1, 0.5], [0.5, 1.0], [1.0, f64::INFINITY]]);
+        assert_eq!(heat.counts.first(), Some(&Some(vec![1.0, 2.0, 0.0, 3.0])));
+        assert_eq!(heat.quantile(0.5).first(), Some(&Some(0.5)));
+    }
+
+    #[test]
+    fn too_many_bounds_are_joined_and_nothing_is_lost() {
+        let bounds: Vec<f64> = (1..=1000).map(f64::from).chain([f64::INFINITY]).collect();
+        let series: Vec<(f64, Vec<Sample>)> =
+            bounds.iter().enumerate().map(|(place, bound)| (*bound, samples(0.0, place as f64 + 1.0))).collect();
+        let heat = Heat::classic(&GRID, series.iter().map(|(bound, samples)| (*bound, samples.iter())));
+        assert!(heat.buckets.len() <= MAX_BUCKETS, "{}", heat.buckets.len());
+        assert_eq!(heat.buckets.last().map(|[_, upper]| *upper), Some(f64::INFINITY));
+        let sum: f64 = heat.counts.iter().flatten().flatten().sum();
+        assert!((sum - 1001.0).abs() < 1e-6, "{sum}");
+        let median = heat.quantile(0.5).first().copied().flatten().unwrap();
+        assert!((median - 500.0).abs() < 14.0, "{median}");
     }
 }

@@ -14,7 +14,8 @@ use super::query::{AttributeFilter, Query, Refusal};
 use crate::devstack::Shared;
 use crate::read::parameters::now_ns;
 use crate::read::prometheus;
-use crate::store::{Labels, MetricMetadata, MetricType, Series};
+use crate::store::{Labels, MetricMetadata, MetricType, Sample, Series};
+use crate::wire::prometheus::Histogram;
 
 /// The most steps of one answer.
 const MAX_STEPS: u64 = 1000;
@@ -92,10 +93,10 @@ pub(super) async fn one(
     });
     let Value::Object(fields) = &mut answer else { return Ok(Json(answer)) };
     if shown == Shown::Histogram {
-        let (classic, native) = heats(&grid, &series);
-        let heat = if native.buckets.is_empty() { classic } else { native };
-        fields.insert("heat".to_owned(), heat_json(&heat));
-        let counts = lines(&grid, &count_series(&series), &by, Shown::Rates);
+        fields.insert("heat".to_owned(), heat_json(&heat(&grid, &series)));
+        let counted = counted_by_native(&series);
+        let counted = if counted.is_empty() { count_series(&series) } else { counted.iter().collect() };
+        let counts = lines(&grid, &counted, &by, Shown::Rates);
         fields.insert("lines".to_owned(), counts);
         fields.insert("shown".to_owned(), json!("histogram"));
     } else {
@@ -212,13 +213,39 @@ fn differing(series: &[&Series]) -> Vec<String> {
     names.into_iter().filter_map(differs).collect()
 }
 
-fn heats(grid: &Grid, series: &[Series]) -> (Heat, Heat) {
+/// Of native histograms if there are any, else of classic ones.
+fn heat(grid: &Grid, series: &[Series]) -> Heat {
+    let native = || series.iter().filter(|series| !series.histograms.is_empty()).map(|series| series.histograms.iter());
+    let exponential = Heat::native(grid, native());
+    if !exponential.buckets.is_empty() {
+        return exponential;
+    }
+    let custom = Heat::custom(grid, native());
+    if !custom.buckets.is_empty() {
+        return custom;
+    }
     let classic = series.iter().filter_map(|series| {
         let bound = series.labels.get("le")?.parse::<f64>().ok()?;
         Some((bound, series.samples.iter()))
     });
-    let native = series.iter().filter(|series| !series.histograms.is_empty()).map(|series| series.histograms.iter());
-    (Heat::classic(grid, classic), Heat::native(grid, native))
+    Heat::classic(grid, classic)
+}
+
+/// The observations of native histograms as series of counters.
+fn counted_by_native(series: &[Series]) -> Vec<Series> {
+    let native = series.iter().filter(|series| !series.histograms.is_empty());
+    let count = |histogram: &Histogram| {
+        let value = if histogram.is_stale_marker() { histogram.sum } else { histogram.observations() };
+        Sample { timestamp_ms: histogram.timestamp, value }
+    };
+    native
+        .map(|series| Series {
+            labels: series.labels.clone(),
+            samples: series.histograms.iter().map(count).collect(),
+            exemplars: Vec::new(),
+            histograms: Vec::new(),
+        })
+        .collect()
 }
 
 /// The series that count a histogram's observations.

@@ -109,10 +109,11 @@ fn answer(metrics: &MetricStore, text: Option<&Regex>, limit: u64) -> Value {
         if let Some(newest) = series.histograms.back() {
             family.native = true;
             family.series += 1;
+            family.ended += u64::from(newest.is_stale_marker());
             family.last_ms = family.last_ms.max(newest.timestamp);
             // A histogram with both forms has its count as a series too.
-            if !family.classic {
-                family.last = Some(family.last.unwrap_or_default() + newest.count as f64);
+            if !family.classic && !newest.is_stale_marker() {
+                family.last = Some(family.last.unwrap_or_default() + newest.observations());
             }
         }
         let Some(newest) = series.newest_value() else { return };

@@ -31,13 +31,16 @@ pub struct TimeSeries {
 /// A native histogram, the same in both versions.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Histogram {
-    /// Number of observations.
+    /// Number of observations; of a histogram with float counts nothing.
     #[prost(uint64, tag = "1")]
     pub count: u64,
+    /// Number of observations of a histogram with float counts; that it is there tells the two kinds apart.
+    #[prost(double, optional, tag = "2")]
+    pub count_float: Option<f64>,
     /// Their sum; a certain NaN is the stale marker.
     #[prost(double, tag = "3")]
     pub sum: f64,
-    /// The resolution: each power of two has `2^schema` buckets.
+    /// The resolution: each power of two has `2^schema` buckets. -53 stands for the bounds in `custom_values`.
     #[prost(sint32, tag = "4")]
     pub schema: i32,
     /// Observations nearer to zero than this count as zero.
@@ -46,21 +49,50 @@ pub struct Histogram {
     /// Number of those.
     #[prost(uint64, tag = "6")]
     pub zero_count: u64,
+    /// Number of those in a histogram with float counts.
+    #[prost(double, optional, tag = "7")]
+    pub zero_count_float: Option<f64>,
     /// Which buckets of negative observations follow.
     #[prost(message, repeated, tag = "8")]
     pub negative_spans: Vec<BucketSpan>,
     /// Their counts, each as the difference to the one before.
     #[prost(sint64, repeated, tag = "9")]
     pub negative_deltas: Vec<i64>,
+    /// The counts themselves in a histogram with float counts.
+    #[prost(double, repeated, tag = "10")]
+    pub negative_counts: Vec<f64>,
     /// Which buckets of positive observations follow.
     #[prost(message, repeated, tag = "11")]
     pub positive_spans: Vec<BucketSpan>,
     /// Their counts, each as the difference to the one before.
     #[prost(sint64, repeated, tag = "12")]
     pub positive_deltas: Vec<i64>,
+    /// The counts themselves in a histogram with float counts.
+    #[prost(double, repeated, tag = "13")]
+    pub positive_counts: Vec<f64>,
+    /// What is known of a restart since the histogram before.
+    #[prost(enumeration = "ResetHint", tag = "14")]
+    pub reset_hint: i32,
     /// Milliseconds since 1970.
     #[prost(int64, tag = "15")]
     pub timestamp: i64,
+    /// Upper bounds of the buckets of schema -53, without the last one, which is infinite.
+    #[prost(double, repeated, tag = "16")]
+    pub custom_values: Vec<f64>,
+}
+
+/// What the sender of a native histogram knows of a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum ResetHint {
+    /// Nothing: whoever needs to know compares.
+    Unknown = 0,
+    /// It is the first one after a restart.
+    Yes = 1,
+    /// There was none.
+    No = 2,
+    /// It counts what is there now, and may fall.
+    Gauge = 3,
 }
 
 /// Buckets that follow each other.

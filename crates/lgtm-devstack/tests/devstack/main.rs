@@ -5,10 +5,14 @@
 
 mod auth;
 mod client;
+mod deltas;
 mod hostile;
 mod lifecycle;
 mod loki;
+mod native_histograms;
 mod otlp;
+mod otlp_json;
+mod otlp_logs;
 #[cfg(feature = "program")]
 mod program;
 mod remote_write;

@@ -14,7 +14,9 @@
 mod browser;
 mod carry;
 mod contrast;
+mod foreign;
 mod pages;
+mod real_shop;
 mod scale;
 mod shop;
 mod use_of;

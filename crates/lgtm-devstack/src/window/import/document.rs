@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
-use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::outcome::Outcome;
 use crate::devstack::Shared;
 use crate::ingest::loki_push::{self, Entry, JsonPush, JsonStream, MAX_LABELS, Stream};
+use crate::ingest::otlp_json::{self, FromJson};
 use crate::ingest::{otlp_logs, otlp_metrics};
 use crate::otlp_json::{Known, ResourceSpans, Traces};
 use crate::read::parameters::loki_time;
@@ -32,8 +28,8 @@ pub(super) struct Document {
     batches: Option<Vec<ResourceSpans>>,
     /// Of Tempo's `/api/v2/traces/{id}`.
     trace: Option<Traces>,
-    resource_logs: Option<Vec<Lenient<ResourceLogs>>>,
-    resource_metrics: Option<Vec<Lenient<ResourceMetrics>>>,
+    resource_logs: Option<Vec<Value>>,
+    resource_metrics: Option<Vec<Value>>,
     /// Of Loki's push.
     streams: Option<Vec<JsonStream>>,
     /// Of one line of a log.
@@ -55,14 +51,11 @@ impl Document {
         }
         if let Some(logs) = self.resource_logs {
             is_known = true;
-            let request =
-                ExportLogsServiceRequest { resource_logs: logs.into_iter().map(|Lenient(one)| one).collect() };
-            store_lines(shared, otlp_logs::streams(request), outcome);
+            store_lines(shared, otlp_logs::streams(request("resourceLogs", logs)?), outcome);
         }
         if let Some(metrics) = self.resource_metrics {
             is_known = true;
-            let resource_metrics = metrics.into_iter().map(|Lenient(one)| one).collect();
-            let stored = otlp_metrics::store(shared, ExportMetricsServiceRequest { resource_metrics }, None);
+            let stored = otlp_metrics::store(shared, request("resourceMetrics", metrics)?, None);
             if let Some(partial) = stored.partial_success {
                 outcome.refuse(&partial.error_message);
             }
@@ -84,6 +77,11 @@ impl Document {
         }
         if is_known { Ok(()) } else { Err(format!("its form is not recognised; accepted: {ACCEPTED}")) }
     }
+}
+
+/// The request that has these under this name.
+fn request<T: FromJson>(name: &str, parts: Vec<Value>) -> Result<T, String> {
+    otlp_json::read(&Map::from_iter([(name.to_owned(), Value::Array(parts))]))
 }
 
 /// Stores the spans that are not there already; one with an id that is none is refused, whatever the others are.
@@ -138,8 +136,8 @@ fn store_lines(shared: &Shared, streams: Vec<Stream>, outcome: &mut Outcome) {
     for entry in streams.iter().flat_map(|stream| &stream.entries) {
         outcome.saw_line(entry.timestamp_ns);
     }
-    if let Err(reasons) = loki_push::keep(shared, streams) {
-        outcome.refuse(reasons.lines().next().unwrap_or_default());
+    if let Err(refused) = loki_push::keep(shared, streams) {
+        outcome.refuse(refused.text.lines().next().unwrap_or_default());
     }
 }
 
@@ -168,37 +166,4 @@ fn log_line(line: String, timestamp: &str, labels: Labels, metadata: Option<Labe
         labels.insert("service_name".to_owned(), "unknown_service".to_owned());
     }
     Ok(Stream { labels, entries: vec![Entry { timestamp_ns, line, structured_metadata }] })
-}
-
-/// What the types of OTLP refuse although it may be written: `null` for what is absent, lists without values, numbers that are none.
-struct Lenient<T>(T);
-
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Lenient<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let mut value = Value::deserialize(from)?;
-        mend(&mut value);
-        serde_json::from_value(value).map(Self).map_err(D::Error::custom)
-    }
-}
-
-fn mend(value: &mut Value) {
-    match value {
-        Value::Array(values) => values.iter_mut().for_each(mend),
-        Value::Object(members) => {
-            members.retain(|_, member| !member.is_null());
-            for name in ["arrayValue", "kvlistValue"] {
-                if let Some(Value::Object(list)) = members.get_mut(name) {
-                    list.entry("values").or_insert_with(|| Value::Array(Vec::new()));
-                }
-            }
-            // Attributes of logs and metrics become text anyway.
-            if members.get("doubleValue").is_some_and(Value::is_string)
-                && let Some(text) = members.remove("doubleValue")
-            {
-                members.insert("stringValue".to_owned(), text);
-            }
-            members.values_mut().for_each(mend);
-        }
-        _ => {}
-    }
 }
