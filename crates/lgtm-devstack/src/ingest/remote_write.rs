@@ -73,8 +73,9 @@ type Refusal = (StatusCode, String);
 fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<(WriteRequest, Version), Refusal> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let message = content_type.split(';').skip(1).find_map(|parameter| parameter.trim().strip_prefix("proto="));
+    // Clients of version 1 that leave out type or encoding are taken as Prometheus and Mimir take them.
     let version = match (essence(headers, header::CONTENT_TYPE).as_str(), message) {
-        ("application/x-protobuf", None | Some("prometheus.WriteRequest")) => Version::One,
+        ("", _) | ("application/x-protobuf", None | Some("prometheus.WriteRequest")) => Version::One,
         ("application/x-protobuf", Some("io.prometheus.write.v2.Request")) => Version::Two,
         _ => {
             let text = format!(
@@ -84,7 +85,7 @@ fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<(WriteReque
         }
     };
     let encoding = essence(headers, header::CONTENT_ENCODING);
-    if encoding != "snappy" {
+    if !matches!(encoding.as_str(), "" | "snappy") {
         let text = format!("content encoding {encoding:?} is not supported; supported is snappy");
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }

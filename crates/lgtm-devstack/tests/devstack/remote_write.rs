@@ -124,7 +124,9 @@ async fn other_types_and_encodings_are_refused() {
         (&[snappy_encoding, ("content-type", "application/json")][..], 415),
         (&[snappy_encoding, ("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request")], 415),
         (&[snappy_encoding, ("content-type", "application/x-protobuf;proto=prometheus.WriteRequest")], 200),
-        (&[("content-type", "application/x-protobuf")], 415),
+        (&[("content-type", "application/x-protobuf"), ("content-encoding", "gzip")], 415),
+        (&[("content-type", "application/x-protobuf")], 200),
+        (&[], 200),
     ] {
         assert_eq!(post(&url, headers, body.clone()).await.0, status, "{headers:?}");
     }
