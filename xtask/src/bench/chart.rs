@@ -22,7 +22,14 @@ fn draw(file: &Path, title: &str, axis: &str, cost: Cost, curves: &[Curve]) -> R
     let points = || curves.iter().flat_map(|(_, points)| points);
     let right = points().map(|(at, _)| *at as f64).fold(1.0, f64::max);
     let left = points().map(|(at, _)| *at as f64).fold(right, f64::min);
-    let top = points().map(|(_, cost)| *cost).fold(1.0, f64::max) * 1.2;
+    // The names stand where the curves are not: the others' cost falls to the right; over the caller's there is room for them.
+    let (unit, place, room) = match cost {
+        Cost::Caller => {
+            ("ns of the caller's CPU an operation", SeriesLabelPosition::UpperLeft, 0.08 * curves.len() as f64)
+        }
+        Cost::Others => ("ns of the other threads' CPU an item", SeriesLabelPosition::UpperRight, 0.0),
+    };
+    let top = points().map(|(_, cost)| *cost).fold(1.0, f64::max) * (1.2 + room);
     let area = SVGBackend::new(file, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
@@ -31,11 +38,6 @@ fn draw(file: &Path, title: &str, axis: &str, cost: Cost, curves: &[Curve]) -> R
         .x_label_area_size(40)
         .y_label_area_size(60)
         .build_cartesian_2d((left..right * 1.1).log_scale(), 0.0..top)?;
-    // The names stand where the curves are not: the others' cost falls to the right.
-    let (unit, place) = match cost {
-        Cost::Caller => ("ns of the caller's CPU an operation", SeriesLabelPosition::MiddleRight),
-        Cost::Others => ("ns of the other threads' CPU an item", SeriesLabelPosition::UpperRight),
-    };
     chart.configure_mesh().x_desc(axis).y_desc(unit).light_line_style(WHITE).draw()?;
     for ((name, points), colour) in curves.iter().zip([BLUE, RED, GREEN, MAGENTA].into_iter().cycle()) {
         let at = points.iter().map(|(at, cost)| (*at as f64, *cost));
