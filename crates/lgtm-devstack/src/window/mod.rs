@@ -7,7 +7,8 @@
 //!                                                              ├─ logs.rs, live.rs      ../fields.rs: what a line says of itself
 //!                                                              ├─ traces.rs, trace.rs   tree.rs, critical_path.rs
 //!                                                              ├─ metrics.rs, metric.rs increase.rs, heat.rs
-//!                                                              └─ export.rs, import/    files: what is held, and what was saved
+//!                                                              ├─ export.rs, import/    files: what is held, and what was saved
+//!                                                              └─ store.rs              all that is held, and its end
 //! ```
 
 mod assets;
@@ -26,6 +27,7 @@ mod overview;
 mod page;
 mod query;
 mod service_map;
+mod store;
 mod trace;
 mod traces;
 mod tree;
@@ -68,6 +70,7 @@ pub(crate) fn routes(shared: &Shared) -> Router {
         .route("/metrics", get(metrics::list))
         .route("/metrics/{metric}", get(metric::one))
         .route("/import", post(import::import))
+        .route("/store", get(store::counts).delete(store::clear))
         .fallback(query::no_such_path)
         .with_state(shared.clone());
     let mut routes = Router::new().nest("/api/v1", api).route("/ready", get(async || "ready\n"));

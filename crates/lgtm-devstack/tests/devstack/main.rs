@@ -25,3 +25,5 @@ mod window;
 mod window_export;
 #[cfg(feature = "window")]
 mod window_import;
+#[cfg(feature = "window")]
+mod window_store;

@@ -201,6 +201,12 @@ export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
   return answer as T;
 }
 
+/** Empties the store; throws what the API says against it. */
+export async function clearStore(): Promise<void> {
+  const response = await fetch("/api/v1/store", { method: "DELETE" });
+  if (!response.ok) throw new Error(((await response.json()) as { error?: string }).error ?? `status ${response.status}`);
+}
+
 export interface Answer<T> {
   data: T | null;
   error: string | null;

@@ -1,8 +1,9 @@
 // Keys that work wherever the focus is, except in a field in which one writes: j and k move in the list of the view, enter opens, / goes
-// to the search, esc goes back, g and a letter goes to a view.
+// to the search, esc goes back, p stops what comes by itself, g and a letter goes to a view.
 
 import { useLayoutEffect } from "preact/hooks";
 import { go } from "./address";
+import { isPaused, pause } from "./live";
 
 export interface Keys {
   /** Moves the selection. */
@@ -65,6 +66,7 @@ export function listen(showHelp: () => void): void {
     else if (event.key === "Enter" && !onButton) first("open")?.();
     else if (event.key === "ArrowLeft" || event.key === "h") first("fold")?.(false);
     else if (event.key === "ArrowRight" || event.key === "l") first("fold")?.(true);
+    else if (event.key === "p") pause(!isPaused());
     else if (event.key === "Escape") first("back")?.();
     else if (event.key === "/") {
       const search = document.querySelector<HTMLInputElement>("input[type=search]");

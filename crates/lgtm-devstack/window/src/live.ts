@@ -17,6 +17,10 @@ let source: EventSource | null = null;
 let follower: Follower | null = null;
 let counts: StoreCounts | null = null;
 let connected = false;
+// Everything stands still until one goes on.
+let paused = false;
+// How often the store was emptied since the page was opened.
+let clears = 0;
 // The number of the next line: who looks away goes on there.
 let place = "";
 const listeners = new Set<() => void>();
@@ -28,7 +32,7 @@ function tell(): void {
 function open(): void {
   source?.close();
   source = null;
-  if (document.hidden) return;
+  if (document.hidden || paused) return;
   const query = follower === null ? "" : `?logs=1&after=${place}&${follower.query}`;
   const next = new EventSource(`/api/v1/live${query}`);
   source = next;
@@ -42,7 +46,9 @@ function open(): void {
   };
   next.addEventListener("counts", (event) => {
     place = (event as MessageEvent).lastEventId;
-    counts = JSON.parse((event as MessageEvent<string>).data) as StoreCounts;
+    const now = JSON.parse((event as MessageEvent<string>).data) as StoreCounts;
+    if (counts !== null && wasEmptied(counts, now)) clears++;
+    counts = now;
     connected = true;
     tell();
   });
@@ -52,6 +58,23 @@ function open(): void {
   next.addEventListener("missed", (event) => {
     follower?.missed((JSON.parse((event as MessageEvent<string>).data) as { lines: number }).lines);
   });
+}
+
+/** Counts begin at zero again when the store was emptied, and when it is another stack that answers at the same address. */
+export function wasEmptied(before: StoreCounts, now: StoreCounts): boolean {
+  const signals = ["logs", "spans", "samples", "exemplars", "histograms"] as const;
+  return signals.some((signal) => now[signal].received < before[signal].received);
+}
+
+/** Stops what comes by itself, on every page, or goes on where it was. */
+export function pause(on: boolean): void {
+  paused = on;
+  open();
+  tell();
+}
+
+export function isPaused(): boolean {
+  return paused;
 }
 
 export function begin(): void {
@@ -70,17 +93,29 @@ export function follow(next: Follower | null): void {
 export interface Live {
   counts: StoreCounts | null;
   connected: boolean;
+  paused: boolean;
 }
 
 export function useLive(): Live {
-  const [state, show] = useState<Live>({ counts, connected });
+  const [state, show] = useState<Live>({ counts, connected, paused });
   useEffect(() => {
-    const listener = () => show({ counts, connected });
+    const listener = () => show({ counts, connected, paused });
     listeners.add(listener);
     listener();
     return () => void listeners.delete(listener);
   }, []);
   return state;
+}
+
+/** A number that changes when the store was emptied: what a page has is gone. */
+export function useClears(): number {
+  const [known, show] = useState(clears);
+  useEffect(() => {
+    const listener = () => show(clears);
+    listeners.add(listener);
+    return () => void listeners.delete(listener);
+  }, []);
+  return known;
 }
 
 /** A number that changes when the store has, at most every `pace` milliseconds. */

@@ -3,11 +3,11 @@
 import { render, type JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { followLinks, useAddress } from "./address";
-import { useAnswer } from "./api";
+import { clearStore, useAnswer } from "./api";
 import { listen } from "./keyboard";
-import { begin, useChange, useLive } from "./live";
+import { begin, pause, useChange, useClears, useLive } from "./live";
 import { bytes, count } from "./format";
-import { learnServices, useNarrow } from "./ui";
+import { learnServices, Problem, useNarrow } from "./ui";
 import { OverviewPage } from "./pages/overview";
 import { LogsPage } from "./pages/logs";
 import { TracesPage } from "./pages/traces";
@@ -62,7 +62,7 @@ function ThemeSwitch(): JSX.Element {
 
 /** What is held of each signal, and what had to go. */
 function StoreState(): JSX.Element {
-  const { counts, connected } = useLive();
+  const { counts, connected, paused } = useLive();
   if (counts === null) return <div class="store">{connected ? "" : "connecting …"}</div>;
   const samples = counts.samples.evicted + counts.exemplars.evicted + counts.histograms.evicted;
   const signals: [string, number, number, number, number][] = [
@@ -82,8 +82,48 @@ function StoreState(): JSX.Element {
           {evicted > 0 ? <em> ({count(evicted)} evicted)</em> : null}
         </span>
       ))}
-      {connected ? null : <span class="lost">not connected</span>}
+      {paused ? <span class="paused">paused: new items come, and are not shown</span> : connected ? null : <span class="lost">not connected</span>}
     </div>
+  );
+}
+
+/** Stops what comes by itself, and empties the store. */
+function StoreControls(): JSX.Element {
+  const { paused } = useLive();
+  const [asking, ask] = useState(false);
+  return (
+    <div class="controls">
+      <button type="button" aria-pressed={paused} title={paused ? "go on (p)" : "let the pages stand still (p)"} onClick={() => pause(!paused)}>
+        {paused ? "resume" : "pause"}
+      </button>
+      <button type="button" title="forget everything that is held" onClick={() => ask(true)}>
+        clear
+      </button>
+      {asking ? <Clear close={() => ask(false)} /> : null}
+    </div>
+  );
+}
+
+function Clear({ close }: { close(): void }): JSX.Element {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const { counts } = useLive();
+  const [error, fail] = useState<string | null>(null);
+  useEffect(() => dialog.current?.showModal(), []);
+  const held = counts === null ? "everything" : `${count(counts.logs.held)} lines, ${count(counts.spans.held)} spans and ${count(counts.samples.held)} samples`;
+  return (
+    <dialog ref={dialog} onClose={close} aria-label="clear">
+      <h2>Forget what is held?</h2>
+      <p>{held} go, for everybody who looks at this stack. What comes afterwards is shown as before.</p>
+      <Problem text={error} />
+      <p class="actions">
+        <button type="button" class="is-dangerous" onClick={() => void clearStore().then(() => dialog.current?.close(), (problem: Error) => fail(problem.message))}>
+          forget it
+        </button>
+        <button type="button" autofocus onClick={() => dialog.current?.close()}>
+          keep it
+        </button>
+      </p>
+    </dialog>
   );
 }
 
@@ -95,6 +135,7 @@ function Help({ close }: { close(): void }): JSX.Element {
     ["enter", "open what is selected"],
     ["esc", "leave the field, close the details, go back"],
     ["/", "search"],
+    ["p", "pause: the pages stand still; again: they go on"],
     ["h l, left right", "close and open a branch of a trace"],
     ["g then o l t m s i", "overview, logs, traces, metrics, service map, import"],
     ["?", "this help"],
@@ -152,7 +193,7 @@ function Window(): JSX.Element {
     document.title = `${view[1]} – lgtm window`;
   }, [view]);
   const arrivals = useChange((counts) => counts.logs.received + counts.spans.received, 5000);
-  const services = useAnswer<{ services: string[] }>("/services", arrivals).data?.services ?? [];
+  const services = useAnswer<{ services: string[] }>("/services", `${arrivals} ${useClears()}`).data?.services ?? [];
   learnServices(services);
   return (
     <div class="frame">
@@ -174,6 +215,7 @@ function Window(): JSX.Element {
           ))}
         </nav>
         <StoreState />
+        <StoreControls />
         <button type="button" class="help" aria-label="keys and help" onClick={() => help(true)}>
           ?
         </button>

@@ -97,6 +97,53 @@ async fn lines_come_by_themselves_and_do_not_move_under_one_who_reads() {
 }
 
 #[tokio::test]
+async fn pages_stand_still_while_they_are_paused_and_go_on_where_they_were() {
+    let stack = shop::stack();
+    shop::push(&stack, &[(0, "inventory", "info", "before the pause", None)]);
+    let Some(browser) = Browser::start(&stack.window_url(), Size::Desk).await else { return };
+    browser.open("/logs").await;
+    browser.until_text(".row.log .message", "before the pause").await;
+    browser.until("document.querySelector('.store b')").await;
+    browser.press("p").await;
+    browser.until_text(".store", "paused").await;
+    shop::push(&stack, &[(0, "inventory", "info", "during the pause", None)]);
+    // What was told would be there by the time of an answer that was asked for later.
+    browser.run_to_end("fetch('/api/v1/overview').then(() => setTimeout(arguments[0], 600))").await;
+    assert_eq!(browser.ask("document.body.textContent.includes('during the pause')").await, json!(false));
+    browser.click(".controls button", "resume").await;
+    browser.until_text(".row.log:first-child .message", "during the pause").await;
+    browser.until_text(".statusline", "2 lines").await;
+    assert_eq!(browser.ask("document.querySelector('.store').textContent.includes('paused')").await, json!(false));
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn what_is_held_is_forgotten_after_a_question_and_what_comes_then_is_shown() {
+    let stack = shop::stack();
+    shop::run(&stack);
+    let Some(browser) = Browser::start(&stack.window_url(), Size::Desk).await else { return };
+    browser.open("/logs").await;
+    browser.until_text(".row.log .message", "order 39 taken").await;
+    browser.click(".controls button", "clear").await;
+    browser.until_text("dialog p", "lines").await;
+    browser.press("\n").await;
+    browser.until("!document.querySelector('dialog')").await;
+    assert!(stack.counts().logs.held > 40, "who only presses enter keeps it");
+    browser.click(".controls button", "clear").await;
+    browser.click("dialog button", "forget it").await;
+    browser.until_text("main", "No log line has arrived").await;
+    assert_eq!(stack.counts().logs.held, 0);
+    shop::push(&stack, &[(0, "inventory", "info", "a new beginning", None)]);
+    browser.until_text(".row.log .message", "a new beginning").await;
+    browser.until_text(".statusline", "1 line").await;
+    for (page, text) in [("Traces", "No span has arrived"), ("Metrics", "No sample has arrived")] {
+        browser.click("nav a", page).await;
+        browser.until_text("main", text).await;
+    }
+    browser.end().await;
+}
+
+#[tokio::test]
 async fn a_search_is_an_address_and_a_mistake_in_it_is_told() {
     let stack = shop::stack();
     shop::run(&stack);

@@ -7,7 +7,7 @@ import { changed, go, type Address } from "../address";
 import { clock, count, milliseconds, moment, plural } from "../format";
 import { useKeys } from "../keyboard";
 import { List, usePages } from "../list";
-import { follow } from "../live";
+import { follow, useClears } from "../live";
 import { Attributes, Choice, Copy, Empty, Problem, SearchField, Service, TIMES, useNarrow } from "../ui";
 
 const LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "unknown"];
@@ -30,7 +30,7 @@ export function LogsPage({ address, entry }: { address: Address; entry: string |
   const isLive = query.get("live") !== "off" && !query.has("to");
   const narrow = useNarrow();
   const [again, readAnew] = useState(0);
-  const pages = usePages<LogRow>(`/logs?${filter}`, again);
+  const pages = usePages<LogRow>(`/logs?${filter}`, `${again} ${useClears()}`);
   // What came since the list was read, the newest first; and what waits because one reads further down.
   const [head, setHead] = useState<LogRow[]>([]);
   const [waiting, wait] = useState<LogRow[]>([]);

@@ -18,7 +18,10 @@ export function TracePage({ trace, span, address }: { trace: string; span: strin
   return (
     <div class={`page split ${span === null ? "" : "has-details"}`}>
       {data ? (
-        <Shown trace={data} span={span} address={address} />
+        <>
+          <Problem text={error} />
+          <Shown trace={data} span={span} address={address} />
+        </>
       ) : error ? (
         <Empty title="This trace is not here">
           <Problem text={error} />

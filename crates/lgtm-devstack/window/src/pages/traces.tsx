@@ -6,7 +6,7 @@ import { useAnswer, type Point, type Rows, type TraceRow } from "../api";
 import { changed, go, type Address } from "../address";
 import { clock, count, duration, milliseconds, moment, plural } from "../format";
 import { List, usePages } from "../list";
-import { useChange } from "../live";
+import { useChange, useClears } from "../live";
 import { Scatter } from "../scatter";
 import { Choice, Empty, Problem, SearchField, Service, TIMES, serviceClass, useNarrow } from "../ui";
 import { NewCondition } from "./logs";
@@ -26,7 +26,7 @@ export function TracesPage({ address }: { address: Address }): JSX.Element {
   useEffect(() => {
     if (isAtTop && selected < 0) readAnew(received);
   }, [received, isAtTop, selected]);
-  const pages = usePages<TraceRow>(`/traces?${filter}&points=1`, again);
+  const pages = usePages<TraceRow>(`/traces?${filter}&points=1`, `${again} ${useClears()}`);
   useEffect(() => select(-1), [filter.toString()]);
   const open = (index: number) => {
     const row = pages.at(index);
