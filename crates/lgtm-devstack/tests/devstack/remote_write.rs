@@ -267,3 +267,25 @@ async fn what_would_need_an_evaluator_is_refused_in_prometheus_shape() {
     assert_eq!(status, 400);
     assert!(text.contains("bad_data"), "{text}");
 }
+
+#[cfg(feature = "window")]
+#[tokio::test]
+async fn exemplars_lead_to_their_trace_whatever_a_client_calls_it() {
+    let stack = Devstack::start().await.unwrap();
+    let mut span = crate::client::span(0, 1, None, "work");
+    span.trace_id[1..].fill(0xab);
+    crate::client::export_http(&stack.otlp_http_url(), &crate::client::export("shop", vec![span])).await;
+    let (now, whole) = (now_ms(), format!("00{}", "ab".repeat(15)));
+    // Tempo leaves out the zeros at the beginning.
+    for (age, name, id) in
+        [(3, "trace_id", whole.as_str()), (2, "traceID", "AB".repeat(15).as_str()), (1, "traceId", &whole)]
+    {
+        let mut one = series(&[("__name__", "took_seconds_bucket"), ("le", "1.0")], &[(now - age, 1.0)]);
+        one.exemplars = vec![Exemplar { labels: labels(&[(name, id)]), value: age as f64, timestamp: now - age }];
+        assert_eq!(write_series(&stack.mimir_url(), vec![one]).await, (200, String::new()));
+    }
+    let found = get_json(&format!("{}/api/v1/metrics/took_seconds", stack.window_url()), &[]).await;
+    let exemplars = found["exemplars"].as_array().unwrap();
+    assert_eq!(exemplars.len(), 3, "{found}");
+    assert!(exemplars.iter().all(|one| one["trace_id"] == whole && one["is_held"] == true), "{exemplars:?}");
+}
