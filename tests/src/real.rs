@@ -90,11 +90,28 @@ impl Server {
     /// Starts Tempo; `None` if it is not there.
     #[must_use]
     pub fn tempo() -> Option<Self> {
-        let program = find("tempo")?;
+        Self::tempo_in(TempDir::new().expect("a folder"), "")
+    }
+
+    /// Starts a Tempo that makes metrics of spans, and writes them to another server by remote write 2 with the client of Prometheus 3, native
+    /// histograms and exemplars among them; `None` if it is not there.
+    #[must_use]
+    pub fn tempo_writing(write_url: &str) -> Option<Self> {
         let folder = TempDir::new().expect("a folder");
+        let more = format!(
+            "metrics_generator: {{storage: {{path: {}/generator, remote_write: [{{url: '{write_url}', send_exemplars: true, \
+             send_native_histograms: true, protobuf_message: io.prometheus.write.v2.Request}}]}}}}\n\
+             overrides: {{defaults: {{metrics_generator: {{processors: [span-metrics], generate_native_histograms: both, collection_interval: 2s}}}}}}\n",
+            folder.path().display()
+        );
+        Self::tempo_in(folder, &more)
+    }
+
+    fn tempo_in(folder: TempDir, more: &str) -> Option<Self> {
+        let program = find("tempo")?;
         let [http, grpc, otlp_grpc, otlp_http, gossip] = free_ports();
         let config = folder.path().join("tempo.yaml");
-        let text = tempo_config(folder.path(), [http, grpc, otlp_grpc, otlp_http, gossip]);
+        let text = tempo_config(folder.path(), [http, grpc, otlp_grpc, otlp_http, gossip]) + more;
         std::fs::write(&config, text).expect("a configuration");
         let mut command = Command::new(program);
         command.arg(format!("-config.file={}", config.display()));

@@ -129,6 +129,46 @@ fn a_real_prometheus_writes_what_it_scraped_and_both_answer_the_same() -> Outcom
     })
 }
 
+/// Tempo has the remote write of Prometheus 3 in it, whose version 2 Debian's Prometheus has not.
+#[test]
+fn a_real_client_of_remote_write_2_is_taken_with_native_histograms_and_exemplars() -> Outcome {
+    const SPANS: u64 = 20;
+    runtime().block_on(async {
+        let stack = Devstack::start().await?;
+        let Some(server) = Server::tempo_writing(&format!("{}/api/v1/write", stack.mimir_url())) else { return Ok(()) };
+        server.ready().await;
+        let now = unix_nanos();
+        let span = |number: u64| {
+            json!({ "traceId": format!("{:032x}", now + number), "spanId": format!("{:016x}", number + 1), "name": "work", "kind": 2,
+                "startTimeUnixNano": (now - 1_000_000 * (number + 1)).to_string(), "endTimeUnixNano": now.to_string() })
+        };
+        let resource = json!({ "attributes": pairs(&[("service.name", text("shop"))]) });
+        let spans: Vec<Value> = (0..SPANS).map(span).collect();
+        let body = json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": spans }] }] }).to_string();
+        let request = plain().post(format!("{}/v1/traces", server.otlp_http_url())).header("content-type", "application/json");
+        assert_eq!(request.body(body).send().await?.status().as_u16(), 200);
+        let store = stack.store();
+        let counted = |store: &lgtm_devstack::Store| {
+            let series = store.series_named("traces_spanmetrics_latency");
+            let has_exemplar = |series: &lgtm_devstack::Series| series.exemplars.iter().any(|exemplar| exemplar.trace_id().is_some());
+            series.iter().any(|series| series.histograms.last().is_some_and(|newest| newest.count == SPANS))
+                && store.series().iter().any(has_exemplar)
+        };
+        // It reads its own log again for a quarter of a minute before it sends.
+        stack.wait_for(counted, PATIENCE).await.map_err(|error| format!("{error}\n{}", server.last_words()))?;
+        let requests = store.requests_to(lgtm_devstack::Endpoint::RemoteWrite);
+        for request in &requests {
+            assert_eq!(request.header("x-prometheus-remote-write-version"), Some("2.0.0"));
+            assert_eq!(request.status(), Some(204), "{request:?}");
+        }
+        let counts = stack.counts();
+        assert_eq!((counts.samples.rejected, counts.histograms.rejected, counts.exemplars.rejected), (0, 0, 0));
+        let calls = store.series_named("traces_spanmetrics_calls_total");
+        assert_eq!(calls.iter().filter_map(lgtm_devstack::Series::last_value).sum::<f64>(), SPANS as f64);
+        Ok(())
+    })
+}
+
 fn text(text: &str) -> Value {
     json!({ "stringValue": text })
 }

@@ -106,10 +106,9 @@
 //! - PromQL: vector selectors with matchers. No functions and no operators, except in `query_exemplars`, which only
 //!   looks for the selectors in an expression.
 //!
-//! Validation follows the real servers with their default settings, and is stricter in three places, so that a test
-//! sees what the real servers let pass or repair: labels in remote write must be sorted and not empty, span ids must
-//! be 8 bytes and not all zero, and a content type that Loki does not know is refused. Rate limits and
-//! tenants are not there.
+//! Validation follows the real servers with their default settings, and is stricter in two places, so that a test
+//! sees what the real servers let pass: span ids must be 8 bytes and not all zero, and a content type that Loki does not
+//! know is refused. Rate limits and tenants are not there.
 //!
 //! OTLP metrics of delta temporality are added up to cumulative series ([`DeltaCounts`] says what became of them), where Prometheus and Mimir
 //! refuse them or leave that to the Collector. Native histograms are checked in Prometheus' words, and queries answer them in its form. The

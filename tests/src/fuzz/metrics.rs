@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lgtm_core::{Endpoint, Identity, SpanId, TraceContext, TraceId};
+use lgtm_devstack::Store;
 use lgtm_devstack::exposition::{self, Exposition};
+use lgtm_devstack::wire::prometheus::{WriteRequest, v2};
 use lgtm_mimir::{Format, Matcher, Mimir, RemoteWrite};
 use metrics::{Label, counter, gauge, histogram, with_local_recorder};
+use prost::Message as _;
 
 use super::backend::{backend, flush_delivered, options};
 use super::input::{Input, may_be_secret};
@@ -64,6 +67,7 @@ pub fn metrics(data: &[u8]) {
     let pipeline = mimir.pipeline().expect("a pipeline");
     flush_delivered(pipeline);
     assert_eq!(backend.stack.counts().samples.rejected, 0);
+    labels_are_as_specified(backend.stack.store());
     let mut pushed = Series::new();
     for series in backend.stack.store().series() {
         let mut labels: BTreeMap<String, String> = series.labels.clone().into_iter().collect();
@@ -75,6 +79,32 @@ pub fn metrics(data: &[u8]) {
     pushed.retain(|labels, _| is_of_program(labels));
     assert_eq!(pushed.keys().collect::<Vec<_>>(), text.keys().collect::<Vec<_>>());
     assert_eq!(bits(pushed.values()), bits(text.values()));
+}
+
+/// The labels of each series on the wire are sorted, each is there once, and none is empty: servers repair that, and need not.
+fn labels_are_as_specified(store: &Store) {
+    let is_as_specified = |labels: &[(&str, &str)]| {
+        let is_sorted = labels.array_windows().all(|[(one, _), (other, _)]| one < other);
+        assert!(is_sorted && labels.iter().all(|(_, value)| !value.is_empty()), "{labels:?}");
+    };
+    for request in store.requests_to(lgtm_devstack::Endpoint::RemoteWrite) {
+        let body = request.decoded_body().expect("a body");
+        if request.header("content-type").is_some_and(|kind| kind.contains("v2")) {
+            let request = v2::Request::decode(body.as_slice()).expect("a request");
+            let text = |place: &u32| request.symbols[*place as usize].as_str();
+            for series in &request.timeseries {
+                let (pairs, rest) = series.labels_refs.as_chunks::<2>();
+                assert!(rest.is_empty());
+                is_as_specified(&pairs.iter().map(|[name, value]| (text(name), text(value))).collect::<Vec<_>>());
+            }
+        } else {
+            let request = WriteRequest::decode(body.as_slice()).expect("a request");
+            for series in &request.timeseries {
+                let pairs = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
+                is_as_specified(&pairs.collect::<Vec<_>>());
+            }
+        }
+    }
 }
 
 /// One use of a metric. The first letter of the name says which type it has.

@@ -285,13 +285,17 @@ fn store_series(
     }
 }
 
-/// The labels of a series, if they are as the remote write specification wants them.
+/// The labels of a series, if it has a name and each label is there once. As the real servers do it, they are sorted, and empty ones left out:
+/// the specification wants both of clients, which not all of them do.
 fn series_labels(pairs: &[Label]) -> Result<Labels, String> {
-    let labels = to_labels(pairs);
-    let text = || label_text::write(&labels);
-    if pairs.windows(2).any(|pair| matches!(pair, [a, b] if a.name >= b.name)) {
-        return Err(format!("labels are not sorted, or one is there twice, series: {}", text()));
+    let mut labels = Labels::new();
+    for pair in pairs.iter().filter(|pair| !pair.value.is_empty()) {
+        if labels.insert(pair.name.clone(), pair.value.clone()).is_some() {
+            let text = label_text::write(&labels);
+            return Err(format!("received a series with duplicate label name: '{}', series: {text}", pair.name));
+        }
     }
+    let text = || label_text::write(&labels);
     match labels.get("__name__") {
         None => {
             return Err(format!("received series has no metric name, series: {}", text()));
@@ -303,9 +307,6 @@ fn series_labels(pairs: &[Label]) -> Result<Labels, String> {
     }
     if let Some(name) = labels.keys().find(|name| !label_text::is_name(name)) {
         return Err(format!("received a series with an invalid label: '{name}', series: {}", text()));
-    }
-    if let Some((name, _)) = labels.iter().find(|(_, value)| value.is_empty()) {
-        return Err(format!("received a series with the empty label '{name}', series: {}", text()));
     }
     Ok(labels)
 }

@@ -83,15 +83,25 @@ pub struct Exemplar {
 }
 
 impl Exemplar {
-    /// The label `trace_id`.
+    /// The label `trace_id`, or `traceID` as Tempo and older clients of Prometheus call it.
     #[must_use]
     pub fn trace_id(&self) -> Option<&str> {
-        self.labels.get("trace_id").map(String::as_str)
+        labelled(&self.labels, ["trace_id", "traceID", "traceId"])
+    }
+
+    /// The label `span_id`, or `spanID`.
+    #[must_use]
+    pub fn span_id(&self) -> Option<&str> {
+        labelled(&self.labels, ["span_id", "spanID", "spanId"])
     }
 
     fn size(&self) -> u64 {
         72 + labels_size(&self.labels) as u64
     }
+}
+
+fn labelled<'a>(labels: &'a Labels, names: [&str; 3]) -> Option<&'a str> {
+    names.into_iter().find_map(|name| labels.get(name)).map(String::as_str)
 }
 
 /// What is known of a metric family.

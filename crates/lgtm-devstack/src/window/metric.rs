@@ -14,7 +14,7 @@ use super::query::{AttributeFilter, Query, Refusal};
 use crate::devstack::Shared;
 use crate::read::parameters::now_ns;
 use crate::read::prometheus;
-use crate::store::{Labels, MetricMetadata, MetricType, Sample, Series};
+use crate::store::{Exemplar, Labels, MetricMetadata, MetricType, Sample, Series};
 use crate::wire::prometheus::Histogram;
 
 /// The most steps of one answer.
@@ -266,29 +266,31 @@ fn heat_json(heat: &Heat) -> Value {
     json!({ "buckets": buckets, "counts": heat.counts, "quantiles": quantiles })
 }
 
+/// In lower case, and with the zeros at its beginning, which Tempo leaves out.
+fn whole_trace_id(id: &str) -> String {
+    let id = id.to_ascii_lowercase();
+    if id.len() < 16 { id } else { format!("{id:0>32}") }
+}
+
 /// The exemplars in a span of time, the newest first, each with whether its trace is held.
 fn exemplars(shared: &Shared, series: &[Series], from: i64, to: i64) -> Vec<Value> {
-    let mut found: Vec<(i64, f64, &Labels)> = Vec::new();
-    for exemplar in series.iter().flat_map(|series| &series.exemplars) {
-        if (from..=to).contains(&exemplar.timestamp_ms) && exemplar.value.is_finite() {
-            found.push((exemplar.timestamp_ms, exemplar.value, &exemplar.labels));
-        }
-    }
-    found.sort_by(|one, other| other.0.cmp(&one.0).then(other.1.total_cmp(&one.1)));
+    let shown = |exemplar: &&Exemplar| (from..=to).contains(&exemplar.timestamp_ms) && exemplar.value.is_finite();
+    let mut found: Vec<&Exemplar> = series.iter().flat_map(|series| &series.exemplars).filter(shown).collect();
+    found.sort_by(|one, other| other.timestamp_ms.cmp(&one.timestamp_ms).then(other.value.total_cmp(&one.value)));
     // A classic and a native histogram of one name have the same exemplars.
-    found.dedup_by(|one, other| one.0 == other.0 && one.2 == other.2);
+    found.dedup_by(|one, other| one.timestamp_ms == other.timestamp_ms && one.labels == other.labels);
     found.truncate(MAX_EXEMPLARS);
     shared.store.read_traces(|traces| {
-        let row = |(time, value, labels): (i64, f64, &Labels)| {
-            let trace = labels.get("trace_id").map(|id| id.to_ascii_lowercase());
+        let row = |exemplar: &Exemplar| {
+            let trace = exemplar.trace_id().map(whole_trace_id);
             let is_held = trace.as_ref().is_some_and(|trace| traces.has_trace(trace));
             json!({
-                "time_ms": time,
-                "value": value,
+                "time_ms": exemplar.timestamp_ms,
+                "value": exemplar.value,
                 "trace_id": trace,
-                "span_id": labels.get("span_id"),
+                "span_id": exemplar.span_id(),
                 "is_held": is_held,
-                "labels": labels,
+                "labels": exemplar.labels,
             })
         };
         found.into_iter().map(row).collect()
