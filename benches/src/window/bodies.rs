@@ -29,13 +29,15 @@ pub(crate) struct Request {
 /// One way in.
 pub(crate) struct Way {
     pub(crate) name: &'static str,
+    /// Requests that are under way at a time. Samples of one series must come in order.
+    pub(crate) connections: usize,
     make: fn(usize, usize, u64, &Addresses) -> Request,
 }
 
 pub(crate) const WAYS: [Way; 3] = [
-    Way { name: "log lines, Loki push", make: lines },
-    Way { name: "spans, OTLP over HTTP", make: spans },
-    Way { name: "samples, remote write 1", make: samples },
+    Way { name: "log lines, Loki push", connections: 2, make: lines },
+    Way { name: "spans, OTLP over HTTP", connections: 2, make: spans },
+    Way { name: "samples, remote write 1", connections: 1, make: samples },
 ];
 
 impl Way {

@@ -28,9 +28,6 @@ use serde::Serialize;
 use bodies::Request;
 use stack::Stack;
 
-/// Requests that are under way at a time.
-const CONNECTIONS: usize = 2;
-
 #[derive(Parser)]
 struct Options {
     /// Is the stack, and not the one that asks.
@@ -82,7 +79,7 @@ fn main() -> anyhow::Result<()> {
         let requests = way.requests(options.items, &stack.addresses);
         let before = stack.tell()?;
         let begin = Instant::now();
-        runtime.block_on(send(&client, &requests))?;
+        runtime.block_on(send(&client, &requests, way.connections))?;
         let seconds = begin.elapsed().as_secs_f64();
         let after = stack.tell()?;
         let taken = after.received - before.received;
@@ -115,7 +112,7 @@ fn main() -> anyhow::Result<()> {
 /// Over loopback, without TLS.
 type Client = legacy::Client<HttpConnector, Full<Bytes>>;
 
-async fn send(client: &Client, requests: &[Request]) -> anyhow::Result<()> {
+async fn send(client: &Client, requests: &[Request], connections: usize) -> anyhow::Result<()> {
     let next = std::cell::Cell::new(0);
     let lane = async || -> anyhow::Result<()> {
         while let Some(request) = requests.get(next.replace(next.get() + 1)) {
@@ -130,7 +127,7 @@ async fn send(client: &Client, requests: &[Request]) -> anyhow::Result<()> {
         }
         Ok(())
     };
-    let lanes = (0..CONNECTIONS).map(|_| lane());
+    let lanes = (0..connections).map(|_| lane());
     for outcome in futures_util::future::join_all(lanes).await {
         outcome?;
     }

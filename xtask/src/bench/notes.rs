@@ -29,7 +29,7 @@ pub(super) const LIVES: &str = "\
     seconds in which the program does nothing.";
 
 pub(super) const WINDOW: &str = "\
-    The stack in a process of its own, with the two connections of a client that has made all its requests before: the rates are those of \
+    The stack in a process of its own, with two connections (one for samples, which must come in order) of a client that has made all its requests before: the rates are those of \
     the server, until its answers. Requests have 1,000 items; spans are of traces of six over three services. Then each page asks what it \
     asks, of the full store; the first answer is what a person waits for.";
 
