@@ -1,6 +1,14 @@
 //! Wrong settings, and what may not show.
 
+use std::time::Duration;
+
+#[cfg(any(feature = "loki", feature = "tempo", feature = "mimir"))]
+use lgtm_core::Endpoint;
+use lgtm_core::Sampler;
+
 use super::*;
+#[cfg(all(feature = "loki", feature = "tempo", feature = "mimir"))]
+use crate::settings::Console;
 
 #[test]
 fn wrong_settings_are_errors_that_name_setting_value_and_form() {
@@ -138,7 +146,7 @@ fn sizes_of_bodies_have_buckets_of_bytes_unless_the_program_says_otherwise() {
     use crate::Matcher;
     let bounds = |builder: Builder, name: &'static str| -> Vec<String> {
         let (_, telemetry) = builder.ignore_environment().render_metrics().panics(false).layers::<Registry>().unwrap();
-        metrics::with_local_recorder(&telemetry.recorder().unwrap(), || metrics::histogram!(name).record(5000.0));
+        ::metrics::with_local_recorder(&telemetry.recorder().unwrap(), || ::metrics::histogram!(name).record(5000.0));
         let text = telemetry.metrics_renderer().unwrap().render(crate::MetricsFormat::Text);
         let buckets = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix("_bucket{le=\""));
         buckets.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
