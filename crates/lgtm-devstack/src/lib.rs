@@ -88,7 +88,7 @@
 //! passed on. It needs nothing but this process: no request leaves the machine.
 //!
 //! The page asks a JSON API that programs may ask too, under `/api/v1/`: `overview`, `logs`, `logs/{number}`, `live` (server-sent events),
-//! `traces`, `traces/{id}`, `service-map`, `services`, `metrics`, `metrics/{name}`; as files `traces/{id}/otlp` (OTLP's JSON), `traces/jsonl` and
+//! `traces`, `traces/{id}`, `service-map`, `services`, `metrics`, `metrics/{name}`, `store` (counts; `DELETE` forgets all that is held); as files `traces/{id}/otlp` (OTLP's JSON), `traces/jsonl` and
 //! `logs/jsonl`, which `POST import` takes back, of this stack or another one and of any time. Its answers are bounded and say what they left out; its errors name
 //! the parameter, its value and what is accepted. It may change with any version, unlike the APIs of the real servers above.
 //!
